@@ -1,0 +1,282 @@
+"""What every test can ask for: both engines, a fixed clock, real processes, servers, a browser.
+
+`database` is a fresh migrated database of its own, for tests that commit or use several
+connections. `session` is one transaction on a shared one, rolled back: quicker, for rules.
+Tests that use `engine_kind` (both of those do) run once on SQLite and once on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import hypothesis
+import pytest
+from sqlalchemy.orm import Session
+
+from core.clock import FixedClock
+from core.db import Database
+from tests import postgres
+from tests.processes import ROOT, Processes
+
+BANGKOK = ZoneInfo("Asia/Bangkok")
+# A Sunday afternoon in the shop: 22 November 2026, 14:00.
+NOW = datetime(2026, 11, 22, 7, 0, tzinfo=UTC)
+SOAK = os.environ.get("TAEM_SOAK") == "1"
+FOLDER = pytest.StashKey[Path]()
+
+hypothesis.settings.register_profile(
+    "taem", deadline=None, max_examples=1000 if SOAK else 50, print_blob=True
+)
+hypothesis.settings.load_profile("taem")
+
+
+# One folder for the whole run, shared by the workers, made and removed by the first process.
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        config.stash[FOLDER] = Path(config.workerinput["taem_folder"])
+    else:
+        config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="taem-tests-"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["taem_folder"] = str(node.config.stash[FOLDER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    folder = config.stash.get(FOLDER, None)
+    if folder is None or hasattr(config, "workerinput"):
+        return
+    if (folder / "postgres").exists():
+        postgres.stop(folder)
+    elif (folder / "postgres.url").exists():
+        _drop_our_databases((folder / "postgres.url").read_text(), _run_name(folder))
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def run_folder(pytestconfig: pytest.Config) -> Path:
+    """A folder of this run, the same one in every worker."""
+    return pytestconfig.stash[FOLDER]
+
+
+# Time and scale
+
+
+@pytest.fixture
+def now() -> datetime:
+    return NOW
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    """Stands still at `now` until the test moves it."""
+    return FixedClock(NOW, BANGKOK)
+
+
+@pytest.fixture(scope="session")
+def scale() -> Callable[[int], int]:
+    """`scale(10_000)` is 10,000 under `make soak` and 1 % of it otherwise, at least 1."""
+    return lambda figure: figure if SOAK else max(1, figure // 100)
+
+
+# Databases
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def engine_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(run_folder: Path) -> Path:
+    """A migrated SQLite file, made once in a run and copied for each test."""
+    template = run_folder / "template.db"
+    with _locked(run_folder):
+        if not template.exists():
+            making = run_folder / "making.db"
+            migrate(f"sqlite:///{making}")
+            with closing(sqlite3.connect(making)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            making.rename(template)
+    return template
+
+
+@pytest.fixture(scope="session")
+def postgres_url(run_folder: Path) -> str:
+    """The PostgreSQL server of this run, its template database migrated."""
+    noted = run_folder / "postgres.url"
+    with _locked(run_folder):
+        if not noted.exists():
+            server = os.environ.get("TEST_POSTGRES_URL") or postgres.start(run_folder)
+            template = f"{_run_name(run_folder)}_template"
+            postgres.execute(server, f'CREATE DATABASE "{template}"')
+            migrate(postgres.database_url(server, template))
+            noted.write_text(server)
+    return noted.read_text()
+
+
+@pytest.fixture(scope="session")
+def new_database(
+    request: pytest.FixtureRequest, run_folder: Path, worker_name: str
+) -> Iterator[Callable[[str], str]]:
+    """`new_database(kind)` makes a fresh migrated database and returns its URL."""
+    made = 0
+
+    def make(kind: str) -> str:
+        nonlocal made
+        made += 1
+        name = f"{_run_name(run_folder)}_{worker_name}_{made}"
+        if kind == "sqlite":
+            template = request.getfixturevalue("sqlite_template")
+            shutil.copyfile(template, run_folder / f"{name}.db")
+            return f"sqlite:///{run_folder / name}.db"
+        server = request.getfixturevalue("postgres_url")
+        template = f"{_run_name(run_folder)}_template"
+        with _locked(run_folder):  # a template must have no other reader
+            postgres.execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return postgres.database_url(server, name)
+
+    yield make
+
+
+@pytest.fixture(scope="session")
+def drop_database(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Removes what `new_database` made, even while somebody is still connected."""
+
+    def drop(url: str) -> None:
+        if url.startswith("sqlite"):
+            for ending in ("", "-wal", "-shm"):
+                Path(url.removeprefix("sqlite:///") + ending).unlink(missing_ok=True)
+        else:
+            name = url.split("?")[0].rsplit("/", 1)[1]
+            server = request.getfixturevalue("postgres_url")
+            postgres.execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    return drop
+
+
+@pytest.fixture
+def database_url(
+    engine_kind: str, new_database: Callable[[str], str], drop_database: Callable[[str], None]
+) -> Iterator[str]:
+    """A fresh migrated database of this test alone."""
+    url = new_database(engine_kind)
+    yield url
+    drop_database(url)
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """The fresh database, opened."""
+    database = Database(database_url)
+    yield database
+    database.dispose()
+
+
+@pytest.fixture(scope="session")
+def shared_databases(new_database: Callable[[str], str]) -> Iterator[Callable[[str], Database]]:
+    """One database per engine for all tests of this worker that leave nothing behind."""
+    opened: dict[str, Database] = {}
+
+    def get(kind: str) -> Database:
+        if kind not in opened:
+            opened[kind] = Database(new_database(kind))
+        return opened[kind]
+
+    yield get
+    for database in opened.values():
+        database.dispose()
+
+
+@pytest.fixture
+def session(engine_kind: str, shared_databases: Callable[[str], Database]) -> Iterator[Session]:
+    """A session whose work is rolled back at the end, even what the test commits."""
+    with shared_databases(engine_kind).engine.connect() as connection:
+        transaction = connection.begin()
+        session = Session(
+            connection, join_transaction_mode="create_savepoint", expire_on_commit=False
+        )
+        yield session
+        session.close()
+        transaction.rollback()
+
+
+@pytest.fixture(scope="session")
+def worker_name() -> str:
+    """`gw0`, `gw1`, … under xdist."""
+    return os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+
+def migrate(url: str, revision: str = "head") -> None:
+    """Bring the database at `url` to `revision`."""
+    from alembic import command
+
+    if not list((ROOT / "migrations" / "versions").glob("*.py")):  # until the first one exists
+        import models  # noqa: F401
+        from models.base import Base
+
+        database = Database(url)
+        Base.metadata.create_all(database.engine)
+        database.dispose()
+        return
+    command.upgrade(alembic_config(url), revision)
+
+
+def alembic_config(url: str) -> Any:
+    """Alembic's configuration for the database at `url`."""
+    from alembic.config import Config
+
+    config = Config(ROOT / "alembic.ini")
+    config.attributes["url"] = url
+    return config
+
+
+def _run_name(folder: Path) -> str:
+    return folder.name.replace("-", "_")
+
+
+def _drop_our_databases(server: str, run_name: str) -> None:
+    import psycopg
+
+    with psycopg.connect(postgres.plain_url(server), autocommit=True) as connection:
+        rows = connection.execute("SELECT datname FROM pg_database").fetchall()
+    ours = [name for (name,) in rows if name.startswith(run_name)]
+    postgres.execute(server, *(f'DROP DATABASE "{name}" WITH (FORCE)' for name in ours))
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One worker at a time."""
+    with (folder / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+# Processes, servers, browser
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    """Starts real processes; all of them are ended after the test."""
+    processes = Processes(tmp_path)
+    yield processes
+    processes.stop_all()
+
+
+@pytest.fixture
+def spawn(processes: Processes) -> Callable[..., Any]:
+    """`spawn("python", "app.py", "web", env={…}, ready="http://…")`."""
+    return processes.spawn
