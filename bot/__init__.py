@@ -1,0 +1,1 @@
+"""LINE's protocol and look; knows none of our rules."""
