@@ -21,11 +21,12 @@ from zoneinfo import ZoneInfo
 
 import hypothesis
 import pytest
+from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from core.clock import FixedClock
 from core.db import Database
-from tests import postgres
+from tests import postgres, servers
 from tests.processes import ROOT, Processes
 
 BANGKOK = ZoneInfo("Asia/Bangkok")
@@ -131,7 +132,7 @@ def postgres_url(run_folder: Path) -> str:
 @pytest.fixture(scope="session")
 def new_database(
     request: pytest.FixtureRequest, run_folder: Path, worker_name: str
-) -> Iterator[Callable[[str], str]]:
+) -> Callable[[str], str]:
     """`new_database(kind)` makes a fresh migrated database and returns its URL."""
     made = 0
 
@@ -149,7 +150,7 @@ def new_database(
             postgres.execute(server, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
         return postgres.database_url(server, name)
 
-    yield make
+    return make
 
 
 @pytest.fixture(scope="session")
@@ -161,7 +162,7 @@ def drop_database(request: pytest.FixtureRequest) -> Callable[[str], None]:
             for ending in ("", "-wal", "-shm"):
                 Path(url.removeprefix("sqlite:///") + ending).unlink(missing_ok=True)
         else:
-            name = url.split("?")[0].rsplit("/", 1)[1]
+            name = make_url(url).database
             server = request.getfixturevalue("postgres_url")
             postgres.execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
 
@@ -280,3 +281,60 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 def spawn(processes: Processes) -> Callable[..., Any]:
     """`spawn("python", "app.py", "web", env={…}, ready="http://…")`."""
     return processes.spawn
+
+
+@pytest.fixture
+def redis_server(processes: Processes) -> str:
+    """The URL of a Redis of this test's own."""
+    return servers.start_redis(processes)
+
+
+@pytest.fixture
+def nginx_server(processes: Processes) -> Callable[..., servers.Nginx]:
+    """`nginx_server(port)` puts nginx with deploy/nginx.conf in front of that port."""
+
+    def start(upstream_port: int, *, buffering: bool = True) -> servers.Nginx:
+        real_now = datetime.now(UTC)  # certificates are judged by the machine's own clock
+        return servers.start_nginx(processes, upstream_port, real_now, buffering=buffering)
+
+    return start
+
+
+# pytest-playwright's own `browser` lives as long as the run and leaves an event loop running in
+# this thread, in which no other test could use asyncio. Ours ends with its module.
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Headless Chromium (Playwright, synchronous)."""
+    program = servers.find_program(servers.BROWSERS, "TAEM_REQUIRE_BROWSER")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=program, args=list(servers.CHROMIUM_FLAGS)
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """`new_page()` is a page with cookies of its own, as on another telephone."""
+    contexts = []
+
+    def open_page(**options: Any) -> Any:
+        defaults = {"locale": "th-TH", "timezone_id": "Asia/Bangkok"}
+        context = browser.new_context(**(defaults | options))
+        contexts.append(context)
+        return context.new_page()
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture
+def page(new_page: Callable[..., Any]) -> Any:
+    """One page, telephone-sized."""
+    return new_page(viewport={"width": 412, "height": 860})
