@@ -1,0 +1,1 @@
+"""Rich menus: their definitions, pictures, publication at LINE and assignment to people."""
