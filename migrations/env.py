@@ -10,7 +10,7 @@ from typing import Any
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
-from sqlalchemy import Connection, text
+from sqlalchemy import JSON, Connection, text
 
 import models  # noqa: F401  (fills the registry)
 from config import Settings
@@ -31,10 +31,13 @@ def database_url() -> str:
     return str(given) if given else Settings().database_url
 
 
-def render_item(kind: str, item: Any, _autogenerate: AutogenContext) -> str | bool:
+def render_item(kind: str, item: Any, autogenerate: AutogenContext) -> str | bool:
     """Write our own types as what the database sees, so that old migrations need no model code."""
     if kind == "type" and isinstance(item, UtcDateTime):
         return "sa.DateTime(timezone=True)"
+    if kind == "type" and isinstance(item, JSON):
+        autogenerate.imports.add("from sqlalchemy.dialects import postgresql")
+        return 'sa.JSON().with_variant(postgresql.JSONB(), "postgresql")'
     return False
 
 

@@ -1,0 +1,228 @@
+"""House rules that the import contract and the linter cannot hold.
+
+Each rule is a small function over a parsed file, shown to notice an offence before it is believed.
+"""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.processes import ROOT
+
+PACKAGES = (
+    "bot core engagement handlers insights loyalty models rich_menus scheduler web worker".split()
+)
+OUTSIDE = {"benchmarks", "demo", "simulator", "tests"}
+TOP = {"app", "cli"}
+
+# Where a transaction may begin or end (docs/architecture.md, "Transactions").
+EDGES = {
+    "app.py",
+    "cli.py",
+    "bot/webhook.py",
+    "core/db.py",
+    "handlers/inbox.py",
+    "scheduler/runner.py",
+    "web/__init__.py",
+    "worker/loops.py",
+    "worker/sender.py",
+}
+
+
+def product_files() -> list[Path]:
+    singles = [ROOT / name for name in ("app.py", "cli.py", "config.py")]
+    inside = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return [path for path in singles if path.exists()] + inside
+
+
+def relative(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The first name of every module imported anywhere in the file."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def dotted(node: ast.AST) -> str:
+    """`datetime.now` for the expression datetime.now, as far as it is made of names."""
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+def calls(tree: ast.AST) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+
+
+# The rules
+
+
+def clock_reads(tree: ast.AST) -> list[int]:
+    """Lines that ask the machine what time or day it is."""
+    ends = ("datetime.now", "datetime.utcnow", "date.today", "datetime.today", "time.time")
+    return [call.lineno for call in calls(tree) if dotted(call.func).endswith(ends)]
+
+
+def transaction_ends(tree: ast.AST) -> list[int]:
+    """Lines that open, commit or roll back a transaction of the whole."""
+    return [
+        call.lineno
+        for call in calls(tree)
+        if isinstance(call.func, ast.Attribute)
+        and (
+            (call.func.attr in {"commit", "rollback"} and not call.args)
+            or (call.func.attr == "write" and "database" in dotted(call.func.value).lower())
+        )
+    ]
+
+
+def glued_sql(tree: ast.AST) -> list[int]:
+    """Lines where a statement is put together from pieces."""
+    return [
+        call.lineno
+        for call in calls(tree)
+        if dotted(call.func).split(".")[-1] in {"text", "exec_driver_sql"}
+        and call.args
+        and isinstance(call.args[0], ast.JoinedStr | ast.BinOp)
+    ]
+
+
+def endless_calls(tree: ast.AST) -> list[int]:
+    """Lines with an outgoing call that could wait for ever."""
+    outgoing = {"urlopen", "create_connection", "HTTPConnection", "HTTPSConnection"}
+    return [
+        call.lineno
+        for call in calls(tree)
+        if dotted(call.func).split(".")[-1] in outgoing
+        and not any(keyword.arg == "timeout" for keyword in call.keywords)
+    ]
+
+
+def table_queries(tree: ast.AST) -> list[int]:
+    """Lines of a model file that look rows up."""
+    return [
+        node.lineno
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and any(alias.name in {"select", "update", "insert", "Session"} for alias in node.names)
+    ]
+
+
+RULES: dict[str, tuple[Callable[[ast.AST], list[int]], str]] = {
+    "clock": (clock_reads, "from datetime import datetime, UTC\ndatetime.now(UTC)"),
+    "transaction": (transaction_ends, "session.commit()"),
+    "open": (transaction_ends, "with database.write() as session: pass"),
+    "sql": (glued_sql, "session.execute(text(f'SELECT {name}'))"),
+    "timeout": (endless_calls, "urllib.request.urlopen(url)"),
+    "models": (table_queries, "from sqlalchemy import select"),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_control_each_rule_notices_its_offence(name):
+    rule, offence = RULES[name]
+    assert rule(ast.parse(offence))
+
+
+def offences(rule: str, spared: Callable[[str], bool]) -> list[str]:
+    check, _ = RULES[rule]
+    return [
+        f"{relative(path)}:{line}"
+        for path in product_files()
+        if not spared(relative(path))
+        for line in check(ast.parse(path.read_text("utf-8")))
+    ]
+
+
+def test_only_the_clock_reads_the_time():
+    assert offences("clock", lambda path: path == "core/clock.py") == []
+
+
+def test_only_edges_open_and_close_transactions():
+    assert offences("transaction", lambda path: path in EDGES) == []
+
+
+def test_no_statement_is_glued_together():
+    assert offences("sql", lambda path: path == "core/db.py") == []
+
+
+def test_every_outgoing_call_has_an_end():
+    assert offences("timeout", lambda path: False) == []
+
+
+def test_models_ask_nothing():
+    assert offences("models", lambda path: not path.startswith("models/")) == []
+
+
+def test_templates_never_switch_escaping_off():
+    found = [
+        relative(path)
+        for path in (ROOT / "web" / "templates").rglob("*.html")
+        if "|safe" in (text := path.read_text("utf-8").replace(" ", ""))
+        or "autoescapefalse" in text
+    ]
+    assert found == []
+
+
+# Imports of the single modules, which import-linter does not see
+
+
+def imports_of(path: Path) -> set[str]:
+    return set(imported(ast.parse(path.read_text("utf-8"))))
+
+
+def test_settings_stand_at_the_bottom():
+    assert imports_of(ROOT / "config.py") & {*PACKAGES, *TOP, *OUTSIDE} == set()
+
+
+def test_core_would_fit_any_product():
+    found = {name for path in (ROOT / "core").rglob("*.py") for name in imports_of(path)}
+    assert found & {"config", *TOP, *OUTSIDE} == set()
+
+
+def test_nothing_imports_the_processes_or_what_stands_outside():
+    found = [
+        relative(path)
+        for path in product_files()
+        if path.parent != ROOT and imports_of(path) & {*TOP, *OUTSIDE}
+    ]
+    assert found == []
+
+
+def test_the_simulator_knows_nothing_of_the_product():
+    found = {name for path in (ROOT / "simulator").rglob("*.py") for name in imports_of(path)}
+    assert found & {*PACKAGES, *TOP, "config", "demo", "tests"} == set()
+
+
+def test_no_folder_hides_the_standard_library():
+    ours = {path.stem for path in ROOT.iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert ours & set(sys.stdlib_module_names) == set()
+
+
+def test_every_test_folder_is_a_package():
+    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [relative(folder) for folder in folders if not (folder / "__init__.py").exists()] == []
+
+
+def test_web_process_starts_without_the_line_sdk():
+    """Its generated models take 60 MB and most of a second (B10)."""
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import sys, app; print('linebot.v3.messaging' in sys.modules)"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert loaded.stdout.strip() == "False"

@@ -1,0 +1,115 @@
+"""One history for both engines: it starts from nothing, matches the models, and can step back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic import command
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+
+import models  # noqa: F401
+from models.base import Base
+from tests import postgres
+from tests.conftest import alembic_config, migrate
+
+
+@pytest.fixture
+def empty_url(
+    engine_kind: str,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    new_database: Callable[[str], str],
+    drop_database: Callable[[str], None],
+) -> Iterator[str]:
+    """A database that holds nothing yet."""
+    if engine_kind == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    url = new_database("postgresql")  # emptied again: CREATE DATABASE stays in one place
+    postgres.execute(url, "DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+    yield url
+    drop_database(url)
+
+
+def tables_of(url: str) -> set[str]:
+    engine = sa.create_engine(url)
+    try:
+        return set(sa.inspect(engine).get_table_names()) - {"alembic_version"}
+    finally:
+        engine.dispose()
+
+
+def checks_of(url: str) -> set[tuple[str, str | None]]:
+    engine = sa.create_engine(url)
+    try:
+        inspector = sa.inspect(engine)
+        return {
+            (table, check["name"])
+            for table in inspector.get_table_names()
+            for check in inspector.get_check_constraints(table)
+        }
+    finally:
+        engine.dispose()
+
+
+def checks_in_models() -> set[tuple[str, str | None]]:
+    return {
+        (table.name, str(constraint.name))
+        for table in Base.metadata.sorted_tables
+        for constraint in table.constraints
+        if isinstance(constraint, sa.CheckConstraint)
+    }
+
+
+def test_history_has_one_end():
+    assert len(ScriptDirectory.from_config(alembic_config("sqlite://")).get_heads()) == 1
+
+
+def test_builds_every_table_from_nothing(empty_url):
+    migrate(empty_url)
+    assert tables_of(empty_url) == set(Base.metadata.tables)
+
+
+def test_is_what_the_models_say(empty_url):
+    migrate(empty_url)
+    command.check(alembic_config(empty_url))
+
+
+def test_check_notices_a_column_without_migration(empty_url):
+    migrate(empty_url)
+    extra = sa.Column("forgotten", sa.Integer())
+    table = Base.metadata.tables["members"]
+    table.append_column(extra)
+    try:
+        with pytest.raises(CommandError, match="New upgrade operations detected"):
+            command.check(alembic_config(empty_url))
+    finally:
+        table._columns.remove(extra)
+
+
+def test_holds_every_check_constraint_of_the_models(empty_url):
+    migrate(empty_url)
+    assert checks_of(empty_url) == checks_in_models()
+
+
+def test_goes_one_step_back_and_forward_again(empty_url):
+    migrate(empty_url)
+    command.downgrade(alembic_config(empty_url), "-1")
+    migrate(empty_url)
+    assert tables_of(empty_url) == set(Base.metadata.tables)
+
+
+def test_goes_back_to_nothing(empty_url):
+    migrate(empty_url)
+    command.downgrade(alembic_config(empty_url), "base")
+    assert tables_of(empty_url) == set()
+
+
+def test_runs_twice_without_effect(empty_url):
+    migrate(empty_url)
+    migrate(empty_url)
+    assert tables_of(empty_url) == set(Base.metadata.tables)
