@@ -1,0 +1,70 @@
+"""Builds and wires everything; holds no logic. `python app.py [all|web|worker|scheduler]`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from config import Settings, load_settings
+from core.clock import SystemClock
+from core.crypto import Vault
+from core.db import Database
+from core.runtime import NoWake, Runtime, Wake
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+ROLES = ("all", "web", "worker", "scheduler")
+
+
+def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
+    """The runtime of one process: database, clock, keys, and every reaction."""
+    from engagement import journeys, notices  # noqa: PLC0415  (a CLI --help needs none of this)
+    from loyalty import shop  # noqa: PLC0415
+    from rich_menus import assign  # noqa: PLC0415
+
+    database = Database(settings.database_url)
+    read_offset = (lambda: shop.clock_offset(database)) if settings.demo else None
+    return Runtime(
+        settings=settings,
+        database=database,
+        clock=SystemClock(settings.tz, read_offset),
+        vault=Vault(settings.data_key, settings.index_key),
+        wake=wake or NoWake(),
+        reactions=(journeys.react, notices.react, assign.react),
+    )
+
+
+def create_app(settings: Settings | None = None, runtime: Runtime | None = None) -> Flask:
+    """The Flask application with its intake in front. Raises nothing at a missing database."""
+    import cli  # noqa: PLC0415
+    import web  # noqa: PLC0415
+    from bot.webhook import Intake, IntakeMiddleware  # noqa: PLC0415
+    from worker.wake import wake_for  # noqa: PLC0415
+
+    settings = settings or (runtime.settings if runtime else load_settings())
+    runtime = runtime or build_runtime(settings, wake_for(settings))
+    app = web.create(runtime)
+    intake = Intake(
+        settings.database_url, settings.line_channel_secret, on_stored=runtime.wake.events
+    )
+    app.extensions["taem_intake"] = intake
+    app.wsgi_app = IntakeMiddleware(app.wsgi_app, intake)  # type: ignore[method-assign]
+    cli.register(app)
+    return app
+
+
+def main(arguments: list[str]) -> int:
+    """Run one role until SIGTERM or Ctrl-C."""
+    role = arguments[0] if arguments else "all"
+    if role not in ROLES or len(arguments) > 1:
+        print(f"usage: python app.py [{'|'.join(ROLES)}]", file=sys.stderr)
+        return 2
+    settings = load_settings()
+    from worker import serve  # noqa: PLC0415
+
+    return serve.run(role, settings, build_runtime, create_app)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,91 @@
+"""The one source of time: aware UTC moments, and local days of the shop.
+
+The demo clock is a stored offset; `now()` includes it. Whatever guards a secret or a lease
+(reply tokens, links, holds, retry keys) uses `real_now()`, which it never moves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as day_time
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+
+class Clock(Protocol):
+    """What rules' callers need of time."""
+
+    tz: ZoneInfo
+
+    def now(self) -> datetime: ...
+    def real_now(self) -> datetime: ...
+    def today(self) -> date: ...
+
+
+def local_day(moment: datetime, tz: ZoneInfo) -> date:
+    """The shop's calendar day that holds this moment."""
+    return moment.astimezone(tz).date()
+
+
+def start_of_day(day: date, tz: ZoneInfo) -> datetime:
+    """The UTC moment at which this local day begins."""
+    return datetime.combine(day, day_time(), tzinfo=tz).astimezone(UTC)
+
+
+def at_local(day: date, hour: int, minute: int, tz: ZoneInfo) -> datetime:
+    """The UTC moment of this wall-clock time on this local day."""
+    return datetime.combine(day, day_time(hour, minute), tzinfo=tz).astimezone(UTC)
+
+
+class SystemClock:
+    """Real time plus the stored demo offset, which is re-read at most every 200 ms."""
+
+    REREAD_SECONDS = 0.2
+
+    def __init__(self, tz: ZoneInfo, read_offset: Callable[[], int] | None = None) -> None:
+        """`read_offset` returns seconds; None (everywhere but in the demo) means no offset."""
+        self.tz = tz
+        self._read_offset = read_offset
+        self._offset = timedelta()
+        self._read_at = float("-inf")
+
+    def real_now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def now(self) -> datetime:
+        if self._read_offset is not None and time.monotonic() - self._read_at > self.REREAD_SECONDS:
+            self.refresh()
+        return self.real_now() + self._offset
+
+    def refresh(self) -> None:
+        """Read the stored offset now, for the process that has just moved it."""
+        if self._read_offset is not None:
+            self._offset = timedelta(seconds=self._read_offset())
+            self._read_at = time.monotonic()
+
+    def today(self) -> date:
+        return local_day(self.now(), self.tz)
+
+
+class FixedClock:
+    """A clock that a test, or a job run `--at` a moment, sets by hand."""
+
+    def __init__(self, moment: datetime, tz: ZoneInfo) -> None:
+        assert moment.tzinfo is not None
+        self.moment = moment
+        self.tz = tz
+
+    def real_now(self) -> datetime:
+        return self.moment
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def today(self) -> date:
+        return local_day(self.moment, self.tz)
+
+    def advance(self, **span: float) -> None:
+        """Move forward by a timedelta given in keyword form, e.g. `days=1`."""
+        self.moment += timedelta(**span)

@@ -1,0 +1,125 @@
+"""Two engines behind one face: short write transactions, plain reads, work after commit.
+
+SQLite runs in WAL with `synchronous=FULL`; every writing transaction is `BEGIN IMMEDIATE`,
+because a deferred one that reads and then writes fails at once whatever the busy timeout.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.orm import Session
+
+BUSY_TIMEOUT_SECONDS = 10.0
+CONNECT_TIMEOUT_SECONDS = 3
+
+
+class Database:
+    """One engine and the two ways to open a session on it."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_timeout: float = BUSY_TIMEOUT_SECONDS,
+        pool_size: int = 20,
+        pool_timeout: float = 10.0,
+    ) -> None:
+        """`busy_timeout` and `pool_timeout` are seconds."""
+        self.url = url
+        self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine = _make_engine(url, self.is_sqlite, busy_timeout, pool_size, pool_timeout)
+        self._read_engine = self.engine.execution_options(is_reading=True)
+
+    @contextmanager
+    def write(self) -> Iterator[Session]:
+        """A transaction: returning commits, raising rolls back, then `after_commit` work runs."""
+        session = Session(self.engine, expire_on_commit=False)
+        try:
+            yield session
+            session.commit()
+        except BaseException:
+            session.rollback()
+            raise
+        finally:
+            session.close()
+        for work in session.info.pop("after_commit", ()):
+            work()
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A session for looking only; whatever it changes is thrown away."""
+        session = Session(self._read_engine, expire_on_commit=False)
+        try:
+            yield session
+        finally:
+            session.rollback()
+            session.close()
+
+    def dispose(self) -> None:
+        """Close every pooled connection."""
+        self.engine.dispose()
+
+
+def after_commit(session: Session, work: Callable[[], object]) -> None:
+    """Run `work` once this session's transaction is committed (never if it rolls back)."""
+    session.info.setdefault("after_commit", []).append(work)
+
+
+def is_sqlite(session: Session) -> bool:
+    """Whether this session speaks to SQLite (locks and a few statements differ)."""
+    return session.get_bind().dialect.name == "sqlite"
+
+
+def _make_engine(
+    url: str, is_sqlite_url: bool, busy_timeout: float, pool_size: int, pool_timeout: float
+) -> Engine:
+    if not is_sqlite_url:
+        return create_engine(
+            url,
+            pool_size=pool_size,
+            max_overflow=10,
+            pool_timeout=pool_timeout,
+            pool_pre_ping=True,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s",
+            },
+        )
+    path = make_url(url).database
+    if path and path != ":memory:":
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=10,
+        pool_timeout=pool_timeout,
+        connect_args={"timeout": busy_timeout, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        prepare_sqlite(connection)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        is_reading = connection.get_execution_options().get("is_reading")
+        connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def prepare_sqlite(connection: Any) -> None:
+    """Set the pragmas Taem promises on a raw sqlite3 connection."""
+    connection.isolation_level = None  # transactions begin where we say so, nowhere else
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+        cursor.execute(f"PRAGMA {pragma}")
+    if pages := os.environ.get("TAEM_TEST_MAX_PAGES"):  # the disk-full tests set a small limit
+        cursor.execute(f"PRAGMA max_page_count={int(pages)}")
+    cursor.close()

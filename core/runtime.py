@@ -1,0 +1,68 @@
+"""Everything a layer may need, built once in `app.py` and passed on explicitly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from sqlalchemy.orm import Session
+
+from config import Settings
+from core.clock import Clock
+from core.crypto import Vault
+from core.db import Database
+
+#: Reacts to the facts a transaction has just recorded, inside that transaction:
+#: `(session, activities, now)`. New facts it records are reacted to in turn.
+Reaction = Callable[[Session, list[Any], datetime], None]
+#: A chain of reactions longer than this is a mistake of ours, not a long story.
+MAX_ROUNDS = 10
+
+
+class Wake(Protocol):
+    """Says that rows are waiting; losing a call costs nothing but the sweep's second."""
+
+    def events(self) -> None: ...
+    def calls(self) -> None: ...
+
+
+class NoWake:
+    """Nobody to wake: tests and one-off commands; the sweep finds the rows."""
+
+    def events(self) -> None:
+        return
+
+    def calls(self) -> None:
+        return
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Settings, database, time, keys, and what reacts to facts."""
+
+    settings: Settings
+    database: Database
+    clock: Clock
+    vault: Vault
+    wake: Wake = field(default_factory=NoWake)
+    reactions: tuple[Reaction, ...] = ()
+
+    @contextmanager
+    def transaction(self, now: datetime | None = None) -> Iterator[Session]:
+        """A write transaction whose recorded facts are reacted to before it commits."""
+        with self.database.write() as session:
+            yield session
+            self.settle(session, now or self.clock.now())
+
+    def settle(self, session: Session, now: datetime) -> None:
+        """Let every reaction see the facts recorded so far, until no new ones appear."""
+        for _ in range(MAX_ROUNDS):
+            activities = session.info.pop("activities", None)
+            if not activities:
+                return
+            for react in self.reactions:
+                react(session, activities, now)
+        raise AssertionError("reactions keep causing each other")

@@ -1,0 +1,96 @@
+"""Text from strangers: cleaned for showing, folded for matching, strictly read as numbers.
+
+Names and messages are hostile until proven otherwise: controls, bidirectional overrides and
+zero-width letters are stripped, combining marks capped, and numbers follow one strict pattern
+because `int()` reads far more than a till should accept.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+import regex
+
+NAME_GRAPHEMES = 100
+MARKS_PER_BASE = 8
+_BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+_ZERO_WIDTH = "\u200b\u200c\u2060\ufeff\u00ad"
+_JOINER = "\u200d"
+_STRIP = str.maketrans("", "", _BIDI + _ZERO_WIDTH)
+_STRIP_ALL = str.maketrans("", "", _BIDI + _ZERO_WIDTH + _JOINER)
+_THAI_DIGITS = str.maketrans("๐๑๒๓๔๕๖๗๘๙", "0123456789")
+_WHOLE = re.compile(r"\d{1,15}", re.ASCII)
+_BAHT = re.compile(r"(\d{1,9})(?:\.(\d{1,2}))?", re.ASCII)
+_THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d{1,2})?", re.ASCII)
+
+
+def clean(text: str, limit: int = NAME_GRAPHEMES) -> str:
+    """Text for showing on one line: NFC, nothing invisible, at most `limit` graphemes."""
+    return _clean(text, limit, keep_lines=False)
+
+
+def clean_lines(text: str, limit: int) -> str:
+    """Like `clean`, for longer texts that may have several lines."""
+    return _clean(text, limit, keep_lines=True)
+
+
+def _clean(text: str, limit: int, *, keep_lines: bool) -> str:
+    text = text.encode("utf-8", "ignore").decode("utf-8")  # drops lone surrogates
+    text = unicodedata.normalize("NFC", text.translate(_STRIP))
+    kept: list[str] = []
+    marks = 0
+    for letter in text:
+        kind = unicodedata.category(letter)
+        if keep_lines and letter == "\n":
+            kept.append(letter)
+            continue
+        if kind in ("Cc", "Cs", "Co", "Cn") or (kind == "Zl" or kind == "Zp"):
+            kept.append(" ")
+            continue
+        marks = marks + 1 if kind in ("Mn", "Me") else 0
+        if marks <= MARKS_PER_BASE:
+            kept.append(letter)
+    text = "".join(kept)
+    text = re.sub(r"[^\S\n]+", " ", text).strip() if keep_lines else " ".join(text.split())
+    graphemes: list[str] = regex.findall(r"\X", text[: limit * 40])
+    text = "".join(graphemes[:limit]).strip()
+    return "" if not text.strip(_JOINER) else text
+
+
+def clean_name(name: str | None, fallback: str) -> str:
+    """A name fit to show; `fallback` when nothing readable is left of it."""
+    return clean(name or "") or fallback
+
+
+def match_key(text: str) -> str:
+    """The form in which chat words and codes are compared: NFKC, case-folded, no zero-width."""
+    text = text.encode("utf-8", "ignore").decode("utf-8")
+    return " ".join(unicodedata.normalize("NFKC", text.translate(_STRIP_ALL)).casefold().split())
+
+
+def western_digits(text: str) -> str:
+    """Thai digits as 0-9; other scripts' digits stay what they are."""
+    return text.translate(_THAI_DIGITS)
+
+
+def parse_whole(text: str) -> int | None:
+    """A whole number of up to 15 digits, Thai or western; None for anything else."""
+    text = western_digits(text.strip())
+    return int(text) if _WHOLE.fullmatch(text) else None
+
+
+def parse_satang(text: str) -> int | None:
+    """Baht as typed (`250`, `1,250.50`, Thai digits) in satang; None for anything else."""
+    text = western_digits(text.strip())
+    if _THOUSANDS.fullmatch(text):
+        text = text.replace(",", "")
+    match = _BAHT.fullmatch(text)
+    if not match:
+        return None
+    return int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
+
+
+def receipt_key(text: str) -> str:
+    """A bill number as compared: NFKC, upper case, no spaces, no leading zeros."""
+    return "".join(unicodedata.normalize("NFKC", text).upper().split()).lstrip("0") or "0"

@@ -1,0 +1,93 @@
+"""Refusals and faults as people and programs read them: a page, JSON, or a problem document."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from flask import Flask, Response, jsonify, render_template, request
+from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from core.errors import Refused
+from core.i18n import t
+from web.ground import locale
+
+log = structlog.get_logger("web")
+PROBLEM_BASE = "about:blank"
+
+
+def register(app: Flask) -> None:
+    """Turn every exception into an answer without a traceback."""
+    app.register_error_handler(Refused, _refused)
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(DBAPIError, _database)
+    app.register_error_handler(PoolTimeout, _database)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def _refused(error: Refused) -> Any:
+    return answer(error.status, error.code, error.facts)
+
+
+def _http(error: HTTPException) -> Any:
+    status = error.code or 500
+    if status < 400:  # redirects of the router
+        return error
+    codes = {400: "errors.bad_request", 403: "auth.forbidden", 404: "errors.not_found",
+             405: "errors.not_found", 413: "errors.too_large", 429: "errors.too_many_requests"}
+    response = answer(status, codes.get(status, "errors.bad_request"), {})
+    for name, value in error.get_headers():
+        if name in ("Allow", "Retry-After", "WWW-Authenticate"):
+            response.headers[name] = value
+    return response
+
+
+def _database(error: Exception) -> Any:
+    log.error("database_failed", kind=type(error).__name__)
+    response = answer(503, "errors.temporary", {})
+    response.headers["Retry-After"] = "5"
+    return response
+
+
+def _unexpected(error: Exception) -> Any:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}" if trace else ""
+    log.error("request_failed", kind=type(error).__name__, place=place, endpoint=request.endpoint)
+    return answer(500, "errors.temporary", {})
+
+
+def wants_json() -> bool:
+    """Whether the caller is a script of ours or a program rather than a person's page load."""
+    best = request.accept_mimetypes.best_match(["text/html", "application/json"])
+    return request.is_json or best == "application/json"
+
+
+def answer(status: int, code: str, facts: dict[str, Any]) -> Response:
+    """The refusal in the caller's form and language."""
+    sentence = t(locale(), code, **facts)
+    if request.path.startswith("/api/"):
+        return problem(status, code, sentence, facts)
+    if wants_json():
+        response = jsonify(code=code, message=sentence, facts=_plain(facts))
+        response.status_code = status
+        return response
+    page = render_template("errors.html", status=status, sentence=sentence, lang=locale())
+    return Response(page, status=status, mimetype="text/html")
+
+
+def problem(status: int, code: str, sentence: str, facts: dict[str, Any]) -> Response:
+    """An RFC 9457 problem document; `code` is the same as in the chat."""
+    response = jsonify(
+        type=PROBLEM_BASE, title=sentence, status=status, detail=sentence, code=code,
+        **{k: v for k, v in _plain(facts).items() if k not in ("type", "title", "status")},
+    )
+    response.status_code = status
+    response.mimetype = "application/problem+json"
+    return response
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    return {k: v if isinstance(v, str | int | bool | type(None)) else str(v) for k, v in facts.items()}

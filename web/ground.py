@@ -1,0 +1,59 @@
+"""The Flask application class: one transaction per request, access decided before the view.
+
+Returning commits, raising rolls back; reads (GET, HEAD) never commit. `dispatch_request` is
+wrapped rather than `after_request`, which Flask also runs for handled errors.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flask import Flask, current_app, g, request
+from sqlalchemy.orm import Session
+
+from core.runtime import Runtime
+
+SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+class TaemFlask(Flask):
+    """Flask, with Taem's transaction and default-deny access around every view."""
+
+    def dispatch_request(self) -> Any:
+        if request.routing_exception is not None or request.url_rule is None:
+            return super().dispatch_request()
+        if request.endpoint in self.extensions["taem_open"] or request.method == "OPTIONS":
+            return super().dispatch_request()
+        held = runtime()
+        if request.method in SAFE_METHODS:
+            with held.database.read() as session:
+                return self._answer(session)
+        with held.transaction() as session:
+            return self._answer(session)
+
+    def _answer(self, session: Session) -> Any:
+        from web.auth import admit  # noqa: PLC0415  (auth needs `db` from here)
+
+        g.session = session
+        try:
+            admit()
+            return self.ensure_sync(self.view_functions[request.endpoint or ""])(
+                **(request.view_args or {})
+            )
+        finally:
+            g.pop("session", None)
+
+
+def runtime() -> Runtime:
+    """The runtime of the application at work."""
+    return cast("Runtime", current_app.extensions["taem"])
+
+
+def db() -> Session:
+    """This request's session: of a transaction for unsafe methods, for looking only otherwise."""
+    return cast("Session", g.session)
+
+
+def locale() -> str:
+    """The language of whoever is asking, as far as known."""
+    return cast("str", g.get("locale") or runtime().settings.shop_locale)
