@@ -7,6 +7,7 @@ Tests that use `engine_kind` (both of those do) run once on SQLite and once on P
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -17,23 +18,27 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import hypothesis
 import pytest
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
+from config import Settings
 from core.clock import FixedClock
+from core.crypto import Vault
 from core.db import Database
-from tests import postgres, servers
+from core.runtime import Runtime
+from tests import factories, postgres, servers
+from tests.moments import BANGKOK, NOW
 from tests.processes import ROOT, Processes
 
-BANGKOK = ZoneInfo("Asia/Bangkok")
-# A Sunday afternoon in the shop: 22 November 2026, 14:00.
-NOW = datetime(2026, 11, 22, 7, 0, tzinfo=UTC)
 SOAK = os.environ.get("TAEM_SOAK") == "1"
 FOLDER = pytest.StashKey[Path]()
+
+# No setting of the developer's own shell reaches a test.
+for _name in Settings.model_fields:
+    os.environ.pop(_name.upper(), None)
 
 hypothesis.settings.register_profile(
     "taem", deadline=None, max_examples=1000 if SOAK else 50, print_blob=True
@@ -213,6 +218,50 @@ def session(engine_kind: str, shared_databases: Callable[[str], Database]) -> It
         yield session
         session.close()
         transaction.rollback()
+
+
+# What the layers are built of
+
+
+@pytest.fixture
+def settings(database_url: str) -> Settings:
+    """Settings of the fresh database; `factories.make_settings(url, **more)` for others."""
+    return factories.make_settings(database_url)
+
+
+@pytest.fixture(scope="session")
+def vault() -> Vault:
+    return Vault((factories.DATA_KEY,), (factories.INDEX_KEY,))
+
+
+@pytest.fixture
+def runtime(settings: Settings, database: Database, clock: FixedClock, vault: Vault) -> Runtime:
+    """Everything wired as in production, on the fresh database, with the fixed clock."""
+    try:
+        from app import build_runtime
+
+        built = build_runtime(settings)
+    except ImportError:  # until every layer exists
+        return Runtime(settings=settings, database=database, clock=clock, vault=vault)
+    built.database.dispose()
+    return dataclasses.replace(built, database=database, clock=clock)
+
+
+@pytest.fixture
+def app(runtime: Runtime) -> Iterator[Any]:
+    """The Flask application of `runtime`, with its intake in front."""
+    from app import create_app
+
+    app = create_app(runtime=runtime)
+    app.testing = True
+    yield app
+    app.extensions["taem_intake"].close()
+
+
+@pytest.fixture
+def client(app: Any) -> Any:
+    """A browser without a page: `client.get("/healthz")`."""
+    return app.test_client()
 
 
 @pytest.fixture(scope="session")

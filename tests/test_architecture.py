@@ -21,18 +21,22 @@ PACKAGES = (
 OUTSIDE = {"benchmarks", "demo", "simulator", "tests"}
 TOP = {"app", "cli"}
 
-# Where a transaction may begin or end (docs/architecture.md, "Transactions").
-EDGES = {
+# Where a transaction may begin or end (docs/architecture.md, "Transactions"); folders end in "/".
+EDGES = (
     "app.py",
-    "cli.py",
     "bot/webhook.py",
+    "cli.py",
     "core/db.py",
+    "core/runtime.py",
     "handlers/inbox.py",
-    "scheduler/runner.py",
-    "web/__init__.py",
-    "worker/loops.py",
-    "worker/sender.py",
-}
+    "rich_menus/assign.py",
+    "rich_menus/publish.py",
+    "scheduler/",
+    "web/demo.py",
+    "web/ground.py",
+    "web/health.py",
+    "worker/",
+)
 
 
 def product_files() -> list[Path]:
@@ -81,7 +85,7 @@ def transaction_ends(tree: ast.AST) -> list[int]:
         for call in calls(tree)
         if isinstance(call.func, ast.Attribute)
         and (
-            (call.func.attr in {"commit", "rollback"} and not call.args)
+            (call.func.attr in {"commit", "rollback", "transaction"} and not call.args)
             or (call.func.attr == "write" and "database" in dotted(call.func.value).lower())
         )
     ]
@@ -89,10 +93,14 @@ def transaction_ends(tree: ast.AST) -> list[int]:
 
 def glued_sql(tree: ast.AST) -> list[int]:
     """Lines where a statement is put together from pieces."""
+    makers = {"exec_driver_sql", "sa.text", "sqlalchemy.text"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy"):
+            makers |= {alias.asname or "text" for alias in node.names if alias.name == "text"}
     return [
         call.lineno
         for call in calls(tree)
-        if dotted(call.func).split(".")[-1] in {"text", "exec_driver_sql"}
+        if makers & {dotted(call.func), dotted(call.func).split(".")[-1]}
         and call.args
         and isinstance(call.args[0], ast.JoinedStr | ast.BinOp)
     ]
@@ -123,7 +131,7 @@ RULES: dict[str, tuple[Callable[[ast.AST], list[int]], str]] = {
     "clock": (clock_reads, "from datetime import datetime, UTC\ndatetime.now(UTC)"),
     "transaction": (transaction_ends, "session.commit()"),
     "open": (transaction_ends, "with database.write() as session: pass"),
-    "sql": (glued_sql, "session.execute(text(f'SELECT {name}'))"),
+    "sql": (glued_sql, "from sqlalchemy import text\ntext(f'SELECT {name}')"),
     "timeout": (endless_calls, "urllib.request.urlopen(url)"),
     "models": (table_queries, "from sqlalchemy import select"),
 }
@@ -150,7 +158,7 @@ def test_only_the_clock_reads_the_time():
 
 
 def test_only_edges_open_and_close_transactions():
-    assert offences("transaction", lambda path: path in EDGES) == []
+    assert offences("transaction", lambda path: path.startswith(EDGES)) == []
 
 
 def test_no_statement_is_glued_together():
@@ -187,7 +195,9 @@ def test_settings_stand_at_the_bottom():
 
 
 def test_core_would_fit_any_product():
-    found = {name for path in (ROOT / "core").rglob("*.py") for name in imports_of(path)}
+    """Only what carries the settings around may know them."""
+    files = [path for path in (ROOT / "core").rglob("*.py") if path.name != "runtime.py"]
+    found = {name for path in files for name in imports_of(path)}
     assert found & {"config", *TOP, *OUTSIDE} == set()
 
 
