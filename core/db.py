@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 BUSY_TIMEOUT_SECONDS = 10.0
@@ -74,6 +75,12 @@ def after_commit(session: Session, work: Callable[[], object]) -> None:
 def is_sqlite(session: Session) -> bool:
     """Whether this session speaks to SQLite (locks and a few statements differ)."""
     return session.get_bind().dialect.name == "sqlite"
+
+
+def insert_into(session: Session, table: type[Any]) -> Any:
+    """An INSERT of this engine's own dialect, which has `on_conflict_do_nothing` and the like."""
+    dialect = sqlite if is_sqlite(session) else postgresql
+    return dialect.insert(table)
 
 
 def _make_engine(
