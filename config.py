@@ -5,7 +5,6 @@ A bad value stops the start with exit code 2 and names the variable, never its v
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sys
@@ -16,8 +15,6 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
 
 LINE_API = "https://api.line.me"
 LINE_API_DATA = "https://api-data.line.me"
@@ -27,6 +24,17 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 SECRETS = ("secret_key", "data_key", "index_key")
 MIN_SECRET_LENGTH = 32
 _KNOWN_SECRETS = ("secret", "changeme", "password", "dev", "test", "default", "example", "flask")
+
+#: The demo's own settings: secrets made at its first start, and where `make run` put things.
+DEMO_FILE = Path("instance/demo.env")
+_DEMO_SECRETS = (
+    "SECRET_KEY",
+    "DATA_KEY",
+    "INDEX_KEY",
+    "LINE_CHANNEL_SECRET",
+    "LINE_CHANNEL_ACCESS_TOKEN",
+    "LINE_LOGIN_CHANNEL_SECRET",
+)
 
 Keys = Annotated[tuple[str, ...], NoDecode]
 
@@ -82,6 +90,10 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _database(cls, value: str) -> str:
+        # Here, because `make run` needs the names of this file and must start quickly.
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError
+
         try:
             backend = make_url(value).drivername
         except ArgumentError as error:
@@ -146,8 +158,9 @@ def load_settings(**overrides: Any) -> Settings:
     """The settings of this process; a bad one ends it with exit code 2 and its name."""
     try:
         settings = Settings(**overrides)
-        if settings.demo:
-            settings = Settings(**{**_demo_secrets(settings), **overrides})
+        if settings.demo and not all(getattr(settings, name) for name in SECRETS):
+            keep_demo_settings()
+            settings = Settings(_env_file=(".env", DEMO_FILE), **overrides)
         _require_secrets(settings)
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
@@ -158,22 +171,23 @@ def load_settings(**overrides: Any) -> Settings:
     return settings
 
 
-def _demo_secrets(settings: Settings) -> dict[str, Any]:
-    """The demo makes what is missing of its three secrets once and keeps them in `instance/`."""
-    missing = [name for name in SECRETS if not getattr(settings, name)]
-    if not missing:
-        return {}
-    kept = Path("instance") / "demo-secrets.json"
-    values: dict[str, str] = json.loads(kept.read_text()) if kept.exists() else {}
-    made = {name: secrets.token_urlsafe(48) for name in missing if name not in values}
-    if made:
-        values |= made
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_suffix(".new")
-        draft.touch(mode=0o600)
-        draft.write_text(json.dumps(values))
-        draft.rename(kept)
-    return {name: values[name] for name in missing}
+def keep_demo_settings(places: dict[str, str] | None = None) -> dict[str, str]:
+    """The demo's settings file, with `places` (addresses, ids) renewed and missing secrets made.
+
+    Commands run beside the demo with `DEMO=1` read it too. It is written whole or not at all,
+    and only its owner can read it.
+    """
+    kept = {}
+    if DEMO_FILE.exists():
+        lines = DEMO_FILE.read_text("utf-8").splitlines()
+        kept = dict(line.split("=", 1) for line in lines if "=" in line)
+    kept = {name: secrets.token_hex(32) for name in _DEMO_SECRETS} | kept | (places or {})
+    DEMO_FILE.parent.mkdir(parents=True, exist_ok=True)
+    fresh = DEMO_FILE.with_name(f"demo.env.{os.getpid()}")
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.writelines(f"{name}={value}\n" for name, value in sorted(kept.items()))
+    fresh.replace(DEMO_FILE)
+    return kept
 
 
 def _require_secrets(settings: Settings) -> None:
