@@ -13,7 +13,7 @@ help:  ## Show this list
 
 .PHONY: run
 run: $(VENV)/.installed  ## Start the demo café: Taem, a stand-in LINE and a phone, all on this machine
-	@exec $(BIN)/python demo.py
+	@exec $(BIN)/python demo.py --end-with-parent
 
 .PHONY: test
 test: $(VENV)/.installed-dev  ## Run every test, on SQLite and on a PostgreSQL of its own
