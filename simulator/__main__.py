@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import ssl
+import sys
 from pathlib import Path
 
 from aiohttp import web
@@ -64,7 +65,8 @@ async def _serve(settings: SimulatorSettings, context: ssl.SSLContext | None) ->
         loop.add_signal_handler(number, stopped.set)
     try:
         await site.start()
-        print(f"LINE simulator: http://{settings.host}:{settings.port}", flush=True)
+        sys.stdout.write(f"LINE simulator: http://{settings.host}:{settings.port}\n")
+        sys.stdout.flush()
         await stopped.wait()
     finally:
         await runner.cleanup()

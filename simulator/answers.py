@@ -148,7 +148,7 @@ class _Endpoint:
     ) -> None:
         self._world = world
         self._name = name
-        self._group = name.split(".")[0]
+        self._group = name.partition(".")[0]
         self._handler = handler
         self._bucket = bucket
         self._needs_token = needs_token

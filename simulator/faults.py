@@ -22,8 +22,10 @@ REFUSALS: dict[str, tuple[int, str]] = {
     "400": (400, "The request body has 1 error(s)"),
     "401": (
         401,
-        "Authentication failed due to the following reason: invalid token. "
-        "Confirm that the access token in the authorization header is valid.",
+        (
+            "Authentication failed due to the following reason: invalid token. "
+            "Confirm that the access token in the authorization header is valid."
+        ),
     ),
     "403": (403, "Access to this API is not available for your account"),
     "404": (404, "Not found"),

@@ -12,7 +12,7 @@ CALL_LOG_LIMIT = 20_000
 class Entry(NamedTuple):
     """One accepted send. `to` and `delivered_to` are user ids joined by spaces."""
 
-    index: int
+    number: int
     kind: str
     to: str
     messages: list[Any] | None
@@ -79,7 +79,7 @@ class Journal:
         return self._index
 
     def since(self, index: int) -> Iterator[dict[str, Any]]:
-        return (described(entry) for entry in self._entries if entry.index >= index)
+        return (described(entry) for entry in self._entries if entry.number >= index)
 
     def received(self) -> Counter[str]:
         """How many accepted sends reached each user (over what is still remembered)."""
@@ -116,7 +116,7 @@ def described(entry: Entry) -> dict[str, Any]:
     reached = recipients if entry.delivered_to is None else entry.delivered_to.split()
     is_many = entry.kind in {"multicast", "broadcast"}
     return {
-        "index": entry.index,
+        "index": entry.number,
         "kind": entry.kind,
         "to": recipients if is_many else entry.to,
         "messages": entry.messages,

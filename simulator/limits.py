@@ -43,10 +43,8 @@ class Bucket:
 
     def take(self) -> bool:
         now = time.monotonic()
-        tokens = self._tokens + (now - self._last) * self._per_second
+        tokens = min(self._tokens + (now - self._last) * self._per_second, self._capacity)
         self._last = now
-        if tokens > self._capacity:
-            tokens = self._capacity
         if tokens < 1.0:
             self._tokens = tokens
             return False

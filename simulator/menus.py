@@ -192,12 +192,12 @@ class RichMenus:
     async def bulk_link(self, call: Call) -> Result:
         users = _user_ids(call)
         menu = self._pictured(call.body.get("richMenuId"), 400)
-        self._soon(lambda: [self._put_link(user, menu.id) for user in users])
+        self._soon(lambda: self._put_links(users, menu.id))
         return 202, {}
 
     async def bulk_unlink(self, call: Call) -> Result:
         users = _user_ids(call)
-        self._soon(lambda: [self._put_link(user, None) for user in users])
+        self._soon(lambda: self._put_links(users, None))
         return 202, {}
 
     # Batches.
@@ -281,6 +281,10 @@ class RichMenus:
             return
         customer.menu_id = menu_id
         self._world.touch(customer.id, "menu")
+
+    def _put_links(self, user_ids: list[str], menu_id: str | None) -> None:
+        for user_id in user_ids:
+            self._put_link(user_id, menu_id)
 
     @staticmethod
     def _soon(work: Any) -> None:

@@ -345,13 +345,13 @@ class Page:
         )
 
     async def follow(self, request: web.Request) -> web.Response:
-        return await self._act(request, lambda one, body: self._actions.follow(one))
+        return await self._act(request, lambda one, _: self._actions.follow(one))
 
     async def block(self, request: web.Request) -> web.Response:
-        return await self._act(request, lambda one, body: self._actions.block(one))
+        return await self._act(request, lambda one, _: self._actions.block(one))
 
     async def unblock(self, request: web.Request) -> web.Response:
-        return await self._act(request, lambda one, body: self._actions.unblock(one))
+        return await self._act(request, lambda one, _: self._actions.unblock(one))
 
     async def text(self, request: web.Request) -> web.Response:
         return await self._act(
@@ -369,7 +369,7 @@ class Page:
         )
 
     async def image(self, request: web.Request) -> web.Response:
-        return await self._act(request, lambda one, body: {"id": self._actions.image(one)})
+        return await self._act(request, lambda one, _: {"id": self._actions.image(one)})
 
     async def location(self, request: web.Request) -> web.Response:
         return await self._act(request, lambda one, body: {"id": self._actions.location(one, body)})

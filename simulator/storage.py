@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -69,7 +68,7 @@ class Storage:
             if not target.exists():
                 _put(target, body)
         _put(self._path, text.encode("utf-8", "replace"))
-        for stale in set(os.listdir(self._pictures)) - pictures.keys():
+        for stale in {one.name for one in self._pictures.iterdir()} - pictures.keys():
             (self._pictures / stale).unlink(missing_ok=True)
 
     def _snapshot(self) -> tuple[str, dict[str, bytes]]:

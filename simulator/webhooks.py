@@ -63,7 +63,7 @@ class WebhookSender:
         self._slots = asyncio.Semaphore(CONCURRENT_POSTS)
         self._tails: dict[str, Delivery] = {}
         self._held: list[dict[str, Any]] = []
-        self._random = random.Random(7)  # noqa: S311 - disorder that can be repeated, no secret
+        self._random = random.Random(7)
         self._read_tokens: dict[str, str] = {}
         self.pending = 0
         self.last: Delivery | None = None

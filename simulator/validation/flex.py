@@ -330,7 +330,7 @@ def _check_component(
         problems.add(where, "must be an object")
         return
     kind = component.get("type")
-    if not problems.choice(f"{where}/type", kind, allowed):
+    if not problems.choice(f"{where}/type", kind, allowed) or not isinstance(kind, str):
         return
     if depth > DEPTH_LIMIT:
         problems.add(where, "nested too deeply")
