@@ -59,8 +59,7 @@ class Database:
         try:
             yield session
         finally:
-            session.rollback()
-            session.close()
+            session.close()  # rolls back, and leaves what was read as it was
 
     def dispose(self) -> None:
         """Close every pooled connection."""
@@ -81,6 +80,11 @@ def insert_into(session: Session, table: type[Any]) -> Any:
     """An INSERT of this engine's own dialect, which has `on_conflict_do_nothing` and the like."""
     dialect = sqlite if is_sqlite(session) else postgresql
     return dialect.insert(table)
+
+
+def upsert(session: Session, table: Any) -> Any:
+    """This engine's own INSERT, which knows `on_conflict_do_nothing` and `..._do_update`."""
+    return sqlite.insert(table) if is_sqlite(session) else postgresql.insert(table)
 
 
 def _make_engine(
