@@ -50,6 +50,10 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     )
     app.extensions["taem_intake"] = intake
     app.wsgi_app = IntakeMiddleware(app.wsgi_app, intake)  # type: ignore[method-assign]
+    if settings.demo:
+        from scheduler import demo_clock  # noqa: PLC0415
+
+        app.extensions["taem_advance"] = demo_clock.advance
     cli.register(app)
     return app
 

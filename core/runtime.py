@@ -16,8 +16,8 @@ from core.crypto import Vault
 from core.db import Database
 
 #: Reacts to the facts a transaction has just recorded, inside that transaction:
-#: `(session, activities, now)`. New facts it records are reacted to in turn.
-Reaction = Callable[[Session, list[Any], datetime], None]
+#: `(runtime, session, activities, now)`. New facts it records are reacted to in turn.
+Reaction = Callable[["Runtime", Session, list[Any], datetime], None]
 #: A chain of reactions longer than this is a mistake of ours, not a long story.
 MAX_ROUNDS = 10
 
@@ -64,5 +64,5 @@ class Runtime:
             if not activities:
                 return
             for react in self.reactions:
-                react(session, activities, now)
+                react(self, session, activities, now)
         raise AssertionError("reactions keep causing each other")

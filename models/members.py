@@ -103,7 +103,7 @@ class Member(Base):
     #: `sms` or `cashier`.
     phone_proven_by: Mapped[short | None]
     birthday_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
-    #: Blind index of `MM-DD` (29 Feb as 02-28).
+    #: Blind index of `MM-DD`; 29 Feb stays 02-29 and is asked for on 28 Feb in common years.
     birthday_index: Mapped[short | None] = mapped_column(index=True)
     birthday_changed_at: Mapped[moment | None]
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from sqlalchemy import Index, String, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, bigid, local_date, moment, short, state_of
+from models.base import Base, BigId, bigid, local_date, moment, short, state_of
 
 
 class OccurrenceState(StrEnum):
@@ -38,6 +38,8 @@ class Occurrence(Base):
     lease_until: Mapped[moment]
     finished_at: Mapped[moment | None]
     rows_done: Mapped[int] = mapped_column(default=0)
+    #: Where a long job goes on after a stop: the last id it has finished.
+    cursor: Mapped[int] = mapped_column(BigId, default=0)
     reason: Mapped[str | None] = mapped_column(String(200))
 
 

@@ -1,0 +1,1 @@
+"""Who hears what, when: journeys, the one gate, free rides, and the outbox."""

@@ -1,0 +1,171 @@
+"""The one gate: every message but a reply passes here, and nothing else may reach the outbox.
+
+Order (`product.md` M4): reach, state, consent, cap, quiet hours, not-after. The monthly quota is
+held by the outbox, which alone knows what LINE answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from core.clock import at_local, local_day
+from core.crypto import Vault
+from loyalty import personal, shop
+from models.members import Consent, Member, MemberState, Purpose
+from models.outbox import Message, MessageClass, MessageState
+
+CAP_WINDOW = timedelta(days=7)
+ADULT_YEARS = 20
+#: States in which a message has gone out or is about to: they count against the cap.
+COUNTED = (
+    MessageState.WAITING,
+    MessageState.CALLING,
+    MessageState.SENT,
+    MessageState.SENT_UNKNOWN,
+    MessageState.UNCERTAIN,
+    MessageState.PARKED,
+)
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The shop's message rules. Hours are local wall-clock hours."""
+
+    quiet_from: int = 21
+    quiet_until: int = 9
+    weekly_cap: int = 2
+
+    @staticmethod
+    def of(session: Session) -> Rules:
+        """The rules in force."""
+        return Rules(
+            quiet_from=shop.get(session, "messages.quiet_from"),
+            quiet_until=shop.get(session, "messages.quiet_until"),
+            weekly_cap=shop.get(session, "messages.weekly_cap"),
+        )
+
+    def is_quiet(self, moment: datetime, tz: ZoneInfo) -> bool:
+        """Whether this moment lies in the quiet hours."""
+        hour = moment.astimezone(tz).hour
+        if self.quiet_from <= self.quiet_until:
+            return self.quiet_from <= hour < self.quiet_until
+        return hour >= self.quiet_from or hour < self.quiet_until
+
+    def next_loud(self, moment: datetime, tz: ZoneInfo) -> datetime:
+        """The end of the quiet hours that hold this moment."""
+        local = moment.astimezone(tz)
+        day = local.date()
+        if self.quiet_from > self.quiet_until and local.hour >= self.quiet_from:
+            day += timedelta(days=1)
+        return at_local(day, self.quiet_until, 0, tz)
+
+    def last_loud(self, moment: datetime, tz: ZoneInfo) -> datetime:
+        """A deadline inside quiet hours, moved to five minutes before them (M5)."""
+        if not self.is_quiet(moment, tz):
+            return moment
+        local = moment.astimezone(tz)
+        day = local.date()
+        if self.quiet_from > self.quiet_until and local.hour < self.quiet_until:
+            day -= timedelta(days=1)
+        return at_local(day, self.quiet_from, 0, tz) - timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Send now (`reason` and `until` None), wait `until`, or skip for `reason`."""
+
+    reason: str | None = None
+    until: datetime | None = None
+
+    @property
+    def is_go(self) -> bool:
+        return self.reason is None and self.until is None
+
+
+GO = Decision()
+
+
+def decide(
+    session: Session,
+    vault: Vault,
+    member: Member,
+    klass: MessageClass,
+    *,
+    now: datetime,
+    tz: ZoneInfo,
+    not_after: datetime | None = None,
+    is_ride: bool = False,
+) -> Decision:
+    """Whether this member may be sent a message of this class now.
+
+    A ride on a free reply asks neither quiet hours nor reach: the member has just written.
+    """
+    rules = Rules.of(session)
+    if member.state in (MemberState.ERASED, MemberState.MERGED):
+        return Decision("delivery.gone")
+    if not is_ride and not member.can_be_pushed:
+        return Decision("delivery.unreachable")
+    if not_after is not None and now > not_after:
+        return Decision("delivery.too_late")
+    if klass == MessageClass.TRANSACTIONAL:
+        return GO
+    if klass == MessageClass.PROMOTIONAL and (
+        reason := promotion_refused(session, vault, member, rules, now=now, tz=tz)
+    ):
+        return Decision(reason)
+    if not is_ride and rules.is_quiet(now, tz):
+        until = rules.next_loud(now, tz)
+        if not_after is not None and until > not_after:
+            return Decision("delivery.too_late")
+        return Decision(until=until)
+    return GO
+
+
+def promotion_refused(
+    session: Session, vault: Vault, member: Member, rules: Rules, *, now: datetime, tz: ZoneInfo
+) -> str | None:
+    """Why this member gets no promotion now: no consent, too young, or enough this week."""
+    if not has_consent(session, member.id, Purpose.MARKETING):
+        return "delivery.no_consent"
+    if is_minor(session, vault, member, local_day(now, tz)):
+        return "delivery.minor"
+    sent = session.scalar(
+        select(func.count())
+        .select_from(Message)
+        .where(
+            Message.member_id == member.id,
+            Message.klass == MessageClass.PROMOTIONAL,
+            Message.created_at > now - CAP_WINDOW,
+            Message.state.in_(COUNTED),
+        )
+    )
+    return "delivery.capped" if (sent or 0) >= rules.weekly_cap else None
+
+
+def has_consent(session: Session, member_id: int, purpose: Purpose) -> bool:
+    """Whether consent for this purpose is in force."""
+    return (
+        session.scalar(
+            select(Consent.id).where(
+                Consent.member_id == member_id,
+                Consent.purpose == purpose,
+                Consent.withdrawn_at.is_(None),
+            )
+        )
+        is not None
+    )
+
+
+def is_minor(session: Session, vault: Vault, member: Member, today: date) -> bool:
+    """Whether the known birthday lies less than 20 years back; an unknown one never does."""
+    born = personal.birthday_of(session, vault, member)
+    if born is None:
+        return False
+    age = today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+    return age < ADULT_YEARS
+

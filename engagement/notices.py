@@ -1,0 +1,116 @@
+"""Transactional notices: what moved a member's value is said at once (M2), never a promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from bot import theme
+from bot.flex.journeys import notice
+from core.i18n import money, t
+from core.runtime import Runtime
+from engagement import delivery, outbox
+from models.activities import Activity
+from models.coupons import Coupon, Voucher
+from models.members import Member
+from models.outbox import MessageClass
+
+Build = Callable[[Session, Activity, str], dict[str, Any] | None]
+
+
+def react(
+    runtime: Runtime, session: Session, activities: list[Activity], now: datetime
+) -> None:
+    """The `Reaction` of notices."""
+    for activity in activities:
+        rule = RULES.get(activity.kind)
+        if rule is None:
+            continue
+        klass, build = rule
+        member = session.get_one(Member, activity.member_id)
+        message = build(session, activity, member.locale)
+        if message is None:
+            continue
+        decision = delivery.decide(
+            session, runtime.vault, member, klass, now=now, tz=runtime.clock.tz
+        )
+        if decision.reason is not None:
+            continue
+        session.flush()  # the activity's id is the message's key
+        outbox.queue(
+            session, key=f"activity:{activity.id}", member=member, klass=klass,
+            kind=activity.kind, messages=[message], now=now, due_at=decision.until or now,
+        )
+
+
+def _redeemed(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
+    facts = activity.facts
+    return notice(
+        t(locale, "notices.redeemed_title"),
+        t(
+            locale, "notices.redeemed_body", coupon=_coupon_name(session, facts, locale),
+            branch=facts.get("branch", ""), amount=money(locale, facts.get("discount_satang", 0)),
+        ),
+        action=theme.postback_action(t(locale, "notices.see_coupons"), "coupons.show"),
+    )
+
+
+def _redemption_reversed(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
+    name = _coupon_name(session, activity.facts, locale)
+    is_back = activity.facts.get("is_back", True)
+    key = "notices.redemption_reversed_body" if is_back else "notices.redemption_reversed_ended"
+    return notice(t(locale, "notices.redemption_reversed_title"), t(locale, key, coupon=name))
+
+
+def _returned(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
+    del session
+    facts = activity.facts
+    key = "notices.voided" if facts.get("is_void") else "notices.returned"
+    return notice(
+        t(locale, f"{key}_title"),
+        t(
+            locale, f"{key}_body", amount=money(locale, facts.get("amount_satang", 0)),
+            points=abs(facts.get("points", 0)),
+        ),
+        action=theme.postback_action(t(locale, "notices.see_history"), "points.history"),
+    )
+
+
+def _adjusted(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
+    del session
+    points = activity.facts.get("points", 0)
+    key = "notices.adjusted_up" if points > 0 else "notices.adjusted_down"
+    return notice(
+        t(locale, "notices.adjusted_title"), t(locale, key, points=abs(points)),
+        action=theme.postback_action(t(locale, "notices.see_history"), "points.history"),
+    )
+
+
+def _card_filled(session: Session, activity: Activity, locale: str) -> dict[str, Any] | None:
+    if not activity.facts.get("voucher_id"):
+        return None
+    return notice(
+        t(locale, "notices.card_filled_title"),
+        t(locale, "notices.card_filled_body", coupon=_coupon_name(session, activity.facts, locale)),
+        action=theme.postback_action(t(locale, "notices.see_coupons"), "coupons.show"),
+    )
+
+
+def _coupon_name(session: Session, facts: dict[str, Any], locale: str) -> str:
+    voucher = session.get(Voucher, facts.get("voucher_id", 0))
+    coupon = session.get(Coupon, voucher.coupon_id) if voucher else None
+    if coupon is None:
+        return t(locale, "notices.a_coupon")
+    return coupon.name_th if locale == "th" else coupon.name_en
+
+
+RULES: dict[str, tuple[MessageClass, Build]] = {
+    "vouchers.redeemed": (MessageClass.TRANSACTIONAL, _redeemed),
+    "vouchers.redemption_reversed": (MessageClass.TRANSACTIONAL, _redemption_reversed),
+    "purchases.returned": (MessageClass.TRANSACTIONAL, _returned),
+    "points.adjusted": (MessageClass.TRANSACTIONAL, _adjusted),
+    "stamps.card_filled": (MessageClass.SERVICE, _card_filled),
+}

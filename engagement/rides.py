@@ -1,0 +1,99 @@
+"""Free first (M5): a lifecycle message rides the free reply of an event in its window."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.runtime import Runtime
+from engagement import delivery, journeys, outbox
+from models.conversations import Conversation, ConversationState
+from models.journeys import Intent, IntentState, Journey
+from models.members import JoinForm, Member
+from models.outbox import Message
+
+MAX_BUBBLES = 5
+CANDIDATES = 5
+
+
+def ride(
+    session: Session,
+    runtime: Runtime,
+    member: Member,
+    answer: list[dict[str, Any]],
+    now: datetime,
+) -> tuple[list[dict[str, Any]], list[int]]:
+    """What may be added to this answer: (messages, ids of their `messages` rows).
+
+    At most one intent rides, the dearest class first, then the one whose deadline is nearest.
+    Never during joining or an open staff chat; the caller never asks after an error. The rows
+    are claimed here, in the transaction that writes the reply; the caller ties them to it.
+    """
+    if not answer or len(answer) >= MAX_BUBBLES or not member.is_member:
+        return [], []
+    intents = session.scalars(
+        select(Intent)
+        .where(
+            Intent.member_id == member.id,
+            Intent.state == IntentState.WAITING,
+            Intent.window_from <= now,
+            Intent.not_after >= now,
+        )
+        .order_by(Intent.klass.desc(), Intent.deadline)
+        .limit(CANDIDATES)
+    ).all()
+    if not intents or _is_busy(session, member.id):
+        return [], []
+    for intent in intents:
+        decision = delivery.decide(
+            session, runtime.vault, member, intent.klass, now=now, tz=runtime.clock.tz,
+            not_after=intent.not_after, is_ride=True,
+        )
+        if decision.is_go:
+            return _claim(session, runtime, intent, member, now)
+    return [], []
+
+
+def _claim(
+    session: Session, runtime: Runtime, intent: Intent, member: Member, now: datetime
+) -> tuple[list[dict[str, Any]], list[int]]:
+    content = journeys.compose(session, runtime, intent, member, now)
+    kind = session.scalars(select(Journey.key).where(Journey.id == intent.journey_id)).one()
+    message = outbox.queue_ride(
+        session, key=f"intent:{intent.id}", member=member, klass=intent.klass, kind=kind,
+        messages=content, now=now, intent_id=intent.id,
+    )
+    if message is None:
+        return [], []
+    intent.state, intent.decided_at = IntentState.TURNED, now
+    return content, [message.id]
+
+
+def _is_busy(session: Session, member_id: int) -> bool:
+    joining = session.scalar(
+        select(JoinForm.member_id).where(
+            JoinForm.member_id == member_id, JoinForm.is_paused.is_(False)
+        )
+    )
+    if joining is not None:
+        return True
+    chatting = session.scalar(
+        select(Conversation.id).where(
+            Conversation.member_id == member_id, Conversation.state == ConversationState.OPEN
+        )
+    )
+    return chatting is not None
+
+
+def returned(session: Session, message: Message, now: datetime) -> None:
+    """A reply was definitely refused: its intent waits again (a voucher stays issued)."""
+    if message.intent_id is None:
+        return
+    intent = session.get_one(Intent, message.intent_id)
+    if intent.state == IntentState.TURNED and intent.not_after > now:
+        intent.state, intent.decided_at = IntentState.WAITING, None
+
+

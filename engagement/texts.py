@@ -1,0 +1,70 @@
+"""A journey's words: variants by stage, placeholders filled leaf by leaf, checked when saved."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import Refused
+from core.i18n import LOCALES, fill
+
+FIELDS = ("title", "body", "button")
+LIMITS = {"title": 60, "body": 600, "button": 20}
+DEFAULT = "default"
+VARIANTS = (DEFAULT, "consideration", "purchase", "retention", "advocacy")
+_PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
+
+Texts = Mapping[str, Mapping[str, Mapping[str, str]]]
+
+
+class UnknownPlaceholder(Refused):
+    """A text names something the journey cannot fill; facts `field`, `name`, `known`."""
+
+    code = "journeys.unknown_placeholder"
+    status = 422
+
+
+class TextTooLong(Refused):
+    """A text is over its limit; facts `field`, `limit`."""
+
+    code = "journeys.text_too_long"
+    status = 422
+
+
+class TextMissing(Refused):
+    """Title and body are needed in both languages; fact `field`."""
+
+    code = "journeys.text_missing"
+    status = 422
+
+
+def check(texts: Texts, placeholders: tuple[str, ...]) -> None:
+    """Refuse texts that could fail later, at the save and not at the send."""
+    for locale in LOCALES:
+        variants = texts.get(locale, {})
+        if DEFAULT not in variants:
+            raise TextMissing(field=locale)
+        for variant, words in variants.items():
+            if variant not in VARIANTS:
+                raise Refused("journeys.unknown_variant", status=422, name=variant)
+            for field in FIELDS:
+                _check_one(f"{locale}.{variant}.{field}", words.get(field, ""), field, placeholders)
+
+
+def _check_one(where: str, text: str, field: str, placeholders: tuple[str, ...]) -> None:
+    if not text.strip() and field != "button":
+        raise TextMissing(field=where)
+    if len(text.encode("utf-16-le")) // 2 > LIMITS[field]:
+        raise TextTooLong(field=where, limit=LIMITS[field])
+    for name in _PLACEHOLDER.findall(text):
+        if name not in placeholders:
+            known = ", ".join(f"{{{one}}}" for one in placeholders)
+            raise UnknownPlaceholder(field=where, name=name, known=known)
+
+
+def words_for(texts: Texts, locale: str, stage: str, facts: Mapping[str, Any]) -> dict[str, str]:
+    """The filled title, body and button for this member's language and stage."""
+    book = texts.get(locale) or texts["th"]
+    chosen = book.get(stage) or book[DEFAULT]
+    return {field: fill(chosen.get(field, ""), facts) for field in FIELDS}

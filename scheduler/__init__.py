@@ -1,0 +1,1 @@
+"""The clock: a table of jobs, occurrences claimed in our own database, APScheduler as the tick."""

@@ -1,0 +1,121 @@
+"""Moves the demo shop's time forward and runs what was due on the way, in order."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import func, select
+
+from core.clock import SystemClock
+from core.errors import Refused
+from core.runtime import Runtime
+from loyalty import shop
+from models.inbox import Event, EventState
+from models.journeys import Intent, IntentState
+from models.outbox import Call, CallState, ChannelState
+from scheduler import runner
+from scheduler.schedule import JOBS
+
+MAX_ADVANCE = timedelta(days=400)
+MAX_STEPS = 20_000
+#: How long one stop waits for the sender; a slow or faulty LINE must not hold the demo up.
+SETTLE_SECONDS = 5.0
+PAUSE_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class Advanced:
+    """What a move of the clock did."""
+
+    now: datetime
+    stops: int
+
+
+def advance(runtime: Runtime, seconds: int) -> Advanced:
+    """Move the stored offset forward by `seconds`, stopping at every due moment on the way.
+
+    Refuses backwards moves and more than 400 days. Answers when everything due is done.
+    """
+    span = timedelta(seconds=seconds)
+    if not timedelta() <= span <= MAX_ADVANCE:
+        raise Refused("demo.bad_advance", status=422)
+    assert isinstance(runtime.clock, SystemClock)
+    with runner.TURN:
+        here = runtime.clock.now()
+        target = here + span
+        stops = 0
+        runner.tick(runtime, here)
+        while stops < MAX_STEPS:
+            stop = _next_stop(runtime, here, target)
+            _move_to(runtime, stop)
+            runner.tick(runtime, stop)
+            _let_settle(runtime)
+            stops += 1
+            here = stop
+            if stop >= target:
+                break
+        return Advanced(now=runtime.clock.now(), stops=stops)
+
+
+def _next_stop(runtime: Runtime, here: datetime, target: datetime) -> datetime:
+    """The next moment at which a job, an intent or a waiting call is due; else the target."""
+    moments = [target]
+    for job in JOBS.values():
+        moments += list(job.occurrences(here, min(target, here + timedelta(days=2)),
+                                        runtime.clock.tz))[:1]
+    with runtime.database.read() as session:
+        moments += [
+            session.scalar(
+                select(func.min(Intent.deadline)).where(
+                    Intent.state == IntentState.WAITING, Intent.deadline > here
+                )
+            )
+            or target,
+            session.scalar(
+                select(func.min(Call.next_try_at)).where(
+                    Call.state == CallState.WAITING, Call.attempts == 0, Call.next_try_at > here
+                )
+            )
+            or target,
+        ]
+    return min(target, *moments)
+
+
+def _move_to(runtime: Runtime, moment: datetime) -> None:
+    clock = runtime.clock
+    assert isinstance(clock, SystemClock)
+    offset = round((moment - clock.real_now()).total_seconds())
+    with runtime.database.write() as session:
+        shop.set_clock_offset(session, offset, clock.real_now())
+    clock.refresh()
+    runtime.wake.calls()
+    runtime.wake.events()
+
+
+def _let_settle(runtime: Runtime) -> None:
+    """Wait until the sender has sent what is due now, as it would have at that hour."""
+    until = time.monotonic() + SETTLE_SECONDS
+    while time.monotonic() < until:
+        with runtime.database.read() as session:
+            channel = session.get(ChannelState, 1)
+            if runtime.settings.sending == "held" or (channel and channel.paused_for):
+                return
+            owed = session.scalar(
+                select(Call.id)
+                .where(
+                    Call.state.in_((CallState.WAITING, CallState.SENDING)),
+                    Call.next_try_at <= runtime.clock.now(),
+                    Call.attempts < 2,
+                )
+                .limit(1)
+            )
+            handling = session.scalar(
+                select(Event.id)
+                .where(Event.state == EventState.PENDING, Event.attempts == 0)
+                .limit(1)
+            )
+        if owed is None and handling is None:
+            return
+        time.sleep(PAUSE_SECONDS)

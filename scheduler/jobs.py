@@ -1,0 +1,110 @@
+"""What each job does: one batch a call, safe to run twice, going on where it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy.orm import Session
+
+from core.clock import local_day
+from core.runtime import Runtime
+from engagement import journeys
+from loyalty import coupons, lifecycle, personal, points
+from rich_menus import assign
+
+EXPIRY_NOTICE_DAYS = 30
+
+
+@dataclass
+class Run:
+    """One occurrence at work. `now` is the moment it counts as; `cursor` is kept between batches
+    and across a stop."""
+
+    runtime: Runtime
+    now: datetime
+    limit: int
+    cursor: int = 0
+
+
+def expire_points(session: Session, run: Run) -> int:
+    """Write the expire entry of every lot past its date, effective at that midnight."""
+    return points.expire_lots(session, run.now, run.limit)
+
+
+def expire_vouchers(session: Session, run: Run) -> int:
+    """Mark vouchers past their date."""
+    return coupons.expire_vouchers(session, run.now, run.limit)
+
+
+def judge_levels(session: Session, run: Run) -> int:
+    """The nightly pass over every buyer's level."""
+    done, run.cursor = lifecycle.nightly(
+        session, run.now, run.runtime.clock.tz, after_id=run.cursor, limit=run.limit
+    )
+    return done
+
+
+def check_ledger(session: Session, run: Run) -> int:
+    """Prove every balance; a difference freezes that member's burning and alarms."""
+    done, run.cursor = points.check_batch(session, run.now, after_id=run.cursor, limit=run.limit)
+    return done
+
+
+def repair_menus(session: Session, run: Run) -> int:
+    """Put unconfirmed and changed menu links back in line to be made."""
+    done, run.cursor = assign.repair(session, run.now, after_id=run.cursor, limit=run.limit)
+    return done
+
+
+def greet_birthdays(session: Session, run: Run) -> int:
+    """Wish a happy birthday to everyone who celebrates today."""
+    day = local_day(run.now, run.runtime.clock.tz)
+    indexes = personal.celebrated_on(run.runtime.vault, day)
+    members = journeys.members_by_index(session, indexes, run.cursor, run.limit)
+    journeys.wish_birthdays(session, run.runtime, run.now, members)
+    if not members:
+        return _turn(session, run, "members.birthday")
+    run.cursor = members[-1].id
+    return len(members)
+
+
+def notice_expiring(session: Session, run: Run) -> int:
+    """Tell members of points that end within 30 days, and again within 7."""
+    lots = journeys.expiring_lots(
+        session, run.now, run.runtime.clock.tz, EXPIRY_NOTICE_DAYS, run.cursor, run.limit
+    )
+    if not lots:
+        return _turn(session, run, "points.expiring_notice")
+    # A member's last lot may lie beyond this batch: finish whole members only.
+    complete = len(lots) < run.limit or lots[0][0] == lots[-1][0]
+    batch = lots if complete else [lot for lot in lots if lot[0] != lots[-1][0]]
+    for member_id, last_valid, amount in batch:
+        journeys.wish_expiry_notice(
+            session, run.runtime, run.now, member_id, last_valid, amount
+        )
+    run.cursor = batch[-1][0]
+    return len(batch)
+
+
+def win_back(session: Session, run: Run) -> int:
+    """Wish the rung of the win-back ladder that each silent member has reached."""
+    silent = journeys.silent_members(
+        session, run.now, run.runtime.clock.tz, run.cursor, run.limit
+    )
+    if not silent:
+        return _turn(session, run, "lifecycle.win_back")
+    for totals in silent:
+        limit_days = lifecycle.at_risk_after(totals.own_gap_days)
+        journeys.wish_win_back(session, run.runtime, run.now, totals, limit_days)
+    run.cursor = silent[-1].member_id
+    return len(silent)
+
+
+def thank_you(session: Session, run: Run) -> int:
+    """Turn the day's due thanks before the quiet hours begin; the tick does so all day long."""
+    return _turn(session, run, "lifecycle.thank_you")
+
+
+def _turn(session: Session, run: Run, key: str) -> int:
+    return journeys.turn_due(session, run.runtime, run.now, run.limit, journey_key=key)

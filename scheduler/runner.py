@@ -1,0 +1,274 @@
+"""Runs occurrences: claims one by a unique row, works in batches, survives a stop anywhere.
+
+APScheduler is only an alarm clock; whether something runs is decided by our own table. Each
+batch, its cursor and the extended lease commit together, so a killed run goes on where it was.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import structlog
+from sqlalchemy import func, select, update
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
+
+from core import metrics
+from core.clock import local_day, start_of_day
+from core.db import upsert
+from core.runtime import Runtime
+from core.sabotage import is_sabotaged
+from engagement import journeys
+from models.schedule import Heartbeat, Occurrence, OccurrenceState
+from scheduler.jobs import Run
+from scheduler.schedule import JOBS, CatchUp, Job
+
+log = structlog.get_logger("scheduler")
+TICK_SECONDS = 15
+LEASE = timedelta(seconds=60)
+MAX_BATCHES = 100_000
+MAX_MISSED = 400
+#: The demo clock and the tick take turns in one process.
+TURN = threading.Lock()
+
+
+class Outcome(StrEnum):
+    DONE = "done"
+    ALREADY_DONE = "already_done"
+    #: Somebody else is at it right now.
+    RUNNING = "running"
+    SKIPPED = "skipped"
+
+
+def me() -> str:
+    """This process, as leases and heartbeats name it."""
+    return f"{socket.gethostname()[:32]}:{os.getpid()}:{threading.get_ident() % 100_000}"
+
+
+def run_occurrence(
+    runtime: Runtime, job: Job, *, on: date, due: datetime, now: datetime, subject: str = ""
+) -> Outcome:
+    """Run one occurrence to its end unless somebody has or does. `now` is what it counts as."""
+    who = me()
+    cursor = _claim(runtime, job, on=on, due=due, subject=subject, who=who)
+    if isinstance(cursor, Outcome):
+        return cursor
+    run = Run(runtime=runtime, now=now, limit=job.limit, cursor=cursor)
+    for _ in range(MAX_BATCHES):
+        with runtime.transaction(now) as session:
+            done = job.work(session, run)
+            is_last = done == 0
+            if not _keep(session, runtime, job, on, subject, who, run, done, is_last=is_last):
+                session.rollback()
+                return Outcome.RUNNING  # our lease was lost; the new owner goes on
+        if is_last:
+            metrics.job_runs.labels(job=job.id, outcome="done").inc()
+            log.info("job_done", job=job.id, on=on.isoformat())
+            return Outcome.DONE
+    raise AssertionError(f"{job.id} does not end")
+
+
+def _claim(
+    runtime: Runtime, job: Job, *, on: date, due: datetime, subject: str, who: str
+) -> int | Outcome:
+    """The cursor to start from once the occurrence is ours; otherwise why it is not."""
+    real = runtime.clock.real_now()
+    with runtime.database.write() as session:
+        made = session.execute(
+            upsert(session, Occurrence)
+            .values(
+                job=job.id, subject=subject, local_on=on, due_at=due, claimed_by=who,
+                state=OccurrenceState.RUNNING, claimed_at=real, lease_until=real + LEASE,
+            )
+            .on_conflict_do_nothing(index_elements=["job", "subject", "local_on"])
+            .returning(Occurrence.id)
+        ).scalar()
+        if made is not None or is_sabotaged("scheduler_without_claim"):
+            return 0
+        taken = session.execute(
+            update(Occurrence)
+            .where(
+                *_is(job, on, subject),
+                Occurrence.state == OccurrenceState.RUNNING,
+                Occurrence.lease_until < real,
+            )
+            .values(claimed_by=who, claimed_at=real, lease_until=real + LEASE)
+            .returning(Occurrence.cursor)
+        ).scalar()
+        if taken is not None:
+            return taken
+        state = session.scalars(select(Occurrence.state).where(*_is(job, on, subject))).one()
+    return Outcome.RUNNING if state == OccurrenceState.RUNNING else Outcome.ALREADY_DONE
+
+
+def _keep(
+    session: Session, runtime: Runtime, job: Job, on: date, subject: str, who: str, run: Run,
+    done: int, *, is_last: bool,
+) -> bool:
+    """Save how far we are, in the batch's own transaction. False when the lease was lost."""
+    real = runtime.clock.real_now()
+    values: dict[str, Any] = {
+        "cursor": run.cursor, "lease_until": real + LEASE,
+        "rows_done": Occurrence.rows_done + done,
+    }
+    if is_last:
+        values |= {"state": OccurrenceState.DONE, "finished_at": real}
+    kept = session.execute(
+        update(Occurrence)
+        .where(
+            *_is(job, on, subject), Occurrence.claimed_by == who,
+            Occurrence.state == OccurrenceState.RUNNING,
+        )
+        .values(**values)
+    )
+    return bool(kept.rowcount) or is_sabotaged("scheduler_without_claim")
+
+
+def _is(job: Job, on: date, subject: str) -> tuple[Any, ...]:
+    return Occurrence.job == job.id, Occurrence.subject == subject, Occurrence.local_on == on
+
+
+def skip(runtime: Runtime, job: Job, *, on: date, due: datetime, reason: str) -> None:
+    """Record that an occurrence will never run, and why."""
+    real = runtime.clock.real_now()
+    with runtime.database.write() as session:
+        session.execute(
+            upsert(session, Occurrence)
+            .values(
+                job=job.id, subject="", local_on=on, due_at=due, claimed_by=me(), claimed_at=real,
+                lease_until=real, finished_at=real, state=OccurrenceState.SKIPPED, reason=reason,
+            )
+            .on_conflict_do_nothing(index_elements=["job", "subject", "local_on"])
+        )
+    metrics.job_runs.labels(job=job.id, outcome="skipped").inc()
+    log.warning("job_skipped", job=job.id, on=on.isoformat(), reason=reason)
+
+
+def catch_up(runtime: Runtime, job: Job, now: datetime) -> None:
+    """Run or record every occurrence of one job that is due and has no row yet."""
+    tz = runtime.clock.tz
+    missed = list(job.occurrences(_since(runtime, job, now), now, tz))[-MAX_MISSED:]
+    for due in missed:
+        on = local_day(due, tz)
+        is_latest = due == missed[-1]
+        if job.catch_up == CatchUp.LATEST and not is_latest:
+            latest = local_day(missed[-1], tz)
+            skip(runtime, job, on=on, due=due, reason=f"covered by {latest.isoformat()}")
+            continue
+        until = job.latest_start(due, tz)
+        if until is not None and now > until:
+            skip(runtime, job, on=on, due=due, reason="too late")
+            continue
+        acts_at = due if job.catch_up == CatchUp.ALWAYS else now
+        run_occurrence(runtime, job, on=on, due=due, now=acts_at)
+    _take_over(runtime, job, now)
+
+
+def _since(runtime: Runtime, job: Job, now: datetime) -> datetime:
+    """The last due moment with a row; on a fresh installation the beginning of today."""
+    with runtime.database.read() as session:
+        last = session.scalar(
+            select(func.max(Occurrence.due_at)).where(
+                Occurrence.job == job.id, Occurrence.subject == "", Occurrence.due_at <= now
+            )
+        )
+    tz = runtime.clock.tz
+    return last or start_of_day(local_day(now, tz), tz) - timedelta(microseconds=1)
+
+
+def _take_over(runtime: Runtime, job: Job, now: datetime) -> None:
+    """Go on with runs whose process died: their lease is over."""
+    with runtime.database.read() as session:
+        rows = session.scalars(
+            select(Occurrence).where(
+                Occurrence.job == job.id,
+                Occurrence.state == OccurrenceState.RUNNING,
+                Occurrence.lease_until < runtime.clock.real_now(),
+            )
+        ).all()
+    for row in rows:
+        acts_at = row.due_at if job.catch_up == CatchUp.ALWAYS else max(now, row.due_at)
+        run_occurrence(
+            runtime, job, on=row.local_on, due=row.due_at, now=acts_at, subject=row.subject
+        )
+
+
+def tick(runtime: Runtime, now: datetime | None = None) -> None:
+    """Everything that is due: jobs, then intents whose deadline has come. One failing job
+    never holds up the others."""
+    moment = now or runtime.clock.now()
+    for job in JOBS.values():
+        try:
+            catch_up(runtime, job, moment)
+        except DBAPIError as error:
+            log.error("job_database_failed", job=job.id, kind=type(error).__name__)
+        except Exception as error:  # a mistake in one job must not stop the clock
+            metrics.job_runs.labels(job=job.id, outcome="failed").inc()
+            log.exception("job_failed", job=job.id, kind=type(error).__name__)
+    turn_all(runtime, moment)
+
+
+def turn_all(runtime: Runtime, now: datetime) -> int:
+    """Turn every due intent, a batch per transaction; a batch that fails is done one by one."""
+    turned = 0
+    for _ in range(MAX_BATCHES):
+        with runtime.transaction(now) as session:
+            done = journeys.turn_due(session, runtime, now)
+        turned += done
+        if done == 0:
+            return turned
+    return turned
+
+
+def beat(runtime: Runtime, role: str) -> None:
+    """Say that this process is alive."""
+    at = runtime.clock.real_now()
+    with runtime.database.write() as session:
+        name = f"{role}:{socket.gethostname()[:32]}:{os.getpid()}"
+        session.execute(
+            upsert(session, Heartbeat)
+            .values(id=name, role=role, at=at)
+            .on_conflict_do_update(index_elements=["id"], set_={"at": at})
+        )
+
+
+class Scheduler:
+    """The tick of one process, by APScheduler with its memory store."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._scheduler: Any = None
+
+    def start(self) -> None:
+        """Begin ticking in a thread of its own."""
+        from apscheduler.schedulers.background import (  # noqa: PLC0415  (slow; scheduler only)
+            BackgroundScheduler,
+        )
+
+        self._scheduler = BackgroundScheduler(timezone=self._runtime.clock.tz)
+        self._scheduler.add_job(
+            self._tick, "interval", seconds=TICK_SECONDS, max_instances=1, coalesce=True,
+            misfire_grace_time=None, next_run_time=datetime.now(self._runtime.clock.tz),
+        )
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Let the tick under way finish, then end."""
+        if self._scheduler is not None:
+            self._scheduler.shutdown(wait=True)
+
+    def _tick(self) -> None:
+        if not TURN.acquire(blocking=False):
+            return  # the demo clock is running the same things right now
+        try:
+            beat(self._runtime, "scheduler")
+            tick(self._runtime)
+        except DBAPIError as error:
+            log.error("tick_failed", kind=type(error).__name__)
+        finally:
+            TURN.release()
