@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from datetime import time as day_time
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, select
@@ -34,45 +35,48 @@ COUNTED = (
 
 @dataclass(frozen=True)
 class Rules:
-    """The shop's message rules. Hours are local wall-clock hours."""
+    """The shop's message rules; times are on the shop's wall clock."""
 
-    quiet_from: int = 21
-    quiet_until: int = 9
+    quiet_from: day_time = day_time(21)
+    quiet_until: day_time = day_time(9)
+    #: Where a deadline inside the quiet hours is moved to (M5).
+    before_quiet: day_time = day_time(20, 55)
     weekly_cap: int = 2
 
     @staticmethod
     def of(session: Session) -> Rules:
         """The rules in force."""
         return Rules(
-            quiet_from=shop.get(session, "messages.quiet_from"),
-            quiet_until=shop.get(session, "messages.quiet_until"),
-            weekly_cap=shop.get(session, "messages.weekly_cap"),
+            quiet_from=day_time.fromisoformat(shop.get(session, "messages.quiet_from")),
+            quiet_until=day_time.fromisoformat(shop.get(session, "messages.quiet_until")),
+            before_quiet=day_time.fromisoformat(shop.get(session, "messages.before_quiet")),
+            weekly_cap=shop.get(session, "messages.promotional_per_week"),
         )
 
     def is_quiet(self, moment: datetime, tz: ZoneInfo) -> bool:
         """Whether this moment lies in the quiet hours."""
-        hour = moment.astimezone(tz).hour
+        at = moment.astimezone(tz).time()
         if self.quiet_from <= self.quiet_until:
-            return self.quiet_from <= hour < self.quiet_until
-        return hour >= self.quiet_from or hour < self.quiet_until
+            return self.quiet_from <= at < self.quiet_until
+        return at >= self.quiet_from or at < self.quiet_until
 
     def next_loud(self, moment: datetime, tz: ZoneInfo) -> datetime:
         """The end of the quiet hours that hold this moment."""
         local = moment.astimezone(tz)
         day = local.date()
-        if self.quiet_from > self.quiet_until and local.hour >= self.quiet_from:
+        if self.quiet_from > self.quiet_until and local.time() >= self.quiet_from:
             day += timedelta(days=1)
-        return at_local(day, self.quiet_until, 0, tz)
+        return at_local(day, self.quiet_until.hour, self.quiet_until.minute, tz)
 
     def last_loud(self, moment: datetime, tz: ZoneInfo) -> datetime:
-        """A deadline inside quiet hours, moved to five minutes before them (M5)."""
+        """A deadline inside quiet hours, moved to just before them (M5)."""
         if not self.is_quiet(moment, tz):
             return moment
         local = moment.astimezone(tz)
         day = local.date()
-        if self.quiet_from > self.quiet_until and local.hour < self.quiet_until:
+        if self.quiet_from > self.quiet_until and local.time() < self.quiet_until:
             day -= timedelta(days=1)
-        return at_local(day, self.quiet_from, 0, tz) - timedelta(minutes=5)
+        return at_local(day, self.before_quiet.hour, self.before_quiet.minute, tz)
 
 
 @dataclass(frozen=True)

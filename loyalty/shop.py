@@ -1,0 +1,93 @@
+"""The shop's settings: defaults here, what the owner changed in `shop_settings`."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.db import Database
+from models.shop import ShopSetting
+
+CLOCK_OFFSET = "demo.clock_offset_seconds"
+DEFAULTS: dict[str, Any] = {
+    CLOCK_OFFSET: 0,
+    # Who the shop is.
+    "shop.name_th": "ร้านแต้มดี",
+    "shop.name_en": "Taem Dee Shop",
+    "shop.phone": "",
+    "shop.line_id": "",
+    "shop.about_th": "",
+    "shop.about_en": "",
+    "shop.hours_th": "",
+    "shop.hours_en": "",
+    "shop.map_url": "",
+    # Joining.
+    "members.join_gift": "",
+    "members.guardian_age": 20,
+    "members.asks_guardian": False,
+    "members.asks_birthday": True,
+    # The gate (M4): promotional messages a week, and the local hours without any push.
+    "messages.promotional_per_week": 2,
+    "messages.quiet_from": "21:00",
+    "messages.quiet_until": "09:00",
+    "messages.before_quiet": "20:55",
+    "messages.quota_reserve_percent": 10,
+    "messages.monthly_stop": None,
+    "messages.holdout_percent": 10,
+    "messages.holdout_from": 300,
+    # Win-back ladder: days of silence without a known gap.
+    "win_back.at_risk_days": 45,
+    "win_back.second_days": 60,
+    "win_back.third_days": 90,
+    # Tills.
+    "purchases.void_minutes": 10,
+    "purchases.api_age_days": 7,
+}
+
+
+def get(session: Session, key: str) -> Any:
+    """The value of a setting; an unknown key is our own mistake."""
+    assert key in DEFAULTS, key
+    return _changed(session).get(key, DEFAULTS[key])
+
+
+def set(session: Session, key: str, value: Any, now: datetime) -> None:  # noqa: A001 - get and set
+    """Change a setting for everybody."""
+    assert key in DEFAULTS, key
+    setting = session.get(ShopSetting, key)
+    if setting is None:
+        session.add(ShopSetting(key=key, value={"value": value}, changed_at=now))
+    else:
+        setting.value = {"value": value}
+        setting.changed_at = now
+    _changed(session)[key] = value
+
+
+def shop_name(session: Session, locale: str) -> str:
+    """The shop's name in this language."""
+    name: str = get(session, "shop.name_en" if locale == "en" else "shop.name_th")
+    return name
+
+
+def clock_offset(database: Database) -> int:
+    """Seconds by which the demo clock runs ahead; 0 where nobody moved it."""
+    with database.read() as session:
+        row = session.get(ShopSetting, CLOCK_OFFSET)
+    return int(row.value["value"]) if row else 0
+
+
+def set_clock_offset(session: Session, seconds: int, now: datetime) -> None:
+    """Move the demo clock for every process."""
+    set(session, CLOCK_OFFSET, seconds, now)
+
+
+def _changed(session: Session) -> dict[str, Any]:
+    """Every changed setting, read once in a session."""
+    known: dict[str, Any] | None = session.info.get("shop")
+    if known is None:
+        rows = session.execute(select(ShopSetting.key, ShopSetting.value))
+        known = session.info["shop"] = {key: value["value"] for key, value in rows}
+    return known
