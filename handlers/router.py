@@ -1,0 +1,182 @@
+"""Which function answers which event: plain tables, and the order in which they are asked.
+
+A handler takes a Context and returns LINE message objects (at most five); it never sends. What
+it changes commits together with the event being done, or not at all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+from sqlalchemy.orm import Session
+
+from core.runtime import Runtime
+from core.text import match_key
+from models.members import JoinForm, Member
+
+Messages = list[dict[str, Any]]
+MAX_MESSAGES = 5
+MAX_PARAMS = 20
+_ACTION = re.compile(r"[a-z_]{1,40}\.[a-z_]{1,40}")
+
+
+@dataclass(frozen=True)
+class Postback:
+    """`<noun>.<verb>?key=value&…`, and what LINE adds (`date`, `newRichMenuAliasId`, `status`)."""
+
+    action: str
+    params: dict[str, str] = field(default_factory=dict)
+    extra: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Context:
+    """One event of one person, and everything a handler may need to answer it."""
+
+    runtime: Runtime
+    session: Session
+    member: Member
+    event: dict[str, Any]
+    event_id: int
+    #: When it happened, by LINE's clock.
+    event_at: datetime
+    #: The shop's now, moved by the demo clock.
+    now: datetime
+    #: The machine's now, for whatever guards a secret or a lease.
+    real_now: datetime
+    #: The joining dialogue under way, paused or not.
+    form: JoinForm | None = None
+    #: Whether an answer can still be sent; without, effects count and messages are dropped.
+    can_reply: bool = True
+    #: What follows a chat word that takes one: `ABC` of `โค้ด ABC`.
+    argument: str = ""
+
+    @property
+    def locale(self) -> str:
+        return self.member.locale
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The message object; empty for other events."""
+        found: dict[str, Any] = self.event.get("message") or {}
+        return found
+
+    @property
+    def text(self) -> str:
+        """What was typed; empty unless it is a text message."""
+        return str(self.message.get("text", "")) if self.message.get("type") == "text" else ""
+
+    @property
+    def postback(self) -> Postback | None:
+        """The parsed postback; None for other events and for data that is not ours."""
+        return parse_postback(self.event.get("postback"))
+
+
+Handler = Callable[[Context], Messages]
+#: Sees a text before the chat words while a dialogue is under way; the second argument says
+#: whether the text is a chat word. None leaves the text to the tables.
+FormHandler = Callable[[Context, bool], Messages | None]
+
+#: Event type -> handler; messages are `message.<type>`, texts have tables of their own.
+EVENTS: dict[str, Handler] = {}
+#: Postback action -> handler.
+POSTBACKS: dict[str, Handler] = {}
+#: Chat word as people type it -> handler.
+WORDS: dict[str, Handler] = {}
+#: Chat word that is followed by something, e.g. `โค้ด X` -> handler.
+PREFIXES: dict[str, Handler] = {}
+
+
+def ignore(ctx: Context) -> Messages:
+    """Nothing to do and nothing to say."""
+    return []
+
+
+#: The dialogue under way, free text, and postbacks nobody knows (an old menu's, perhaps).
+FORM: FormHandler | None = None
+FREE_TEXT: Handler = ignore
+UNKNOWN_POSTBACK: Handler = ignore
+
+
+def dispatch(ctx: Context) -> Messages:
+    """The answer to one event.
+
+    1. A postback by its action.
+    2. A text: the dialogue under way first, then the chat words, then free text.
+    3. Anything else by its type; unknown types are nobody's.
+    """
+    kind = str(ctx.event.get("type"))
+    if kind == "postback":
+        postback = ctx.postback
+        found = POSTBACKS.get(postback.action) if postback else None
+        return (found or UNKNOWN_POSTBACK)(ctx)
+    if kind == "message":
+        kind = f"message.{ctx.message.get('type')}"
+    if kind == "message.text":
+        return _dispatch_text(ctx)
+    return EVENTS.get(kind, ignore)(ctx)
+
+
+def find_word(text: str) -> tuple[Handler, str] | None:
+    """The handler of a chat word, typed exactly, and what followed it."""
+    key = match_key(text)
+    if handler := _words().get(key):
+        return handler, ""
+    first, _, rest = key.partition(" ")
+    if rest and (handler := _prefixes().get(first)):
+        return handler, text.strip().split(maxsplit=1)[1]
+    return None
+
+
+def _dispatch_text(ctx: Context) -> Messages:
+    word = find_word(ctx.text)
+    if ctx.form is not None and FORM is not None:
+        answer = FORM(ctx, word is not None)
+        if answer is not None:
+            return answer
+    if word is None:
+        return FREE_TEXT(ctx)
+    handler, argument = word
+    return handler(replace(ctx, argument=argument))
+
+
+def parse_postback(found: Any) -> Postback | None:
+    """A postback of ours; None for anything else, whatever it is."""
+    if not isinstance(found, dict):
+        return None
+    action, _, query = str(found.get("data", "")).partition("?")
+    if not _ACTION.fullmatch(action):
+        return None
+    try:
+        params = dict(parse_qsl(query, max_num_fields=MAX_PARAMS))
+    except ValueError:
+        return None
+    extra = found.get("params")
+    if not isinstance(extra, dict):
+        extra = {}
+    return Postback(action, params, {str(key): str(value) for key, value in extra.items()})
+
+
+_folded: dict[int, tuple[int, dict[str, Handler]]] = {}
+
+
+def _words() -> dict[str, Handler]:
+    return _fold(WORDS)
+
+
+def _prefixes() -> dict[str, Handler]:
+    return _fold(PREFIXES)
+
+
+def _fold(table: dict[str, Handler]) -> dict[str, Handler]:
+    """The table by match key, made once for its size."""
+    size, folded = _folded.get(id(table), (-1, {}))
+    if size != len(table):
+        folded = {match_key(word): handler for word, handler in table.items()}
+        _folded[id(table)] = len(table), folded
+    return folded
