@@ -39,6 +39,11 @@ def at_local(day: date, hour: int, minute: int, tz: ZoneInfo) -> datetime:
     return datetime.combine(day, day_time(hour, minute), tzinfo=tz).astimezone(UTC)
 
 
+def last_day(ends_at: datetime, tz: ZoneInfo) -> date:
+    """The last local day before an exclusive end, as people say it: "until 30 November"."""
+    return local_day(ends_at - timedelta(microseconds=1), tz)
+
+
 class SystemClock:
     """Real time plus the stored demo offset, which is re-read at most every 200 ms."""
 

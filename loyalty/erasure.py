@@ -1,0 +1,195 @@
+"""Leaving: the person is erased by destroying their key, the sums stay (J7, `product.md` 14).
+
+Everything that names the person goes in one transaction: identifiers, sealed data, chats, unsent
+messages, stored events, sessions, codes. Ledger, purchases and stamps stay under a row that says
+nobody. A journal row without personal data is replayed after a restore.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from core import ids
+from core.crypto import Vault
+from core.db import insert_into, is_sqlite
+from core.errors import Refused
+from loyalty import activities, consents, doors, personal, tombstones
+from models.conversations import Conversation, ConversationLine, Ticket
+from models.coupons import CodeState, CodeTry, ScanCode, Voucher, VoucherState
+from models.inbox import Event, EventState, Quarantined, QuarantineState
+from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
+from models.members import Erasure, JoinForm, Member, MemberKey, MemberState, Purpose
+from models.outbox import Call, CallKind, CallState, Message, MessageState
+from models.staff import Cashier
+
+REASON = "members.erased"
+
+
+def erase(
+    session: Session,
+    vault: Vault,
+    member: Member,
+    *,
+    asked_by: str,
+    now: datetime,
+    event_id: int | None = None,
+) -> None:
+    """Erase this person now. Locks their row; `event_id` is the stored event that asked for it.
+
+    1. Tombstones, so that rejoining brings no second gift.
+    2. The key and everything sealed under it, identifiers, consents, sessions.
+    3. What was still to be sent or used.
+    4. Stored LINE events; then the journal and the fact.
+    """
+    session.refresh(member, with_for_update=True)
+    if member.state == MemberState.ERASED:
+        raise Refused("members.unknown", status=404)
+    line_user_id = member.line_user_id
+    phone = personal.phone_of(session, vault, member) if member.phone_proven_at else None
+    if member.is_member and line_user_id:
+        tombstones.put(session, vault, tombstones.LINE_ID, line_user_id, now)
+    if member.is_member and phone:
+        tombstones.put(session, vault, tombstones.PHONE, phone, now)
+    session.execute(
+        insert_into(session, Erasure)
+        .values(member_public_id=member.public_id, asked_by=asked_by, at=now)
+        .on_conflict_do_nothing(index_elements=["member_public_id"])
+    )
+    for purpose in Purpose:
+        consents.withdraw(session, member.id, purpose, now)
+    _drop_chats(session, member.id)
+    _drop_sending(session, member.id, now)
+    _void_codes(session, member.id, now)
+    if line_user_id:
+        _drop_events(session, line_user_id, event_id)
+    _empty(session, member, now)
+    activities.record(
+        session, member.id, "members.left", now, {"by": asked_by}, key=f"members.left:{member.id}"
+    )
+
+
+def replay(session: Session, vault: Vault, now: datetime, journal: list[str]) -> int:
+    """Erase again whoever a restored backup brought back. Returns how many."""
+    found = session.scalars(
+        select(Member).where(Member.public_id.in_(journal), Member.state != MemberState.ERASED)
+    ).all()
+    for member in found:
+        erase(session, vault, member, asked_by="restore", now=now)
+    return len(found)
+
+
+def _drop_chats(session: Session, member_id: int) -> None:
+    conversation_id = select(Conversation.id).where(Conversation.member_id == member_id)
+    session.execute(
+        delete(ConversationLine).where(ConversationLine.conversation_id.in_(conversation_id))
+    )
+    session.execute(
+        update(Ticket).where(Ticket.member_id == member_id).values(conversation_id=None, subject="")
+    )
+    session.execute(delete(Conversation).where(Conversation.member_id == member_id))
+    session.execute(delete(JoinForm).where(JoinForm.member_id == member_id))
+    session.execute(delete(CodeTry).where(CodeTry.member_id == member_id))
+    doors.close_all(session, member_id)
+
+
+def _drop_sending(session: Session, member_id: int, now: datetime) -> None:
+    """Drop what has not left, and the bodies of what has: they hold the LINE id and the name."""
+    unsent = (MessageState.WAITING, MessageState.CALLING, MessageState.PARKED)
+    own_calls = select(Message.call_id).where(
+        Message.member_id == member_id, Message.call_id.is_not(None)
+    )
+    is_own = Call.id.in_(own_calls) & (Call.kind != CallKind.MULTICAST)
+    session.execute(
+        update(Call)
+        .where(is_own, Call.state.in_((CallState.WAITING, CallState.PARKED)))
+        .values(state=CallState.DROPPED, finished_at=now)
+    )
+    # A call whose bytes are under way keeps its body: its outcome is still to be written.
+    session.execute(
+        update(Call).where(is_own, Call.state != CallState.SENDING).values(body=None, answer=None)
+    )
+    is_unsent = Message.state.in_(unsent) & or_(
+        Message.call_id.is_(None),
+        Message.call_id.in_(
+            select(Call.id).where(Call.state.in_((CallState.DROPPED, CallState.PARKED)))
+        ),
+    )
+    session.execute(
+        update(Message)
+        .where(Message.member_id == member_id)
+        .values(
+            content=None,
+            state=case((is_unsent, MessageState.SKIPPED), else_=Message.state),
+            reason=case((is_unsent, REASON), else_=Message.reason),
+            finished_at=case((is_unsent, now), else_=Message.finished_at),
+        )
+        .execution_options(synchronize_session=False)
+    )
+    session.execute(
+        update(Intent)
+        .where(Intent.member_id == member_id, Intent.state == IntentState.WAITING)
+        .values(state=IntentState.SKIPPED, reason=REASON, decided_at=now)
+    )
+    session.execute(
+        update(Enrolment)
+        .where(Enrolment.member_id == member_id, Enrolment.state == EnrolmentState.ACTIVE)
+        .values(state=EnrolmentState.EXITED, why_ended=REASON, ended_at=now)
+    )
+
+
+def _void_codes(session: Session, member_id: int, now: datetime) -> None:
+    session.execute(
+        update(ScanCode)
+        .where(ScanCode.member_id == member_id, ScanCode.state != CodeState.USED)
+        .values(state=CodeState.REVOKED, held_by=None, hold_expires_at=None)
+    )
+    session.execute(
+        update(Voucher)
+        .where(
+            Voucher.member_id == member_id,
+            Voucher.state.in_((VoucherState.ISSUED, VoucherState.HELD)),
+        )
+        .values(state=VoucherState.VOID, voided_at=now)
+    )
+    session.execute(update(Cashier).where(Cashier.member_id == member_id).values(member_id=None))
+
+
+def _drop_events(session: Session, line_user_id: str, event_id: int | None) -> None:
+    """Empty stored events; those still waiting come after the erasure, from a stranger."""
+    is_over = Event.state != EventState.PENDING
+    session.execute(
+        update(Event)
+        .where(Event.line_user_id == line_user_id, or_(is_over, Event.id == (event_id or 0)))
+        .values(line_user_id=None, lane=Event.webhook_event_id, payload=b"{}")
+        .execution_options(synchronize_session=False)
+    )
+    wanted = line_user_id.encode()
+    if is_sqlite(session):
+        holds = func.instr(Quarantined.content, wanted) > 0
+    else:
+        holds = Quarantined.content.op("LIKE")(b"%" + wanted + b"%")
+    session.execute(
+        update(Quarantined)
+        .where(holds)
+        .values(content=b"", state=QuarantineState.DISMISSED)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _empty(session: Session, member: Member, now: datetime) -> None:
+    session.execute(delete(MemberKey).where(MemberKey.member_id == member.id))
+    for column in (
+        "line_user_id", "member_no", "line_name", "name", "picture_url", "profile_due_at",
+        "phone_sealed", "phone_index", "phone_last4_index", "phone_proven_at", "phone_proven_by",
+        "birthday_sealed", "birthday_index", "birthday_changed_at", "source_code",
+        "referral_code", "menu_override",
+    ):  # fmt: skip
+        setattr(member, column, None)
+    member.public_id = ids.public_id()
+    member.is_following = False
+    member.state = MemberState.ERASED
+    member.erased_at = now
+    session.flush()  # whoever comes next in this transaction must find nobody
