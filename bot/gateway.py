@@ -354,12 +354,7 @@ class SdkLine:
         for start in range(0, len(user_ids), BULK_USERS):
             some = list(user_ids[start : start + BULK_USERS])
             request = RichMenuBulkLinkRequest(rich_menu_id=menu_id, user_ids=some)
-            self._call(
-                lambda api, options, request=request: api.link_rich_menu_id_to_users_with_http_info(
-                    request, **options
-                ),
-                needs_answer=False,
-            )
+            self._call(_linking_many(request), needs_answer=False)
 
     def unlink_menu(self, user_id: str) -> None:
         self._forgive_missing(
@@ -463,15 +458,17 @@ class SdkLine:
         read_seconds: float = TIMEOUT[1],
     ) -> Any:
         """Run one call, once more with a new token if the issued one was refused."""
+        from linebot.v3 import messaging
+
         token = self.tokens.get()
         options = {"_request_timeout": (TIMEOUT[0], read_seconds)}
         try:
-            with _translated_errors():
+            with _translated_errors(messaging):
                 return ask(self._api(token, is_blob=is_blob), options)
         except LineForbidden as refused:
             if refused.status != 401 or not self.tokens.refused(token):
                 raise
-        with _translated_errors():
+        with _translated_errors(messaging):
             return ask(self._api(self.tokens.get(), is_blob=is_blob), options)
 
     def _api(self, token: str, *, is_blob: bool) -> Any:
@@ -507,37 +504,36 @@ def _sdk_configuration(host: str) -> Any:
 
 def issue_stateless_token(settings: Settings) -> str:
     """A channel access token of 15 minutes, by channel id and secret."""
-    from linebot.v3.oauth import ApiClient, ChannelAccessToken, Configuration
+    from linebot.v3 import oauth
 
-    configuration = Configuration(host=settings.line_api_url)
+    configuration = oauth.Configuration(host=settings.line_api_url)
     configuration.retries = False
-    api = ChannelAccessToken(ApiClient(configuration))
+    api = oauth.ChannelAccessToken(oauth.ApiClient(configuration))
     refusal: LineRefused | None = None
     for secret in settings.line_channel_secret:  # two of them while the secret is exchanged
         try:
-            with _translated_errors():
-                answer = api.issue_stateless_channel_token_by_client_secret_with_http_info(
+            with _translated_errors(oauth):
+                answer = api.issue_stateless_channel_token_by_client_secret(
                     settings.line_channel_id, secret, _request_timeout=TIMEOUT
                 )
         except LineRefused as refused:
             refusal = refused
             continue
-        if answer.data is None or not answer.data.access_token:
-            raise LineUnavailable("no token in the answer", answer.status_code)
-        return str(answer.data.access_token)
+        if answer is None or not answer.access_token:
+            raise LineUnavailable("no token in the answer")
+        return str(answer.access_token)
     raise refusal or LineUnavailable("no channel secret")
 
 
 @contextmanager
-def _translated_errors() -> Iterator[None]:
-    """Turn the families of errors that leave the SDK into ours."""
+def _translated_errors(family: Any) -> Iterator[None]:
+    """Turn the errors that leave one package of the SDK (`family`) into ours."""
     import urllib3
-    from linebot.v3 import messaging, oauth
     from pydantic.v1 import ValidationError
 
     try:
         yield
-    except (messaging.OpenApiException, oauth.OpenApiException) as error:
+    except family.OpenApiException as error:
         raise _from_answer(error) from error
     except urllib3.exceptions.HTTPError as error:
         raise LineUnavailable(type(error).__name__) from error

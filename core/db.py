@@ -33,6 +33,8 @@ class Database:
     ) -> None:
         """`busy_timeout` and `pool_timeout` are seconds."""
         self.url = url
+        #: What every writing session carries in its `info`, e.g. whom to wake after commit.
+        self.session_info: dict[str, Any] = {}
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = _make_engine(url, self.is_sqlite, busy_timeout, pool_size, pool_timeout)
         self._read_engine = self.engine.execution_options(is_reading=True)
@@ -40,7 +42,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Session]:
         """A transaction: returning commits, raising rolls back, then `after_commit` work runs."""
-        session = Session(self.engine, expire_on_commit=False)
+        session = Session(self.engine, expire_on_commit=False, info=dict(self.session_info))
         try:
             yield session
             session.commit()

@@ -50,6 +50,10 @@ class Runtime:
     wake: Wake = field(default_factory=NoWake)
     reactions: tuple[Reaction, ...] = ()
 
+    def __post_init__(self) -> None:
+        # The outbox wakes the senders once its rows are committed, whoever opened the session.
+        self.database.session_info["wake"] = self.wake
+
     @contextmanager
     def transaction(self, now: datetime | None = None) -> Iterator[Session]:
         """A write transaction whose recorded facts are reacted to before it commits."""

@@ -47,7 +47,7 @@ class CallState(StrEnum):
     DONE = "done"
     #: Definitely refused, nothing was sent: 400 and the like.
     DEAD = "dead"
-    #: A multicast that was split into new calls.
+    #: Replaced by new calls: a multicast that was split, or a call a person had sent again.
     REFUSED = "refused"
     PARKED = "parked"
     UNCERTAIN = "uncertain"
@@ -56,6 +56,7 @@ class CallState(StrEnum):
 
 
 _OPEN = "state IN ('waiting', 'sending')"
+_OPEN_FIRST = f"klass = 'transactional' AND {_OPEN}"
 
 
 class Message(Base):
@@ -99,8 +100,11 @@ class Call(Base):
 
     __tablename__ = "calls"
     __table_args__ = (
-        Index("ix_calls_due", "next_try_at", "id", postgresql_where=text(_OPEN),
+        Index("ix_calls_due", "kind", "next_try_at", "id", postgresql_where=text(_OPEN),
               sqlite_where=text(_OPEN)),
+        # What moved value is told first, however long the promotions before it are.
+        Index("ix_calls_due_first", "kind", "next_try_at", "id", postgresql_where=text(_OPEN_FIRST),
+              sqlite_where=text(_OPEN_FIRST)),
         Index("ix_calls_parked", "id", postgresql_where=text("state = 'parked'"),
               sqlite_where=text("state = 'parked'")),
         Index("ix_calls_created_at", "created_at", postgresql_using="brin"),
@@ -134,15 +138,16 @@ class Call(Base):
 
 
 class SendLimit(Base):
-    """Tokens of one LINE endpoint: senders lease up to a second's worth in one UPDATE."""
+    """The pace of one LINE endpoint, shared by every sender: each leases a stretch of time that
+    holds as many calls as it has in hand, in one UPDATE, and no two stretches overlap."""
 
     __tablename__ = "send_limits"
 
     endpoint: Mapped[short] = mapped_column(primary_key=True)
+    #: LINE's own ceiling; senders aim a little below it.
     per_second: Mapped[int]
-    #: Unix second for which `leased` counts.
-    second: Mapped[int] = mapped_column(BigId, default=0)
-    leased: Mapped[int] = mapped_column(default=0)
+    #: Unix microseconds by the database's clock up to which the pace is leased.
+    leased_until_us: Mapped[int] = mapped_column(BigId, default=0)
 
 
 class ChannelState(Base):
