@@ -56,6 +56,7 @@ class CallState(StrEnum):
 
 
 _OPEN = "state IN ('waiting', 'sending')"
+_KEPT = "state IN ('parked', 'uncertain', 'dead')"
 _OPEN_FIRST = f"klass = 'transactional' AND {_OPEN}"
 
 
@@ -105,8 +106,8 @@ class Call(Base):
         # What moved value is told first, however long the promotions before it are.
         Index("ix_calls_due_first", "kind", "next_try_at", "id", postgresql_where=text(_OPEN_FIRST),
               sqlite_where=text(_OPEN_FIRST)),
-        Index("ix_calls_parked", "id", postgresql_where=text("state = 'parked'"),
-              sqlite_where=text("state = 'parked'")),
+        Index("ix_calls_kept", "state", "id", postgresql_where=text(_KEPT),
+              sqlite_where=text(_KEPT)),
         Index("ix_calls_created_at", "created_at", postgresql_using="brin"),
         CheckConstraint("kind = 'reply' OR retry_key IS NOT NULL", name="has_retry_key"),
     )
