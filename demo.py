@@ -97,7 +97,7 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, _interrupt)
     children = Children({})
     try:
-        port, simulator_port = _port("PORT", 5000), _port("SIM_PORT", 9000)
+        port, simulator_port = port_of("PORT", 5000), port_of("SIM_PORT", 9000)
         children.environment = demo_environment(port, simulator_port)
         start(children, port, simulator_port)
         print(links(port, simulator_port), flush=True)
@@ -206,7 +206,7 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _port(variable: str, usual: int) -> int:
+def port_of(variable: str, usual: int) -> int:
     """The port to use. Raises Failed if it is taken or not a port."""
     text = os.environ.get(variable) or str(usual)
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or not 0 < int(text) < 65536:

@@ -1,0 +1,181 @@
+"""`make run` as a newcomer meets it: three links, data that stays, and nothing left running."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import demo
+from tests.processes import ROOT, Processes, answers, bare_environment, free_port, wait_until
+from tests.servers import is_listening
+
+pytestmark = pytest.mark.e2e
+
+LEFT_BEHIND = (".git", ".venv", "instance", "__pycache__", ".*_cache", ".hypothesis", "tests")
+STARTED = "Ctrl-C stops everything"
+
+
+@dataclass
+class Cafe:
+    """A running demo in a clone of its own."""
+
+    folder: Path
+    port: int
+    simulator_port: int
+    process: subprocess.Popen[bytes]
+    processes: Processes
+
+    @property
+    def output(self) -> str:
+        return self.processes.output(self.process)
+
+    def ask(self, path: str) -> object:
+        address = f"http://127.0.0.1:{self.simulator_port}{path}"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return json.load(answer)
+
+
+def start(folder: Path, processes: Processes) -> Cafe:
+    port, simulator_port = free_port(), free_port()
+    process = processes.spawn(
+        "python",
+        "demo.py",
+        env={"PORT": str(port), "SIM_PORT": str(simulator_port)},
+        cwd=folder,
+        ready=lambda: STARTED in processes.output(processes.started[-1]),
+        within=90,
+    )
+    return Cafe(folder, port, simulator_port, process, processes)
+
+
+def clone(folder: Path) -> Path:
+    return shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+
+
+@pytest.fixture(scope="module")
+def cafe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cafe]:
+    """The demo after its first start; nothing may be broken in it."""
+    processes = Processes(tmp_path_factory.mktemp("logs"))
+    try:
+        yield start(clone(tmp_path_factory.mktemp("cafe") / "taem"), processes)
+    finally:
+        processes.stop_all()
+
+
+@pytest.fixture
+def second_start(cafe: Cafe, tmp_path: Path, processes: Processes) -> Cafe:
+    """The same café, started again elsewhere from a copy of its data."""
+    folder = clone(tmp_path / "taem")
+    shutil.copytree(cafe.folder / "instance", folder / "instance")
+    return start(folder, processes)
+
+
+def test_prints_the_three_links(cafe):
+    assert f"http://127.0.0.1:{cafe.simulator_port}" in cafe.output
+    assert f"http://127.0.0.1:{cafe.port}/cashier" in cafe.output
+    assert f"http://127.0.0.1:{cafe.port}/admin" in cafe.output
+
+
+@pytest.mark.parametrize("path", ["/cashier", "/admin", "/readyz"])
+def test_taem_answers_behind_its_links(cafe, path):
+    assert answers(f"http://127.0.0.1:{cafe.port}{path}")
+
+
+def test_phone_answers_behind_its_link(cafe):
+    assert answers(f"http://127.0.0.1:{cafe.simulator_port}/")
+
+
+def test_keeps_its_secrets_from_other_users_of_the_machine(cafe):
+    assert (cafe.folder / "instance" / "demo.env").stat().st_mode & 0o077 == 0
+
+
+def test_says_which_port_is_taken_and_ends_with_1(cafe, tmp_path):
+    result = subprocess.run(
+        [sys.executable, "demo.py"],
+        cwd=cafe.folder,
+        env=bare_environment() | {"PORT": str(cafe.port), "SIM_PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert f"Port {cafe.port} is in use" in result.stderr
+
+
+def test_says_which_variable_is_not_a_port(cafe):
+    result = subprocess.run(
+        [sys.executable, "demo.py"],
+        cwd=cafe.folder,
+        env=bare_environment() | {"PORT": "many"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert result.returncode == 1
+    assert "PORT: not a port number" in result.stderr
+
+
+def test_second_start_keeps_the_data_and_prepares_nothing(second_start, cafe):
+    assert "Preparing" in cafe.output
+    assert "Preparing" not in second_start.output
+    assert "Opening" not in second_start.output
+
+
+def test_second_start_keeps_the_secrets(second_start, cafe):
+    def secrets(place: Cafe) -> list[str]:
+        lines = (place.folder / "instance" / "demo.env").read_text().splitlines()
+        return [line for line in lines if "KEY" in line or "SECRET" in line or "TOKEN" in line]
+
+    assert secrets(second_start) == secrets(cafe)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_ends_with_everything_it_started(second_start, number):
+    second_start.process.send_signal(number)
+    assert second_start.process.wait(20) == 0
+    assert not is_listening(second_start.port)
+    assert not is_listening(second_start.simulator_port)
+
+
+def test_leaves_nothing_running_when_it_is_killed(second_start):
+    os.kill(second_start.process.pid, signal.SIGKILL)
+    wait_until(lambda: not is_listening(second_start.port), within=20)
+    wait_until(lambda: not is_listening(second_start.simulator_port), within=20)
+
+
+def test_ends_with_1_when_taem_ends_by_itself(second_start):
+    pid = listener(second_start.port)
+    os.kill(pid, signal.SIGKILL)
+    assert second_start.process.wait(20) == 1
+    assert "taem ended with" in second_start.output
+
+
+def listener(port: int) -> int:
+    """The process that listens on this port."""
+    import psutil
+
+    return next(
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+    )
+
+
+def test_a_port_of_somebody_else_is_left_alone():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(demo.Failed, match=f"Port {port} is in use"):
+            demo.port_of("PORT", port)
