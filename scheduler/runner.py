@@ -133,6 +133,27 @@ def _is(job: Job, on: date, subject: str) -> tuple[Any, ...]:
     return Occurrence.job == job.id, Occurrence.subject == subject, Occurrence.local_on == on
 
 
+class _DryRun(Exception):
+    """Ends the transaction of a dry run."""
+
+
+def dry_run(runtime: Runtime, job: Job, now: datetime) -> int:
+    """How many rows one run as of `now` would do; nothing is kept."""
+    run = Run(runtime=runtime, now=now, limit=job.limit)
+    total = 0
+    try:
+        with runtime.transaction(now) as session:
+            for _ in range(MAX_BATCHES):
+                done = job.work(session, run)
+                if done == 0:
+                    break
+                total += done
+                session.flush()  # the next batch must not see these rows as due
+            raise _DryRun
+    except _DryRun:
+        return total
+
+
 def skip(runtime: Runtime, job: Job, *, on: date, due: datetime, reason: str) -> None:
     """Record that an occurrence will never run, and why."""
     real = runtime.clock.real_now()

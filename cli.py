@@ -1,0 +1,349 @@
+"""Commands for people at a terminal: `flask --app app COMMAND`. Each opens its own transaction."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import UTC, datetime
+from typing import NoReturn
+
+import click
+from flask import Flask
+from flask.cli import AppGroup, with_appcontext
+
+from core.clock import local_day
+from core.errors import OutsideFault, Refused
+from core.i18n import t
+from core.runtime import Runtime
+
+EXIT_ALREADY_DONE = 3
+
+
+def register(app: Flask) -> None:
+    """Add every command to the application."""
+    for group in (db, seed, staff, cashiers, devices, api_keys, jobs, menus, ledger, members,
+                  branches):
+        app.cli.add_command(group)
+    app.cli.add_command(doctor)
+
+
+def held() -> Runtime:
+    """The runtime of the application that this command belongs to."""
+    from web.ground import runtime  # noqa: PLC0415  (needs the application context)
+
+    return runtime()
+
+
+def fail(error: Refused | OutsideFault, code: int = 1) -> NoReturn:
+    """End with a sentence instead of a traceback."""
+    if isinstance(error, Refused):
+        click.echo(t(held().settings.shop_locale, error.code, **error.facts), err=True)
+    else:
+        click.echo(str(error), err=True)
+    sys.exit(code)
+
+
+# --- Database and demo ------------------------------------------------------------------------
+
+db = AppGroup("db", help="The database.")
+seed = AppGroup("seed", help="Example data.")
+
+
+@db.command("upgrade")
+@with_appcontext
+def db_upgrade() -> None:
+    """Migrate to this version, and make the rows every shop starts with."""
+    from migrations.run import upgrade  # noqa: PLC0415
+
+    upgrade(held().settings.database_url)
+    _ensure_defaults()
+
+
+def _ensure_defaults() -> None:
+    """What every shop has from the first day: journeys, menus, an earning policy."""
+    from engagement import definitions  # noqa: PLC0415
+    from loyalty import points  # noqa: PLC0415
+    from rich_menus import publish  # noqa: PLC0415
+
+    with held().transaction() as session:
+        now = held().clock.now()
+        definitions.ensure(session, now)
+        publish.ensure_menus(session, now)
+        points.ensure_policy(session, local_day(now, held().clock.tz))
+
+
+@seed.command("demo")
+@click.option("--members", "member_count", type=click.IntRange(0, 10_000_000), default=0)
+@click.option("--days", "day_count", type=click.IntRange(1, 3650), default=180)
+@with_appcontext
+def seed_demo(member_count: int, day_count: int) -> None:
+    """The demo café; with --members and --days, a believable history behind it."""
+    import seed as seeding  # noqa: PLC0415
+
+    _ensure_defaults()
+    for sentence in seeding.cafe(held()):
+        click.echo(sentence)
+    if member_count:
+        seeding.history(held(), member_count, day_count, say=click.echo)
+
+
+# --- People and tills ---------------------------------------------------------------------------
+
+staff = AppGroup("staff", help="People of the console.")
+cashiers = AppGroup("cashiers", help="People at the tills.")
+devices = AppGroup("devices", help="Tills.")
+api_keys = AppGroup("api-keys", help="Keys of till software.")
+branches = AppGroup("branches", help="Branches.")
+
+
+@staff.command("add")
+@click.argument("email")
+@click.option("--role", type=click.Choice(["owner", "manager", "marketer", "auditor"]),
+              required=True)
+@click.option("--name", default="")
+@with_appcontext
+def staff_add(email: str, role: str, name: str) -> None:
+    """Invite somebody to the console; prints the one-time set-up link last."""
+    from loyalty import people  # noqa: PLC0415
+
+    try:
+        with held().transaction() as session:
+            secret = people.invite_staff(
+                session, email, role, name=name, now=held().clock.real_now(), actor="cli"
+            )
+    except Refused as error:
+        fail(error)
+    click.echo(f"{email}: open this link within 24 hours and choose a password")
+    click.echo(f"{held().settings.public_url}/admin/welcome?code={secret}")
+
+
+@cashiers.command("add")
+@click.argument("name")
+@click.option("--branch", "branch_code", required=True)
+@with_appcontext
+def cashiers_add(name: str, branch_code: str) -> None:
+    """Add a cashier; prints the personal PIN last."""
+    from loyalty import people  # noqa: PLC0415
+
+    try:
+        with held().transaction() as session:
+            pin = people.add_cashier(
+                session, name, branch_code, now=held().clock.real_now(), actor="cli"
+            )
+    except Refused as error:
+        fail(error)
+    click.echo(f"{name} @ {branch_code}")
+    click.echo(pin)
+
+
+@devices.command("enrol")
+@click.option("--branch", "branch_code", required=True)
+@with_appcontext
+def devices_enrol(branch_code: str) -> None:
+    """Make a one-time link that turns a browser into a till of this branch."""
+    from loyalty import people  # noqa: PLC0415
+
+    try:
+        with held().transaction() as session:
+            code = people.enrolment_code(
+                session, branch_code, now=held().clock.real_now(), actor="cli"
+            )
+    except Refused as error:
+        fail(error)
+    click.echo("Open this link on the till within 10 minutes")
+    click.echo(f"{held().settings.public_url}/cashier/enrol?code={code}")
+
+
+@api_keys.command("create")
+@click.argument("name")
+@click.option("--scopes", required=True, help="For example members.read,purchases.write")
+@with_appcontext
+def api_keys_create(name: str, scopes: str) -> None:
+    """Make a key for till software; prints the key alone on the last line."""
+    from loyalty import people  # noqa: PLC0415
+
+    wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
+    try:
+        with held().transaction() as session:
+            key = people.create_api_key(
+                session, name, wanted, now=held().clock.real_now(), actor="cli"
+            )
+    except Refused as error:
+        fail(error)
+    click.echo(f"{name}: {', '.join(wanted)}")
+    click.echo(key)
+
+
+@branches.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@with_appcontext
+def branches_list(*, as_json: bool) -> None:
+    """Code and name of every branch."""
+    from loyalty import people  # noqa: PLC0415
+
+    with held().database.read() as session:
+        rows = [
+            {"code": row.code, "name": row.name_th, "name_en": row.name_en}
+            for row in people.branches(session)
+        ]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False))
+    else:
+        for row in rows:
+            click.echo(f"{row['code']}\t{row['name']}")
+
+
+# --- The clock -----------------------------------------------------------------------------------
+
+jobs = AppGroup("jobs", help="The schedule.")
+
+
+@jobs.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@with_appcontext
+def jobs_list(*, as_json: bool) -> None:
+    """Every job: id, local time of day, and what a missed day means."""
+    from scheduler.schedule import JOBS  # noqa: PLC0415
+
+    rows = [
+        {"id": job.id, "at": job.at.strftime("%H:%M"), "catch_up": job.catch_up.value}
+        for job in JOBS.values()
+    ]
+    if as_json:
+        click.echo(json.dumps(rows))
+    else:
+        for row in rows:
+            click.echo(f"{row['id']:<24} {row['at']}  {row['catch_up']}")
+
+
+@jobs.command("run")
+@click.argument("job_id")
+@click.option("--at", "at", default=None, help="ISO moment that the run counts as")
+@click.option("--dry-run", is_flag=True)
+@with_appcontext
+def jobs_run(job_id: str, at: str | None, *, dry_run: bool) -> None:
+    """Run one job as of a moment. Exit code 0 done, 3 when that day's was done already."""
+    from scheduler import runner  # noqa: PLC0415
+    from scheduler.schedule import JOBS  # noqa: PLC0415
+
+    job = JOBS.get(job_id)
+    if job is None:
+        raise click.BadParameter(f"unknown job; known: {', '.join(JOBS)}")
+    moment = _moment(at) if at else held().clock.now()
+    on = local_day(moment, held().clock.tz)
+    if dry_run:
+        count = runner.dry_run(held(), job, moment)
+        click.echo(f"{job.id} {on.isoformat()}: would do {count}")
+        return
+    outcome = runner.run_occurrence(held(), job, on=on, due=moment, now=moment)
+    click.echo(f"{job.id} {on.isoformat()}: {outcome.value}")
+    if outcome != runner.Outcome.DONE:
+        sys.exit(EXIT_ALREADY_DONE)
+
+
+def _moment(text: str) -> datetime:
+    """An ISO moment; without an offset it is on the shop's wall clock."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter("not an ISO moment, e.g. 2026-11-22T10:30") from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=held().clock.tz)
+    if not datetime(2000, 1, 1, tzinfo=UTC) < moment < datetime(2200, 1, 1, tzinfo=UTC):
+        raise click.BadParameter("out of range")
+    return moment.astimezone(UTC)
+
+
+# --- LINE -----------------------------------------------------------------------------------------
+
+menus = AppGroup("menus", help="Rich menus.")
+
+
+@menus.command("publish")
+@click.option("--dry-run", is_flag=True)
+@with_appcontext
+def menus_publish(*, dry_run: bool) -> None:
+    """Bring LINE to the newest saved menus; run again after any stop."""
+    from bot.gateway import SdkLine  # noqa: PLC0415
+    from rich_menus import publish  # noqa: PLC0415
+
+    try:
+        report = publish.publish(held(), SdkLine(held().settings), dry_run=dry_run)
+    except OutsideFault as error:
+        fail(error)
+    click.echo(
+        f"made {len(report.made)}, kept {len(report.kept)}, removed {len(report.removed)}"
+        + (" (dry run)" if dry_run else "")
+    )
+
+
+@menus.command("status")
+@with_appcontext
+def menus_status() -> None:
+    """Every tab compared with LINE; exit code 1 when something differs."""
+    from bot.gateway import SdkLine  # noqa: PLC0415
+    from rich_menus import publish  # noqa: PLC0415
+
+    try:
+        rows = publish.status(held(), SdkLine(held().settings))
+    except OutsideFault as error:
+        fail(error)
+    language = held().settings.shop_locale
+    for row in rows:
+        words = t(language, row.problem) if row.problem else "ok"
+        click.echo(f"{row.alias:<24} v{row.version or '-'}  {row.line_menu_id or '-'}  {words}")
+    if any(row.problem for row in rows):
+        sys.exit(1)
+
+
+# --- Ledger and members -----------------------------------------------------------------------
+
+ledger = AppGroup("ledger", help="The points ledger.")
+members = AppGroup("members", help="Members.")
+
+
+@ledger.command("check")
+@with_appcontext
+def ledger_check() -> None:
+    """Prove every balance against its entries and lots; exit code 1 on a difference."""
+    from loyalty import points  # noqa: PLC0415
+
+    with held().database.read() as session:
+        differences = points.check_ledger(session)
+    for difference in differences:
+        click.echo(str(difference))
+    click.echo("clean" if not differences else f"{len(differences)} differences")
+    if differences:
+        sys.exit(1)
+
+
+@members.command("erase")
+@click.argument("number")
+@with_appcontext
+def members_erase(number: str) -> None:
+    """Erase a member by key: personal data goes, the sums stay."""
+    from loyalty import erasure  # noqa: PLC0415
+    from loyalty import members as rules  # noqa: PLC0415
+
+    try:
+        with held().transaction() as session:
+            member = rules.by_number(session, number)
+            erasure.erase(session, held().vault, member, asked_by="cli", now=held().clock.now())
+    except Refused as error:
+        fail(error)
+    click.echo(f"{number}: erased")
+
+
+@click.command("doctor")
+@with_appcontext
+def doctor() -> None:
+    """Check everything a live shop needs, and say what to do; exit code 1 on a problem."""
+    import checkup  # noqa: PLC0415
+
+    findings = checkup.examine(held())
+    for finding in findings:
+        click.echo(f"{'ok  ' if finding.is_well else 'FIX '} {finding.words}")
+    if not all(finding.is_well for finding in findings):
+        sys.exit(1)
+
+
