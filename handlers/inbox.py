@@ -1,0 +1,500 @@
+"""Runs stored LINE events once each, in order per person, in one transaction with all they cause.
+
+A batch of events shares a transaction; each has a savepoint of its own, so one that fails steps
+aside (back-off, then a person looks at it) without costing its neighbours. An answer is written
+as a `calls` row before it leaves: a reply token is used at most once, whatever is killed when.
+
+Who runs what: on PostgreSQL a worker holds an advisory lock per lane (a person) until its commit;
+SQLite has one writer. Reply tokens are judged by the database's clock, never the demo's.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import exists, insert, select, text, update
+from sqlalchemy.orm import Session
+
+from core.db import is_sqlite
+from core.errors import Refused
+from core.i18n import t
+from core.runtime import Runtime
+from core.sabotage import is_sabotaged, reach
+from handlers import router
+from handlers.router import Context, Messages
+from loyalty import members
+from models.inbox import Event, EventState
+from models.members import JoinForm, Member
+from models.outbox import Call, CallKind, CallState, Message, MessageClass
+
+BATCH = 50
+#: How many lanes a claim looks at when other workers hold the first ones.
+CANDIDATES = 8 * BATCH
+#: A batch that takes longer is cut: SQLite's writers wait for each other.
+BATCH_SECONDS = 0.15
+BACK_OFF_SECONDS = (1, 5, 30, 120)
+MAX_ATTEMPTS = 5
+#: A person whose row somebody holds (an erasure, say) is tried again this much later.
+BUSY_SECONDS = 0.2
+#: LINE promises a minute from receipt, and 20 minutes from the event for a redelivered one.
+TOKEN_SECONDS = 50
+TOKEN_MINUTES_REDELIVERED = 20
+REPLY_LEASE_SECONDS = 60
+#: What old consoles send to try a webhook out: no token of anybody's.
+DUMMY_TOKENS = frozenset({"0" * 32, "f" * 32})
+LOCK_SPACE = 0x7AE3  # keeps our advisory locks apart from anybody else's
+ROOT = str(Path(__file__).resolve().parent.parent)
+
+#: `(session, runtime, member, answer, now)` -> what rides along, and the ids of its messages.
+Ride = Callable[[Session, Runtime, Member, Messages, datetime], tuple[Messages, list[int]]]
+#: Takes a committed answer: `(call id, reply token, body)`. Must not block.
+Reply = Callable[[int, str, bytes], None]
+
+log = logging.getLogger("taem.inbox")
+
+_LANES = """
+    SELECT lane FROM (
+        SELECT lane, min(place) AS place FROM (
+            SELECT lane, id AS place FROM events
+            WHERE state = 'pending' AND next_try_at <= {now}
+            ORDER BY next_try_at, id LIMIT :candidates
+        ) AS due GROUP BY lane ORDER BY place
+    ) AS lanes {locked} LIMIT :batch
+"""
+_LANES_SQLITE = text(_LANES.format(now=":now", locked=""))
+_LANES_POSTGRES = text(
+    _LANES.format(
+        now="statement_timestamp()",
+        locked=f"WHERE pg_try_advisory_xact_lock({LOCK_SPACE}, hashtext(lane))",
+    )
+)
+_LANES_UNGUARDED = text(_LANES.format(now="statement_timestamp()", locked=""))
+_EVENT = (
+    Event.id,
+    Event.kind,
+    Event.line_user_id,
+    Event.event_at,
+    Event.received_at,
+    Event.is_redelivery,
+    Event.payload,
+    Event.attempts,
+)
+
+
+@dataclass
+class Batch:
+    """One transaction's work and what is left to write at its end."""
+
+    session: Session
+    events: Sequence[Any]
+    #: The business now, and the database's.
+    now: datetime
+    real_now: datetime
+    people: dict[str, Member]
+    forms: dict[int, JoinForm] = field(default_factory=dict)
+    #: Members who had an event in this batch already.
+    served: set[int] = field(default_factory=set)
+    done: list[int] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one event is answered, and which messages ride along."""
+
+    event_id: int
+    token: str
+    messages: Messages
+    rides: list[int]
+
+
+class Inbox:
+    """The event loop's work. One per process and thread."""
+
+    def __init__(
+        self, runtime: Runtime, reply: Reply, ride: Ride | None = None, name: str = "worker"
+    ) -> None:
+        self.runtime = runtime
+        self._reply = reply
+        self._ride = ride
+        self._name = name
+        #: (kind, outcome) -> events, for metrics; outcomes are done, refused, retried, failed.
+        self.counts: Counter[tuple[str, str]] = Counter()
+
+    def run_batch(self, limit: int = BATCH) -> int:
+        """Handle up to `limit` due events; how many were looked at (0: nothing is due)."""
+        if self.runtime.database.is_sqlite and not self._is_anything_due():
+            return 0  # an idle sweep takes no write lock
+        claimed: list[int] = []
+        try:
+            return self._run(limit, claimed, only=None)
+        except Exception as error:
+            if not claimed:
+                raise
+            log.warning("a batch of %d events failed as a whole: %s", len(claimed), place_of(error))
+        return sum(self._run_alone(event_id) for event_id in claimed)
+
+    def _is_anything_due(self) -> bool:
+        with self.runtime.database.read() as session:
+            due = exists().where(
+                Event.state == EventState.PENDING, Event.next_try_at <= datetime.now(UTC)
+            )
+            return bool(session.scalar(select(due)))
+
+    def _run_alone(self, event_id: int) -> int:
+        try:
+            return self._run(1, [], only=event_id)
+        except Exception as error:
+            with self.runtime.database.write() as session:
+                self._step_aside(session, event_id, error, database_now(session))
+            return 1
+
+    def _run(self, limit: int, claimed: list[int], only: int | None) -> int:
+        with self.runtime.database.write() as session:
+            batch = self._claim(session, limit, only)
+            if batch is None:
+                return 0
+            claimed.extend(event.id for event in batch.events)
+            reach("inbox.claimed")
+            started = time.monotonic()
+            looked_at = 0
+            for event in batch.events:
+                self._handle(batch, event)
+                looked_at += 1
+                if time.monotonic() - started > BATCH_SECONDS:
+                    break  # the rest is still pending
+            replies = self._finish(batch)
+            reach("inbox.written")
+        reach("inbox.committed")
+        for call_id, token, body in replies:
+            self._reply(call_id, token, body)
+        return looked_at
+
+    # Claiming
+
+    def _claim(self, session: Session, limit: int, only: int | None) -> Batch | None:
+        real_now = database_now(session)
+        chosen = select(*_EVENT).where(
+            Event.state == EventState.PENDING, Event.next_try_at <= real_now
+        )
+        if only is None:
+            lanes = self._claim_lanes(session, limit, real_now)
+            if not lanes:
+                return None
+            chosen = chosen.where(Event.lane.in_(lanes))
+        else:
+            chosen = chosen.where(Event.id == only)
+        chosen = chosen.order_by(Event.event_at, Event.id).limit(limit)
+        events = session.execute(chosen.with_for_update()).all()
+        if not events:
+            return None
+        now = self.runtime.clock.now()
+        people, busy = self._people(session, {event.line_user_id for event in events}, now)
+        if busy:
+            held = [event.id for event in events if event.line_user_id in busy]
+            later = real_now + timedelta(seconds=BUSY_SECONDS)
+            session.execute(update(Event).where(Event.id.in_(held)).values(next_try_at=later))
+            events = [event for event in events if event.line_user_id not in busy]
+        batch = Batch(session, events, now, real_now, people)
+        self._note_seen(batch)
+        self._load_forms(batch)
+        return batch
+
+    def _claim_lanes(self, session: Session, limit: int, real_now: datetime) -> list[str]:
+        facts: dict[str, Any] = {"candidates": CANDIDATES, "batch": limit}
+        if is_sqlite(session):
+            facts["now"] = real_now.replace(tzinfo=None).isoformat(" ", "microseconds")
+            return list(session.scalars(_LANES_SQLITE, facts))
+        if is_sabotaged("inbox.lane_lock"):
+            return list(session.scalars(_LANES_UNGUARDED, facts))
+        return list(session.scalars(_LANES_POSTGRES, facts))
+
+    def _people(
+        self, session: Session, line_ids: set[str], now: datetime
+    ) -> tuple[dict[str, Member], set[str]]:
+        """The persons behind these LINE ids, locked and made where new; and who is held.
+
+        `NO KEY UPDATE` lets others insert rows that point at a person, and makes erasure wait.
+        """
+        wanted = select(Member).where(Member.line_user_id.in_(line_ids)).order_by(Member.id)
+        locking = wanted.with_for_update(skip_locked=True, key_share=True)
+        people = {str(member.line_user_id): member for member in session.scalars(locking)}
+        missing = line_ids - people.keys()
+        if not missing:
+            return people, set()
+        held = set(
+            session.scalars(select(Member.line_user_id).where(Member.line_user_id.in_(missing)))
+        )
+        locale = self.runtime.settings.shop_locale
+        for line_id in sorted(missing - held):
+            people[line_id] = members.friend_for(session, line_id, now, locale)
+        return people, {str(line_id) for line_id in held}
+
+    def _note_seen(self, batch: Batch) -> None:
+        for event in batch.events:
+            if event.kind in ("message", "postback"):
+                members.note_seen(batch.session, batch.people[event.line_user_id], event.event_at)
+        batch.session.flush()  # all of them in one statement
+
+    def _load_forms(self, batch: Batch) -> None:
+        ids = [member.id for member in batch.people.values()]
+        found = batch.session.scalars(select(JoinForm).where(JoinForm.member_id.in_(ids)))
+        batch.forms = {form.member_id: form for form in found}
+
+    # Handling
+
+    def _handle(self, batch: Batch, event: Any) -> None:
+        session = batch.session
+        savepoint(session)
+        after_commit = len(session.info.get("after_commit", ()))
+        try:
+            answer, outcome = self._answer(batch, event), "done"
+        except Refused as refusal:
+            self._undo(batch, after_commit)
+            answer, outcome = self._words(batch, event, refusal), "refused"
+        except Exception as error:
+            self._undo(batch, after_commit)
+            state = self._step_aside(session, event.id, error, batch.real_now)
+            self.counts[event.kind, state] += 1
+            return
+        self.counts[event.kind, outcome] += 1
+        batch.done.append(event.id)
+        if answer is not None:
+            batch.answers.append(answer)
+
+    def _answer(self, batch: Batch, event: Any) -> Answer | None:
+        session, runtime = batch.session, self.runtime
+        payload: dict[str, Any] = json.loads(event.payload)
+        member = batch.people[event.line_user_id]
+        if event.kind == "unsend":
+            forget_message(session, event.line_user_id, payload["unsend"]["messageId"])
+        token = usable_token(payload, event, batch.real_now)
+        context = Context(
+            runtime=runtime,
+            session=session,
+            member=member,
+            event=payload,
+            event_id=event.id,
+            event_at=event.event_at,
+            now=batch.now,
+            real_now=batch.real_now,
+            form=self._form_of(batch, member),
+            can_reply=token is not None,
+        )
+        messages = router.dispatch(context)
+        assert len(messages) <= router.MAX_MESSAGES, "LINE takes five messages"
+        runtime.settle(session, batch.now)
+        rides: list[int] = []
+        if token and messages and self._ride is not None:
+            extra, rides = self._ride(session, runtime, member, messages, batch.now)
+            messages = [*messages, *extra]
+            runtime.settle(session, batch.now)
+        session.flush()  # what fails, fails on this event's account
+        if token is None or not messages:
+            return None
+        return Answer(event.id, token, messages, rides)
+
+    def _form_of(self, batch: Batch, member: Member) -> JoinForm | None:
+        """As this transaction left it: an earlier event of the batch may have begun or ended it."""
+        if member.id in batch.served:
+            return batch.session.scalar(select(JoinForm).where(JoinForm.member_id == member.id))
+        batch.served.add(member.id)
+        return batch.forms.get(member.id)
+
+    def _words(self, batch: Batch, event: Any, refusal: Refused) -> Answer | None:
+        token = usable_token(json.loads(event.payload), event, batch.real_now)
+        if token is None:
+            return None
+        locale = batch.people[event.line_user_id].locale
+        words = t(locale, refusal.code, **refusal.facts)
+        return Answer(event.id, token, [{"type": "text", "text": words}], [])
+
+    def _undo(self, batch: Batch, after_commit: int) -> None:
+        """Back to the savepoint; what the session remembers since then is forgotten too."""
+        session = batch.session
+        session.expunge_all()
+        roll_back(session)
+        session.info.pop("activities", None)
+        del session.info.get("after_commit", [])[after_commit:]
+        line_ids = list(batch.people)
+        found = session.scalars(select(Member).where(Member.line_user_id.in_(line_ids)))
+        batch.people = {str(member.line_user_id): member for member in found}
+        self._load_forms(batch)
+
+    def _step_aside(
+        self, session: Session, event_id: int, error: Exception, real_now: datetime
+    ) -> str:
+        attempts = session.scalars(select(Event.attempts).where(Event.id == event_id)).one() + 1
+        has_failed = attempts >= MAX_ATTEMPTS
+        pause = BACK_OFF_SECONDS[min(attempts, len(BACK_OFF_SECONDS)) - 1]
+        session.execute(
+            update(Event)
+            .where(Event.id == event_id)
+            .values(
+                attempts=attempts,
+                state=EventState.FAILED if has_failed else EventState.PENDING,
+                next_try_at=real_now + timedelta(seconds=pause),
+                error=place_of(error),
+            )
+        )
+        log.error("event %d failed, attempt %d: %s", event_id, attempts, place_of(error))
+        return "failed" if has_failed else "retried"
+
+    # Writing down what was done
+
+    def _finish(self, batch: Batch) -> list[tuple[int, str, bytes]]:
+        session = batch.session
+        if batch.done and not is_sabotaged("inbox.done_in_transaction"):
+            self._mark_done(session, batch)
+        if not batch.answers:
+            return []
+        rows = [self._call_row(batch, answer) for answer in batch.answers]
+        made = session.execute(insert(Call).returning(Call.event_id, Call.id), rows)
+        calls = {event_id: call_id for event_id, call_id in made.all() if event_id is not None}
+        for answer in batch.answers:
+            if answer.rides:
+                session.execute(
+                    update(Message)
+                    .where(Message.id.in_(answer.rides))
+                    .values(call_id=calls[answer.event_id])
+                )
+        return [
+            (calls[answer.event_id], answer.token, body_of(answer.token, answer.messages))
+            for answer in batch.answers
+        ]
+
+    def _mark_done(self, session: Session, batch: Batch) -> None:
+        session.execute(
+            update(Event)
+            .where(Event.id.in_(batch.done))
+            .values(state=EventState.DONE, done_at=batch.real_now, error=None)
+            .execution_options(synchronize_session=False)
+        )
+
+    def _call_row(self, batch: Batch, answer: Answer) -> dict[str, Any]:
+        lease = batch.real_now + timedelta(seconds=REPLY_LEASE_SECONDS)
+        return {
+            "kind": CallKind.REPLY,
+            "klass": MessageClass.SERVICE,
+            "state": CallState.SENDING,
+            "attempts": 1,
+            "recipient_count": 1,
+            "created_at": batch.now,
+            "first_try_at": batch.real_now,
+            "next_try_at": lease,
+            "lease_until": lease,
+            "claimed_by": self._name,
+            "event_id": answer.event_id,
+        }
+
+
+def usable_token(payload: dict[str, Any], event: Any, real_now: datetime) -> str | None:
+    """The reply token, if LINE still takes it (FW09): judged by our receipt and the event's age."""
+    token = payload.get("replyToken")
+    if not isinstance(token, str) or not token or token in DUMMY_TOKENS:
+        return None
+    if real_now - event.received_at > timedelta(seconds=TOKEN_SECONDS):
+        return None
+    too_old = timedelta(minutes=TOKEN_MINUTES_REDELIVERED)
+    if event.is_redelivery and real_now - event.event_at > too_old:
+        return None
+    return token
+
+
+def body_of(token: str, messages: Messages) -> bytes:
+    """The bytes of a reply request."""
+    body = json.dumps({"replyToken": token, "messages": messages}, ensure_ascii=False)
+    return body.encode("utf-8", "replace")
+
+
+def forget_message(session: Session, line_user_id: str, message_id: str) -> None:
+    """Take an unsent text out of the stored event that brought it (FW24)."""
+    stored = session.execute(
+        select(Event.id, Event.payload).where(
+            Event.line_user_id == line_user_id, Event.kind == "message"
+        )
+    )
+    for event_id, payload in stored.all():
+        if message_id.encode() not in payload:
+            continue
+        event = json.loads(payload)
+        if event["message"].get("id") != message_id:
+            continue
+        event["message"] = {"type": event["message"]["type"], "id": message_id, "text": ""}
+        session.execute(
+            update(Event)
+            .where(Event.id == event_id)
+            .values(payload=json.dumps(event, separators=(",", ":")).encode())
+        )
+
+
+def replay_event(session: Session, event_id: int, now: datetime) -> bool:
+    """Give a failed or dismissed event five new tries; False if it is neither."""
+    replayed = session.execute(
+        update(Event)
+        .where(Event.id == event_id, Event.state.in_((EventState.FAILED, EventState.DISMISSED)))
+        .values(state=EventState.PENDING, attempts=0, next_try_at=now, error=None)
+        .returning(Event.id)
+    )
+    return replayed.first() is not None
+
+
+def dismiss_event(session: Session, event_id: int, now: datetime) -> bool:
+    """Let a failed event go; False if it has not failed."""
+    dismissed = session.execute(
+        update(Event)
+        .where(Event.id == event_id, Event.state == EventState.FAILED)
+        .values(state=EventState.DISMISSED, done_at=now)
+        .returning(Event.id)
+    )
+    return dismissed.first() is not None
+
+
+def database_now(session: Session) -> datetime:
+    """The moment by the clock that stamped `received_at`: the server's, or on SQLite this one's."""
+    if is_sqlite(session):
+        return datetime.now(UTC)
+    now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now.astimezone(UTC)
+
+
+def place_of(error: BaseException) -> str:
+    """Kind of an error and where in our code it was raised; never its text, which may hold data."""
+    place = "?"
+    traceback = error.__traceback__
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if file.startswith(ROOT) and ".venv" not in file:
+            place = f"{Path(file).relative_to(ROOT)}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return f"{type(error).__name__} at {place}"
+
+
+def savepoint(session: Session) -> None:
+    """Begin one event's part of the transaction, ending the one before; a single round trip."""
+    driver = session.connection().connection.driver_connection
+    assert driver is not None
+    if session.info.get("in_event"):
+        if is_sqlite(session):
+            driver.execute("RELEASE SAVEPOINT event")
+            driver.execute("SAVEPOINT event")
+        else:
+            driver.execute("RELEASE SAVEPOINT event; SAVEPOINT event")
+    else:
+        driver.execute("SAVEPOINT event")
+        session.info["in_event"] = True
+
+
+def roll_back(session: Session) -> None:
+    """Undo everything since `savepoint`."""
+    driver = session.connection().connection.driver_connection
+    assert driver is not None
+    driver.execute("ROLLBACK TO SAVEPOINT event")

@@ -1,0 +1,433 @@
+"""Handling, once each and in order: what an event does, and what its failure leaves alone."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy
+from sqlalchemy import select, update
+
+from bot.webhook import Intake
+from core.errors import Refused
+from handlers import inbox, router
+from handlers.inbox import Inbox, replay_event
+from loyalty import activities, members
+from models.activities import Activity
+from models.inbox import Event, EventState
+from models.members import Member
+from models.outbox import Call, CallKind, CallState
+from tests.bot.webhooks import body_of, other_event, sign, text_event
+from tests.factories import CHANNEL_SECRET, line_id
+
+SAY = "ทดสอบ"
+
+
+class Replies(list):
+    """Takes answers as the sender would."""
+
+    def __call__(self, call_id, token, body):
+        self.append((call_id, token, json.loads(body)))
+
+    @property
+    def texts(self):
+        return [message["text"] for _, _, body in self for message in body["messages"]]
+
+
+@pytest.fixture
+def replies():
+    return Replies()
+
+
+@pytest.fixture
+def box(runtime, replies):
+    return Inbox(runtime, replies)
+
+
+@pytest.fixture
+def arrive(database):
+    """`arrive(event, ...)` takes them in as one webhook."""
+    intake = Intake(database.url, [CHANNEL_SECRET])
+
+    def arrive(*events):
+        body = body_of(*events)
+        assert intake.receive(body, sign(body).encode()) == 200
+
+    yield arrive
+    intake.close()
+
+
+@pytest.fixture
+def word(monkeypatch):
+    """`word(handler)` answers the test word with it."""
+
+    def put(handler, text=SAY):
+        monkeypatch.setattr(router, "WORDS", router.WORDS | {text: handler})
+
+    return put
+
+
+@pytest.fixture
+def echo(word):
+    """The test word writes a fact and answers with its number of today."""
+
+    def answer(ctx):
+        activities.record(ctx.session, ctx.member.id, "tests.said", ctx.now)
+        return [{"type": "text", "text": f"ตอบ {ctx.event_id}"}]
+
+    word(answer)
+
+
+def run(box):
+    """Until nothing is due."""
+    handled = 0
+    while found := box.run_batch():
+        handled += found
+    return handled
+
+
+def events(database):
+    with database.read() as session:
+        return list(session.scalars(select(Event).order_by(Event.id)))
+
+
+def make_due(database):
+    """The back-off is over."""
+    with database.write() as session:
+        session.execute(update(Event).values(next_try_at=datetime.now(UTC)))
+
+
+def facts(database, kind="tests.said"):
+    with database.read() as session:
+        found = session.scalars(select(Activity).where(Activity.kind == kind).order_by(Activity.id))
+        return list(found)
+
+
+def test_handles_an_event_once_and_replies_after_the_commit(arrive, box, replies, echo, database):
+    arrive(sent := text_event(SAY))
+    assert (run(box), run(box)) == (1, 0)
+    [event] = events(database)
+    assert (event.state, event.error) == (EventState.DONE, None)
+    assert len(facts(database)) == 1
+    [(call_id, token, body)] = replies
+    assert token == sent["replyToken"] == body["replyToken"]
+    assert body["messages"] == [{"type": "text", "text": f"ตอบ {event.id}"}]
+    with database.read() as session:
+        call = session.get(Call, call_id)
+    assert (call.kind, call.state, call.event_id) == (CallKind.REPLY, CallState.SENDING, event.id)
+    assert (call.attempts, call.body, call.retry_key) == (1, None, None)
+    assert call.first_try_at is not None
+
+
+def test_makes_a_friend_of_whoever_writes_first(arrive, box, echo, database):
+    arrive(text_event(SAY, name="Malee"))
+    run(box)
+    with database.read() as session:
+        member = session.scalars(select(Member)).one()
+        assert member.line_user_id == line_id("Malee")
+        assert member.is_following
+        assert member.last_event_at is not None
+
+
+def test_two_hundred_events_of_many_people_are_all_handled(arrive, box, replies, echo, database):
+    arrive(*(text_event(SAY, name=f"คน{number % 40}") for number in range(200)))
+    assert run(box) == 200
+    assert len(replies) == len(facts(database)) == 200
+    assert len({call_id for call_id, _, _ in replies}) == 200
+
+
+def test_events_of_one_person_run_in_order_of_their_time(arrive, box, word, database):
+    seen = []
+    word(lambda ctx: seen.append(ctx.event["n"]) or [])
+    at = text_event()["timestamp"]
+    arrive(*(text_event(SAY, timestamp=at + n, n=n) for n in (3, 1, 2)))
+    run(box)
+    assert seen == [1, 2, 3]
+
+
+def test_failing_event_steps_aside_and_later_ones_of_the_same_person_run(
+    arrive, box, replies, word, database
+):
+    def answer(ctx):
+        activities.record(ctx.session, ctx.member.id, "tests.said", ctx.now)
+        if ctx.event.get("poison"):
+            raise RuntimeError("the secret of somebody")
+        return [{"type": "text", "text": "ดี"}]
+
+    word(answer)
+    arrive(text_event(SAY, poison=True), text_event(SAY), text_event(SAY, name="Malee"))
+    run(box)
+    poison, *good = events(database)
+    assert (poison.state, poison.attempts) == (EventState.PENDING, 1)
+    assert poison.next_try_at > poison.received_at
+    assert poison.error.startswith("RuntimeError at tests/handlers/test_inbox.py:")
+    assert "secret" not in poison.error
+    assert [event.state for event in good] == [EventState.DONE] * 2
+    assert len(facts(database)) == len(replies) == 2
+
+
+def test_z4_five_poison_events_of_a_hundred_fail_after_five_tries_and_can_be_replayed(
+    arrive, box, replies, word, database
+):
+    is_broken = [True]
+
+    def answer(ctx):
+        if ctx.event.get("poison") and is_broken[0]:
+            raise RuntimeError
+        return [{"type": "text", "text": "ดี"}]
+
+    word(answer)
+    arrive(*(text_event(SAY, name=f"คน{n}", poison=n % 20 == 0) for n in range(100)))
+    run(box)
+    assert len(replies) == 95
+    for _ in range(4):
+        make_due(database)
+        run(box)
+    failed = [event for event in events(database) if event.state == EventState.FAILED]
+    assert [event.attempts for event in failed] == [5] * 5
+    is_broken[0] = False
+    make_due(database)
+    assert run(box) == 0
+    with database.write() as session:
+        assert all(replay_event(session, event.id, event.received_at) for event in failed)
+    assert run(box) == 5
+    assert len(replies) == 100
+    with database.write() as session:
+        assert not replay_event(session, failed[0].id, failed[0].received_at)
+
+
+def test_back_off_grows(arrive, box, word, database):
+    def fail(ctx):
+        raise RuntimeError
+
+    word(fail)
+    arrive(text_event(SAY))
+    pauses = []
+    for _ in range(4):
+        make_due(database)
+        before = datetime.now(UTC)
+        run(box)
+        pauses.append(round((events(database)[0].next_try_at - before).total_seconds()))
+    assert pauses == [1, 5, 30, 120]
+
+
+def test_event_that_breaks_the_transaction_costs_no_neighbour(arrive, box, replies, word, database):
+    def answer(ctx):
+        if ctx.event.get("poison"):
+            ctx.session.add(Member(public_id=None))
+        return [{"type": "text", "text": "ดี"}]
+
+    word(answer)
+    arrive(text_event(SAY, name="ก"), text_event(SAY, poison=True), text_event(SAY, name="ค"))
+    run(box)
+    assert len(replies) == 2
+    assert [event.attempts for event in events(database)] == [0, 1, 0]
+
+
+def test_batch_that_cannot_commit_is_done_one_by_one(arrive, box, replies, word, database):
+    def answer(ctx):
+        if ctx.event.get("poison"):
+            sqlalchemy.event.listen(ctx.session, "before_commit", lambda session: 1 / 0)
+        return [{"type": "text", "text": "ดี"}]
+
+    word(answer)
+    arrive(text_event(SAY, name="ก"), text_event(SAY, poison=True), text_event(SAY, name="ค"))
+    run(box)
+    assert len(replies) == 2
+    assert [event.attempts for event in events(database)] == [0, 1, 0]
+
+
+def test_refusal_undoes_what_was_begun_and_is_answered_in_words(
+    arrive, box, replies, word, database
+):
+    def refuse(ctx):
+        activities.record(ctx.session, ctx.member.id, "tests.said", ctx.now)
+        raise Refused("errors.not_found")
+
+    word(refuse)
+    arrive(text_event(SAY), text_event(SAY, name="Malee"))
+    run(box)
+    assert len(replies) == 2
+    assert facts(database) == []
+    assert [event.state for event in events(database)] == [EventState.DONE] * 2
+    assert box.counts["message", "refused"] == 2
+
+
+def test_what_a_failed_event_wanted_after_commit_never_happens(arrive, box, word):
+    happened = []
+
+    def answer(ctx):
+        ctx.session.info.setdefault("after_commit", []).append(
+            lambda: happened.append(ctx.event.get("poison", False))
+        )
+        if ctx.event.get("poison"):
+            raise RuntimeError
+        return []
+
+    word(answer)
+    arrive(text_event(SAY, name="ก"), text_event(SAY, poison=True), text_event(SAY, name="ค"))
+    run(box)
+    assert happened == [False, False]
+
+
+def test_reactions_run_in_the_event_s_own_transaction(runtime, arrive, replies, echo, database):
+    import dataclasses
+
+    def react(runtime, session, found, now):
+        for activity in found:
+            if activity.kind == "tests.said":
+                activities.record(session, activity.member_id, "tests.heard", now)
+
+    box = Inbox(dataclasses.replace(runtime, reactions=(react,)), replies)
+    arrive(text_event(SAY))
+    run(box)
+    assert len(facts(database, "tests.heard")) == 1
+
+
+def test_ride_joins_the_answer_and_is_tied_to_its_call(runtime, arrive, replies, echo, database):
+    asked = []
+
+    def ride(session, runtime, member, answer, now):
+        asked.append(len(answer))
+        return [{"type": "text", "text": "ขอบคุณ"}], []
+
+    arrive(text_event(SAY), text_event("ไม่มีใครรู้จัก", replyToken=None))
+    run(Inbox(runtime, replies, ride=ride))
+    assert asked[0] == 1
+    assert replies.texts[0].startswith("ตอบ")
+    assert replies.texts[1] == "ขอบคุณ"
+
+
+# FW09: the reply token
+
+
+def shift(database, **changes):
+    with database.write() as session:
+        session.execute(update(Event).values(**changes))
+
+
+@pytest.mark.parametrize(
+    "received_ago, event_ago, is_redelivery, is_answered",
+    [
+        (0, 0, False, True),
+        (45, 45, False, True),
+        (51, 51, False, False),
+        (0, 3 * 86400, False, True),  # not redelivered: our receipt alone decides
+        (0, 19 * 60, True, True),
+        (0, 20 * 60 + 1, True, False),
+        (0, 3 * 86400, True, False),
+    ],
+)
+def test_fw09_reply_token_is_used_only_while_line_takes_it(
+    arrive, box, replies, echo, database, received_ago, event_ago, is_redelivery, is_answered
+):
+    arrive(text_event(SAY, deliveryContext={"isRedelivery": is_redelivery}))
+    now = datetime.now(UTC)
+    shift(
+        database,
+        received_at=now - timedelta(seconds=received_ago),
+        event_at=now - timedelta(seconds=event_ago),
+    )
+    run(box)
+    assert len(facts(database)) == 1
+    assert bool(replies) == is_answered
+
+
+def test_fw09_demo_clock_does_not_age_a_token(runtime, arrive, box, replies, echo, clock):
+    arrive(text_event(SAY))
+    clock.advance(days=60)
+    run(box)
+    assert len(replies) == 1
+
+
+@pytest.mark.parametrize("token", ["", None, 5, "0" * 32, "f" * 32])
+def test_event_without_a_real_token_is_handled_and_not_answered(
+    arrive, box, replies, echo, database, token
+):
+    arrive(text_event(SAY, replyToken=token))
+    run(box)
+    assert len(facts(database)) == 1
+    assert replies == []
+
+
+def test_fw22_and_fw23_ignored_events_have_no_effect(arrive, box, replies, echo, database):
+    arrive(
+        text_event(SAY, mode="standby"),
+        text_event(SAY, source={"type": "group", "groupId": "C1", "userId": "U1"}),
+    )
+    assert run(box) == 0
+    assert replies == []
+    with database.read() as session:
+        assert session.scalars(select(Member)).all() == []
+
+
+def test_fw24_unsent_text_leaves_the_stored_event(arrive, box, echo, database):
+    secret = "เบอร์ฉัน 0812345678"
+    arrive(text_event(secret, message={"type": "text", "id": "77", "text": secret}))
+    arrive(text_event("อยู่ต่อ", message={"type": "text", "id": "78", "text": "อยู่ต่อ"}))
+    arrive(other_event("unsend", unsend={"messageId": "77"}, replyToken=None))
+    run(box)
+    texts = [json.loads(event.payload).get("message", {}).get("text") for event in events(database)]
+    assert texts == ["", "อยู่ต่อ", None]
+
+
+def test_person_whose_row_is_held_is_handled_later_and_holds_up_nobody(
+    arrive, box, replies, echo, database
+):
+    if database.is_sqlite:
+        pytest.skip("SQLite has one writer: nobody else can hold a row")
+    with database.write() as session:
+        held = members.friend_for(session, line_id("Malee"), datetime.now(UTC))
+    arrive(text_event(SAY, name="Malee"), text_event(SAY))
+    with database.write() as session:
+        session.execute(select(Member).where(Member.id == held.id).with_for_update())
+        run(box)
+        assert len(replies) == 1
+    make_due(database)
+    run(box)
+    assert len(replies) == 2
+
+
+# FW07/FW11: what passes the reader and still is hostile
+
+
+@pytest.mark.parametrize("text", ["a\x00b", "\ud800", "๙" * 5000, "{0.__class__}", "%s%n"])
+def test_hostile_text_is_handled(arrive, box, database, text):
+    arrive(text_event(text))
+    assert run(box) == 1
+    assert [event.state for event in events(database)] == [EventState.DONE]
+
+
+@pytest.mark.parametrize(
+    "data", ["", "coupons", "coupons.claim?offer", "a.b?" + "x=1&" * 500, "../../etc", "ทดสอบ.x"]
+)
+def test_unknown_postback_is_handled(arrive, box, database, data):
+    arrive(other_event("postback", postback={"data": data}))
+    assert run(box) == 1
+    assert [event.state for event in events(database)] == [EventState.DONE]
+
+
+def test_reads_a_postback_with_what_line_adds():
+    found = {"data": "menus.switch?tab=shop&x=%E0%B8%81", "params": {"status": "SUCCESS"}}
+    assert router.parse_postback(found) == router.Postback(
+        "menus.switch", {"tab": "shop", "x": "ก"}, {"status": "SUCCESS"}
+    )
+
+
+@pytest.mark.parametrize("typed", ["ทดสอบ", " ทดสอบ ", "ท\u200bดสอบ"])
+def test_chat_word_is_matched_as_people_type_it(word, typed):
+    word(router.ignore)
+    assert router.find_word(typed) == (router.ignore, "")
+
+
+def test_prefix_takes_what_follows(monkeypatch):
+    monkeypatch.setattr(router, "PREFIXES", {"ลองโค้ด": router.ignore})
+    assert router.find_word("ลองโค้ด  AbC 1") == (router.ignore, "AbC 1")
+    assert router.find_word("ลองโค้ด") is None
+
+
+def test_place_of_an_error_is_in_our_code():
+    with pytest.raises(ValueError) as caught:
+        json.loads("{")
+    assert inbox.place_of(caught.value).startswith("JSONDecodeError at tests/handlers/test_inbox")
