@@ -57,7 +57,9 @@ export function makeActor(phone) {
     if (typeof answer.prefill === "string") return phone.fillInput(answer.prefill);
     if (answer.addFriend) return addFriend();
     if (!answer.url) return toast(t("web.refused", { uri }), "trouble");
-    return openPage(answer.url, { isExternal: uri.includes("openExternalBrowser=1") });
+    return openPage(answer.url, {
+      customerId: phone.customerId(), isExternal: uri.includes("openExternalBrowser=1"),
+    });
   }
 
   function addFriend() {

@@ -42,6 +42,7 @@ export const api = {
   switchMenu: (id, body) => call("POST", customer(id, "/richmenuswitch"), body),
   open: (id, uri) => call("POST", customer(id, "/open"), { uri }),
   advanceClock: (seconds) => call("POST", "/sim/clock", { advance: seconds }),
+  sentSoFar: () => call("GET", "/sim/journal/count"),
   setFaults: (faults) => call("POST", "/sim/faults", faults),
   clearFaults: () => call("POST", "/sim/faults/clear", {}),
   redeliver: (what) => call("POST", "/sim/webhook/redeliver", { what }),

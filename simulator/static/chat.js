@@ -15,6 +15,7 @@ export class Chat {
     Object.assign(this, { scroller, list, act, show, newer });
     this.drawn = new Map();
     this.atBottom = true;
+    this.lastTop = 0;
     scroller.addEventListener("scroll", () => this.noticePlace());
     newer.addEventListener("click", () => this.toBottom());
     // Pictures arrive late and the menu opens and closes: stay at the end if the reader was there.
@@ -23,14 +24,18 @@ export class Chat {
     watcher.observe(scroller);
   }
 
+  // Only a move upwards leaves the end: the list growing under a reader who stays put does not.
   noticePlace() {
     const { scrollTop, scrollHeight, clientHeight } = this.scroller;
-    this.atBottom = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX;
-    if (this.atBottom) this.newer.hidden = true;
+    const isNear = scrollHeight - scrollTop - clientHeight < NEAR_BOTTOM_PX;
+    if (isNear) this.newer.hidden = true;
+    this.atBottom = isNear || (this.atBottom && scrollTop >= this.lastTop);
+    this.lastTop = scrollTop;
   }
 
   toBottom() {
     this.scroller.scrollTop = this.scroller.scrollHeight;
+    this.lastTop = this.scroller.scrollTop;
     this.atBottom = true;
     this.newer.hidden = true;
   }
@@ -96,7 +101,7 @@ export class Chat {
     const name = sender?.name ? t("message.from", { name: sender.name, shop: shop.name }) : shop.name;
     const isWide = isBare(source.message) && source.message.type !== "sticker";
     return el("li", { class: `row row-shop${isStart ? " row-start" : ""}${isWide ? " row-wide" : ""}` },
-      isStart ? avatar(name, sender?.iconUrl ?? shop.picture) : el("span", { class: "avatar-gap" }),
+      isStart ? avatar(name, sender?.iconUrl ?? shop.pictureUrl) : el("span", { class: "avatar-gap" }),
       el("div", { class: "row-body" },
         isStart ? el("span", { class: "row-name", text: name }) : null,
         el("div", { class: "row-line" },

@@ -13,6 +13,11 @@ const HOUR = 3600;
 const DAY = 24 * HOUR;
 const STEPS = { "+1h": HOUR, "+1d": DAY, "+7d": 7 * DAY, "+30d": 30 * DAY, "+60d": 60 * DAY };
 
+async function messagesSent() {
+  const { delivered } = await api.sentSoFar();
+  return Object.values(delivered).reduce((sum, number) => sum + number, 0);
+}
+
 export class Controls {
   constructor({ onChange, onReset }) {
     Object.assign(this, { onChange, onReset, answer: null });
@@ -27,7 +32,7 @@ export class Controls {
     this.state = state;
     this.drawDoors(state.shop?.links ?? {});
     this.drawClockSteps();
-    this.drawWebhooks(state.pendingWebhooks ?? 0);
+    this.drawWebhooks(state.pendingWebhooks ?? 0, state.undeliveredWebhooks ?? 0);
     this.drawQuota(state.quota ?? {});
     this.faults.update(state.faults);
   }
@@ -73,12 +78,20 @@ export class Controls {
     const timer = setInterval(tick, 500);
     this.setClockBusy(true);
     this.report.replaceChildren(bar, words);
-    const answer = await attempt(() => api.advanceClock(seconds));
+    const answer = await attempt(() => this.advanceAndCount(seconds));
     clearInterval(timer);
     this.setClockBusy(false);
     this.answer = answer ?? null;
-    this.drawReport(answer);
+    this.drawReport(this.answer);
     this.onChange();
+  }
+
+  // The shop answers with its new time and how often it stopped on the way to do what was due;
+  // how many messages left it meanwhile is what the platform counted.
+  async advanceAndCount(seconds) {
+    const before = await messagesSent();
+    const answer = await api.advanceClock(seconds);
+    return { ...answer, sent: (await messagesSent()) - before };
   }
 
   setClockBusy(isBusy) {
@@ -91,15 +104,14 @@ export class Controls {
       this.report.replaceChildren();
       return;
     }
+    const { now, stops, sent } = answer;
     const parts = [el("strong", { text: t("clock.done") })];
-    const now = momentIn(answer);
-    if (now) parts.push(el("span", { text: t("clock.now", { moment: fullMoment(now) }) }));
-    const lines = workIn(answer);
-    if (lines.length) {
-      parts.push(el("details", { class: "clock-work", open: lines.length <= 12 },
-        el("summary", { text: `${t("clock.ran")} (${lines.length})` }),
-        el("ul", {}, lines.map((line) => el("li", { text: line })))));
-    } else parts.push(el("span", { text: t("clock.nothing") }));
+    const moment = new Date(now ?? NaN);
+    if (!Number.isNaN(moment.getTime())) {
+      parts.push(el("span", { text: t("clock.now", { moment: fullMoment(moment) }) }));
+    }
+    if (typeof stops === "number") parts.push(el("span", { text: t("clock.stops", { count: stops }) }));
+    parts.push(el("span", { text: sent ? t("clock.sent", { count: sent }) : t("clock.silent") }));
     this.report.replaceChildren(...parts);
   }
 
@@ -110,18 +122,21 @@ export class Controls {
       find(`#webhook-${what}`).addEventListener("click", async () => {
         const answer = await attempt(() => api.redeliver(what));
         if (answer === undefined) return;
-        const count = answer?.count ?? answer?.redelivered ?? answer?.events;
-        toast(t("webhook.sent", { count: typeof count === "number" ? count : 1 }));
+        toast(t("webhook.sent", { count: answer.redelivered }));
         this.onChange();
       });
     }
   }
 
-  drawWebhooks(pending) {
+  // Pending ones are tried again by themselves; undelivered ones were given up.
+  drawWebhooks(pending, undelivered) {
     const node = find("#webhook-pending");
-    node.textContent = pending ? t("webhook.pending", { count: pending }) : t("webhook.none");
-    node.classList.toggle("waiting", pending > 0);
-    find("#webhook-undelivered").disabled = pending === 0;
+    const words = [];
+    if (pending) words.push(t("webhook.pending", { count: pending }));
+    if (undelivered) words.push(t("webhook.given_up", { count: undelivered }));
+    node.textContent = words.join(" · ") || t("webhook.none");
+    node.classList.toggle("waiting", words.length > 0);
+    find("#webhook-undelivered").disabled = undelivered === 0;
   }
 
   drawQuota({ type, value, used = 0 }) {
@@ -157,27 +172,4 @@ export class Controls {
       this.onReset();
     });
   }
-}
-
-// The demo clock's answer belongs to the shop; the page shows its moment and whatever it ran.
-function momentIn(answer) {
-  const value = answer.now ?? answer.clock ?? answer.moment;
-  const moment = typeof value === "string" ? new Date(value) : null;
-  return moment && !Number.isNaN(moment.getTime()) ? moment : null;
-}
-
-function workIn(answer) {
-  const work = answer.ran ?? answer.jobs ?? answer.runs ?? [];
-  const list = Array.isArray(work) ? work : Object.entries(work).map(([job, rows]) => ({ job, rows }));
-  return list.map(workLine).filter(Boolean);
-}
-
-function workLine(item) {
-  if (typeof item === "string") return item;
-  const name = item.job ?? item.job_id ?? item.id ?? item.name;
-  if (!name) return "";
-  const when = item.on ?? item.day ?? item.local_date ?? item.at ?? "";
-  const rows = item.rows ?? item.rows_done ?? item.done ?? item.count;
-  const result = rows === undefined ? (item.outcome ?? item.status ?? "") : `× ${rows}`;
-  return [when, name, result].filter((part) => part !== "").join("  ");
 }

@@ -7,7 +7,7 @@ import { icon } from "./icons.js";
 import { attempt, toast } from "./toasts.js";
 import { t } from "./words.js";
 
-const LANGUAGES = ["th", "en", "ja"];
+const LANGUAGES = ["th", "en"];
 
 export class Customers {
   constructor({ onPick, onChange }) {
@@ -34,7 +34,8 @@ export class Customers {
   }
 
   about(current) {
-    return JSON.stringify([current, this.isAdding, t("page.language")]);
+    const { id, userId, name, language, friend, blocked } = current ?? {};
+    return JSON.stringify([id, userId, name, language, friend, blocked, this.isAdding, t("page.language")]);
   }
 
   row(customer, isCurrent) {

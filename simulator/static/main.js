@@ -6,7 +6,7 @@ import { avatar, Chat } from "./chat.js";
 import { Composer } from "./composer.js";
 import { Controls } from "./controls.js";
 import { Customers, friendship } from "./customers.js";
-import { el, find, findAll } from "./dom.js";
+import { el, find, findAll, webAddress } from "./dom.js";
 import { icon } from "./icons.js";
 import { clockTime, setNow, setZone, shopNow } from "./moments.js";
 import { showPicture } from "./pickers.js";
@@ -15,7 +15,11 @@ import { RichMenu } from "./rich_menu.js";
 import { closeSheet, openSheet } from "./sheet.js";
 import { listen } from "./stream.js";
 import { attempt } from "./toasts.js";
+import { openPage, takeWish } from "./webview.js";
 import { currentLanguage, fillWords, setLanguage, t } from "./words.js";
+
+const wish = takeWish();
+if (["th", "en"].includes(wish.language)) setLanguage(wish.language);
 
 let state = null;
 let currentId = null;
@@ -40,6 +44,9 @@ const controls = new Controls({ onChange: refreshState, onReset: () => pick(null
 
 // ---------------------------------------------------------------- fetching
 
+// A burst of news costs a few fetches, not one each.
+const PAUSE_MS = 60;
+
 // One fetch at a time; news that arrives meanwhile leads to exactly one more.
 function oneAtATime(work) {
   let running = null;
@@ -53,6 +60,7 @@ function oneAtATime(work) {
       do {
         isWanted = false;
         await work();
+        if (isWanted) await new Promise((resume) => setTimeout(resume, PAUSE_MS));
       } while (isWanted);
     })().finally(() => {
       running = null;
@@ -96,9 +104,9 @@ function hear({ customer, what }) {
 const KEY = "taem-phone-customer";
 
 function rememberedCustomer() {
-  let remembered = null;
+  let remembered = wish.customer;
   try {
-    remembered = sessionStorage.getItem(KEY);
+    remembered ??= sessionStorage.getItem(KEY);
   } catch {
     // Without storage the first customer is shown.
   }
@@ -132,7 +140,7 @@ async function pick(id) {
 function drawState() {
   const { shop } = state;
   find("#shop-name").textContent = shop.name;
-  find("#shop-avatar").replaceChildren(avatar(shop.name, shop.picture));
+  find("#shop-avatar").replaceChildren(avatar(shop.name, shop.pictureUrl));
   customers.update(state.customers, currentId);
   controls.update(state);
   const total = state.customers.reduce((sum, each) => sum + (each.id === currentId ? 0 : each.unread), 0);
@@ -146,7 +154,7 @@ function drawView() {
   const shop = state?.shop ?? { name: "" };
   chat.update(messages, shop);
   quickReplies.update(messages);
-  richMenu.update(customer.id, menu ?? null);
+  richMenu.update(customer.id, customer.blocked ? null : (menu ?? null));
   drawFriendship(customer, shop);
   showLoading(loadingUntil);
   find("#chat-empty").hidden = messages.length > 0;
@@ -253,4 +261,5 @@ listen(hear, (isUp) => {
   fetchState();
   fetchChat();
 });
-fetchState();
+await fetchState();
+if (wish.open && webAddress(wish.open)) openPage(wish.open, { customerId: currentId });

@@ -11,6 +11,12 @@ export class QuickReplies {
   constructor(bar, act) {
     Object.assign(this, { bar, act, shownFor: null });
     this.usedUp = new Set();
+    // A mouse has no sideways wheel; the row scrolls with the ordinary one.
+    bar.addEventListener("wheel", (event) => {
+      if (!event.deltaY || bar.scrollWidth <= bar.clientWidth) return;
+      event.preventDefault();
+      bar.scrollLeft += event.deltaY;
+    }, { passive: false });
   }
 
   update(messages) {

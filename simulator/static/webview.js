@@ -4,7 +4,7 @@ import { el } from "./dom.js";
 import { icon } from "./icons.js";
 import { closeSheet, openSheet } from "./sheet.js";
 import { toast } from "./toasts.js";
-import { t } from "./words.js";
+import { currentLanguage, t } from "./words.js";
 
 const KEY = "taem-phone-links";
 // The page runs and signs in as usual, but cannot navigate this page away.
@@ -30,14 +30,38 @@ export function setOpensNewTabs(isOn) {
 // Only pages of this machine can be trusted to allow framing; any other site goes to a tab.
 const isLocal = (url) => /(^|\.)localhost$|^127\.0\.0\.1$|^\[::1\]$/.test(url.hostname);
 
-export function openPage(address, { isExternal = false, onClose } = {}) {
+export function openPage(address, { customerId, isExternal = false } = {}) {
   const url = new URL(address, location.href);
   if (url.protocol !== "http:" && url.protocol !== "https:") return;
   if (!isLocal(url)) {
     toast(t("web.outside"));
     openTab(url.href);
   } else if (isExternal || opensNewTabs()) openTab(url.href);
-  else openFrame(url, onClose);
+  else if (isSameSite(url)) openFrame(url);
+  else moveHome(url, customerId);
+}
+
+// A customer's pages keep their session in a cookie that browsers hand over only when the page
+// around them has the same host name (SameSite=Lax, as in production).
+const isSameSite = (url) =>
+  url.hostname === location.hostname || !/^c\d+\.localhost$/.test(url.hostname);
+
+// Loads this phone again under the customer's own host name and opens the page there.
+function moveHome(url, customerId) {
+  if (location.protocol !== "http:" || !isLocal(location)) {
+    openTab(url.href);
+    return;
+  }
+  const port = location.port ? `:${location.port}` : "";
+  const wish = new URLSearchParams({ customer: customerId ?? "", language: currentLanguage(), open: url.href });
+  location.assign(`http://${url.hostname}${port}/#${wish}`);
+}
+
+// What a phone under another host name asked this one to go on with; asked once.
+export function takeWish() {
+  const wish = new URLSearchParams(location.hash.slice(1));
+  if (wish.has("open")) history.replaceState(null, "", location.pathname);
+  return { customer: wish.get("customer"), language: wish.get("language"), open: wish.get("open") };
 }
 
 function openTab(href) {
@@ -53,7 +77,7 @@ function tabLink(href, look) {
   });
 }
 
-function openFrame(url, onClose) {
+function openFrame(url) {
   const frame = el("iframe", {
     class: "web-frame", src: url.href, title: url.host, sandbox: SANDBOX,
     allow: "camera; clipboard-write; fullscreen", referrerpolicy: "no-referrer-when-downgrade",
@@ -73,17 +97,11 @@ function openFrame(url, onClose) {
     extra: [el("span", { class: "web-mark" }, icon("out"), el("span", { text: t("web.in_phone") }))],
     content: [frame, bar],
     testid: "webview",
-    onClose: () => {
-      window.removeEventListener("message", obey);
-      onClose?.();
-    },
+    onClose: () => window.removeEventListener("message", obey),
   });
 }
 
-// The stand-in LIFF script asks its opener to close the window or to open another one.
+// The stand-in LIFF script asks its opener to close the window.
 function fromPage(event, frame) {
-  if (event.source !== frame.contentWindow) return;
-  const { liff, url, external } = event.data ?? {};
-  if (liff === "closeWindow") closeSheet();
-  if (liff === "openWindow" && typeof url === "string") openPage(url, { isExternal: external === true });
+  if (event.source === frame.contentWindow && event.data?.liff === "closeWindow") closeSheet();
 }
