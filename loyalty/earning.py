@@ -70,3 +70,8 @@ def usable_at(policy: EarnPolicy, earned_on: date, tz: ZoneInfo) -> datetime | N
 def days_later(moment_day: date, days: int, tz: ZoneInfo) -> datetime:
     """The exclusive end of the local day `days` after this one."""
     return start_of_day(moment_day + timedelta(days=days + 1), tz)
+
+
+def day_after(day: date) -> date:
+    """The next calendar day."""
+    return day + timedelta(days=1)

@@ -661,7 +661,7 @@ def history(session: Session, member_id: int, limit: int) -> Sequence[LedgerEntr
 # Proof
 
 
-def check_members(session: Session, now: datetime) -> list[Difference]:
+def check_ledger(session: Session, now: datetime) -> list[Difference]:
     """Every balance against its entries, lots and debt; freezes members with a difference.
 
     Frozen members cannot burn until someone clears them with `unfreeze`.

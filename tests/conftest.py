@@ -276,10 +276,13 @@ def migrate(url: str, revision: str = "head") -> None:
 
     if not list((ROOT / "migrations" / "versions").glob("*.py")):  # until the first one exists
         import models  # noqa: F401
+        from migrations import triggers
         from models.base import Base
 
         database = Database(url)
         Base.metadata.create_all(database.engine)
+        with database.engine.begin() as connection:
+            triggers.install(connection)
         database.dispose()
         return
     command.upgrade(alembic_config(url), revision)
