@@ -1,4 +1,4 @@
-"""The whole proof at once: points, bills, stamps and vouchers against what they are sums of."""
+"""Proves the programme: points, bills, stamps and vouchers against what they are sums of."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from loyalty import coupons, points, purchases, stamps
 from loyalty.points import Difference
 
 
-def check(session: Session, now: datetime) -> list[Difference]:
-    """Every cached figure against its rows; members whose points differ are frozen (Z10)."""
+def check_all(session: Session, now: datetime) -> list[Difference]:
+    """Every difference there is; members whose points differ are frozen for burning (Z10)."""
     return [
         *points.check_ledger(session, now),
         *purchases.check_totals(session),
