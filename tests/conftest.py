@@ -21,7 +21,6 @@ from typing import Any
 
 import hypothesis
 import pytest
-from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
 from config import Settings
@@ -167,21 +166,34 @@ def drop_database(request: pytest.FixtureRequest) -> Callable[[str], None]:
             for ending in ("", "-wal", "-shm"):
                 Path(url.removeprefix("sqlite:///") + ending).unlink(missing_ok=True)
         else:
-            name = make_url(url).database
-            server = request.getfixturevalue("postgres_url")
-            postgres.execute(server, f'DROP DATABASE "{name}" WITH (FORCE)')
+            postgres.drop(request.getfixturevalue("postgres_url"), url)
 
     return drop
 
 
+@pytest.fixture(scope="session")
+def postgres_pool(postgres_url: str, new_database: Callable[[str], str]) -> postgres.Pool:
+    """Clean PostgreSQL databases of this worker."""
+    return postgres.Pool(postgres_url, lambda: new_database("postgresql"))
+
+
 @pytest.fixture
 def database_url(
-    engine_kind: str, new_database: Callable[[str], str], drop_database: Callable[[str], None]
+    engine_kind: str,
+    new_database: Callable[[str], str],
+    drop_database: Callable[[str], None],
+    request: pytest.FixtureRequest,
 ) -> Iterator[str]:
     """A fresh migrated database of this test alone."""
-    url = new_database(engine_kind)
+    if engine_kind == "sqlite":
+        url = new_database("sqlite")
+        yield url
+        drop_database(url)
+        return
+    pool: postgres.Pool = request.getfixturevalue("postgres_pool")
+    url = pool.take()
     yield url
-    drop_database(url)
+    pool.give_back(url)
 
 
 @pytest.fixture

@@ -76,23 +76,28 @@ def patterns() -> list[re.Pattern[str]]:
     return [re.compile(shape) for shape in shapes]
 
 
-def said(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Line and key of every text asked for by name: `t(locale, key)`, `Refused(key)`."""
-    refusals = REFUSALS | {
+@cache
+def refusals() -> set[str]:
+    """The names of `Refused` and its kin."""
+    return REFUSALS | {
         node.name
-        for other in trees().values()
-        for node in ast.walk(other)
+        for tree in trees().values()
+        for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef) and {dotted(base) for base in node.bases} & REFUSALS
     }
+
+
+def said(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """Line and key of every text asked for by name: `t(locale, key)`, `Refused(key)`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = dotted(node.func).split(".")[-1]
             place = 1 if name == "t" else 0
-            asked = node.args[place : place + 1] if name == "t" or name in refusals else []
+            asked = node.args[place : place + 1] if name == "t" or name in refusals() else []
             for argument in asked:
                 if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
                     yield argument.lineno, argument.value
-        elif isinstance(node, ast.ClassDef) and node.name in refusals:
+        elif isinstance(node, ast.ClassDef) and node.name in refusals():
             for line in node.body:
                 if isinstance(line, ast.Assign) and dotted(line.targets[0]) == "code":
                     yield line.lineno, ast.literal_eval(line.value)
