@@ -78,7 +78,7 @@ def is_sqlite(session: Session) -> bool:
     return session.get_bind().dialect.name == "sqlite"
 
 
-def insert_into(session: Session, table: type[Any]) -> Any:
+def insert_into(session: Session, table: Any) -> Any:
     """An INSERT of this engine's own dialect, which has `on_conflict_do_nothing` and the like."""
     dialect = sqlite if is_sqlite(session) else postgresql
     return dialect.insert(table)

@@ -17,6 +17,17 @@ from sqlalchemy.orm import Session
 
 from core.runtime import Runtime
 from core.text import match_key
+from handlers import (
+    conversations,
+    coupons,
+    joining,
+    links,
+    members,
+    points,
+    referrals,
+    rewards,
+    stamps,
+)
 from models.members import JoinForm, Member
 
 Messages = list[dict[str, Any]]
@@ -82,25 +93,76 @@ Handler = Callable[[Context], Messages]
 #: whether the text is a chat word. None leaves the text to the tables.
 FormHandler = Callable[[Context, bool], Messages | None]
 
-#: Event type -> handler; messages are `message.<type>`, texts have tables of their own.
-EVENTS: dict[str, Handler] = {}
-#: Postback action -> handler.
-POSTBACKS: dict[str, Handler] = {}
-#: Chat word as people type it -> handler.
-WORDS: dict[str, Handler] = {}
-#: Chat word that is followed by something, e.g. `โค้ด X` -> handler.
-PREFIXES: dict[str, Handler] = {}
-
 
 def ignore(ctx: Context) -> Messages:
     """Nothing to do and nothing to say."""
     return []
 
 
+#: Event type -> handler; messages are `message.<type>`, texts have tables of their own.
+EVENTS: dict[str, Handler] = {
+    "follow": members.follow,
+    "unfollow": members.unfollow,
+    "unsend": conversations.unsend,
+    **{
+        f"message.{kind}": conversations.other_message
+        for kind in ("sticker", "image", "video", "audio", "file", "location")
+    },
+}
+#: Postback action -> handler.
+POSTBACKS: dict[str, Handler] = {
+    "members.join": joining.start,
+    "members.birthday": joining.birthday,
+    "members.card": members.card,
+    "members.my_data": members.my_data,
+    "members.correct": joining.correct,
+    "members.stop_marketing": members.stop_marketing,
+    "members.start_marketing": members.start_marketing,
+    "members.leave": members.leave,
+    "members.confirm_leave": members.confirm_leave,
+    "members.language": members.language,
+    "members.set_language": members.set_language,
+    "members.help": members.help_me,
+    "points.show": points.show,
+    "points.history": points.history,
+    "stamps.show": stamps.show,
+    "coupons.show": coupons.show,
+    "coupons.offers": coupons.offers,
+    "coupons.claim": coupons.claim,
+    "coupons.use": coupons.use,
+    "coupons.enter_code": coupons.enter_code,
+    "rewards.show": rewards.show,
+    "rewards.exchange": rewards.exchange,
+    "rewards.confirm": rewards.confirm,
+    "referrals.show": referrals.show,
+    "conversations.open": conversations.open_chat,
+    "links.open": links.open_page,
+    "menus.switched": ignore,
+}
+#: Taps that do not interrupt a half-filled form.
+KEEPS_FORM: tuple[Handler, ...] = (joining.birthday, coupons.enter_code, ignore)
+#: Chat word as people type it -> handler.
+WORDS: dict[str, Handler] = {
+    **dict.fromkeys(("สมัคร", "สมัครสมาชิก", "join"), joining.start),
+    **dict.fromkeys(("แต้ม", "คะแนน", "points"), points.show),
+    **dict.fromkeys(("ประวัติ", "history"), points.history),
+    **dict.fromkeys(("แสตมป์", "stamps"), stamps.show),
+    **dict.fromkeys(("คูปอง", "coupons"), coupons.show),
+    **dict.fromkeys(("ของรางวัล", "rewards"), rewards.show),
+    **dict.fromkeys(("บัตร", "บัตรสมาชิก", "card"), members.card),
+    **dict.fromkeys(("ชวนเพื่อน", "invite"), referrals.show),
+    **dict.fromkeys(("ข้อมูลของฉัน", "my data"), members.my_data),
+    **dict.fromkeys(("ภาษา", "language"), members.language),
+    **dict.fromkeys(("เมนู", "ช่วยเหลือ", "menu", "help"), members.help_me),
+    **dict.fromkeys(("ติดต่อพนักงาน", "staff"), conversations.open_chat),
+    **dict.fromkeys(("โค้ด", "code"), coupons.ask_code),
+}
+#: Chat word that is followed by something, e.g. `โค้ด X` -> handler.
+PREFIXES: dict[str, Handler] = dict.fromkeys(("โค้ด", "code"), coupons.use_code)
 #: The dialogue under way, free text, and postbacks nobody knows (an old menu's, perhaps).
-FORM: FormHandler | None = None
-FREE_TEXT: Handler = ignore
-UNKNOWN_POSTBACK: Handler = ignore
+FORM: FormHandler | None = joining.take
+FREE_TEXT: Handler = conversations.free_text
+UNKNOWN_POSTBACK: Handler = members.help_me
 
 
 def dispatch(ctx: Context) -> Messages:
@@ -114,7 +176,9 @@ def dispatch(ctx: Context) -> Messages:
     if kind == "postback":
         postback = ctx.postback
         found = POSTBACKS.get(postback.action) if postback else None
-        return (found or UNKNOWN_POSTBACK)(ctx)
+        handler = found or UNKNOWN_POSTBACK
+        is_beside = ctx.form is not None and handler not in KEEPS_FORM
+        return joining.beside(ctx, handler) if is_beside else handler(ctx)
     if kind == "message":
         kind = f"message.{ctx.message.get('type')}"
     if kind == "message.text":

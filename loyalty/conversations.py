@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from core.crypto import Vault
 from core.db import insert_into
 from core.text import clean_lines
-from loyalty import activities, personal
+from loyalty import activities, audit, personal, traces
 from models.conversations import Conversation, ConversationLine, ConversationState
 from models.members import Member
 
@@ -57,6 +57,15 @@ def open_for(session: Session, member: Member, now: datetime) -> Conversation:
     if conversation.state == ConversationState.CLOSED:
         conversation.state = ConversationState.OPEN
         conversation.opened_at = now
+    return conversation
+
+
+def call_staff(session: Session, member: Member, now: datetime) -> Conversation:
+    """Somebody asks for a person: their conversation goes to the top of the staff's list."""
+    conversation = open_for(session, member, now)
+    conversation.last_at = max(now, conversation.last_at)
+    conversation.unread_count += 1
+    activities.record(session, member.id, "conversations.opened", now)
     return conversation
 
 
@@ -138,7 +147,12 @@ def close(session: Session, conversation: Conversation) -> None:
 
 
 def unsend(session: Session, member: Member, line_message_id: str, now: datetime) -> bool:
-    """Remove the text of a line that its writer took back; False when we never had it."""
+    """Remove the text of a line that its writer took back, wherever it is kept (FW24).
+
+    False when we never had it.
+    """
+    if member.line_user_id is not None:
+        traces.forget_message(session, member.line_user_id, line_message_id)
     conversation_id = select(Conversation.id).where(Conversation.member_id == member.id)
     removed = session.scalar(
         update(ConversationLine)
@@ -152,6 +166,7 @@ def unsend(session: Session, member: Member, line_message_id: str, now: datetime
     )
     if removed is not None:
         activities.record(session, member.id, "conversations.unsent", now, {"line_id": removed})
+        audit.append(session, "member", "conversations.unsent", {"line_id": removed}, now)
     return removed is not None
 
 

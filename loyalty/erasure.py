@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import case, delete, func, or_, select, update
+from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import ids
 from core.crypto import Vault
-from core.db import insert_into, is_sqlite
+from core.db import insert_into
 from core.errors import Refused
-from loyalty import activities, consents, doors, personal, tombstones
+from loyalty import activities, audit, consents, doors, personal, tombstones, traces
 from models.conversations import Conversation, ConversationLine, Ticket
 from models.coupons import CodeState, CodeTry, ScanCode, Voucher, VoucherState
-from models.inbox import Event, EventState, Quarantined, QuarantineState
 from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
 from models.members import Erasure, JoinForm, Member, MemberKey, MemberState, Purpose
 from models.outbox import Call, CallKind, CallState, Message, MessageState
@@ -64,8 +63,9 @@ def erase(
     _drop_sending(session, member.id, now)
     _void_codes(session, member.id, now)
     if line_user_id:
-        _drop_events(session, line_user_id, event_id)
+        traces.forget_person(session, line_user_id, event_id)
     _empty(session, member, now)
+    audit.append(session, asked_by, "members.erased", {"account": member.id}, now)
     activities.record(
         session, member.id, "members.left", now, {"by": asked_by}, key=f"members.left:{member.id}"
     )
@@ -155,28 +155,6 @@ def _void_codes(session: Session, member_id: int, now: datetime) -> None:
         .values(state=VoucherState.VOID, voided_at=now)
     )
     session.execute(update(Cashier).where(Cashier.member_id == member_id).values(member_id=None))
-
-
-def _drop_events(session: Session, line_user_id: str, event_id: int | None) -> None:
-    """Empty stored events; those still waiting come after the erasure, from a stranger."""
-    is_over = Event.state != EventState.PENDING
-    session.execute(
-        update(Event)
-        .where(Event.line_user_id == line_user_id, or_(is_over, Event.id == (event_id or 0)))
-        .values(line_user_id=None, lane=Event.webhook_event_id, payload=b"{}")
-        .execution_options(synchronize_session=False)
-    )
-    wanted = line_user_id.encode()
-    if is_sqlite(session):
-        holds = func.instr(Quarantined.content, wanted) > 0
-    else:
-        holds = Quarantined.content.op("LIKE")(b"%" + wanted + b"%")
-    session.execute(
-        update(Quarantined)
-        .where(holds)
-        .values(content=b"", state=QuarantineState.DISMISSED)
-        .execution_options(synchronize_session=False)
-    )
 
 
 def _empty(session: Session, member: Member, now: datetime) -> None:

@@ -349,6 +349,9 @@ def set_birthday(
         consents.withdraw(session, member.id, Purpose.MARKETING, now)
 
 
-def set_locale(member: Member, locale: str) -> None:
+def set_locale(session: Session, member: Member, locale: str, now: datetime) -> None:
     """Speak this language from now on."""
-    member.locale = locale if locale in ("th", "en") else "th"
+    wanted = locale if locale in ("th", "en") else "th"
+    if member.locale != wanted:
+        member.locale = wanted
+        activities.record(session, member.id, "members.language_changed", now)

@@ -59,7 +59,7 @@ def value_words(
         return t(locale, "coupons.value_percent", percent=percent)
     if kind == "free_item":
         return t(locale, "coupons.value_free")
-    key = "coupons.value_cash" if kind == "cash_voucher" else "coupons.value_baht"
+    key = "coupons.value_cash" if kind == "cash" else "coupons.value_baht"
     return t(locale, key, baht=money(locale, amount_satang or 0))
 
 

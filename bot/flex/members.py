@@ -214,6 +214,29 @@ def birthday_question(today: date, locale: str) -> Message:
     return _question("birthday", lines, [picker, skip], locale, buttons=[picker])
 
 
+def guardian_question(locale: str) -> Message:
+    """Ask whether a guardian agrees to news for somebody under age; back leads to the birthday."""
+    answers = ("yes", "no", "back", "cancel")
+    return theme.text_message(
+        t(locale, "members.ask_guardian"),
+        [theme.message_action(t(locale, f"members.answer_{name}")) for name in answers],
+    )
+
+
+def correction_question(field: str, today: date, locale: str) -> Message:
+    """Ask a member for a new name, phone or birthday."""
+    picker = theme.datetime_action(
+        t(locale, "members.button_pick_birthday"),
+        "members.birthday",
+        initial=_PICKER_STARTS_ON,
+        earliest=_PICKER_EARLIEST,
+        latest=today,
+    )
+    cancel = theme.message_action(t(locale, "members.answer_cancel"))
+    answers = [picker, cancel] if field == "birthday" else [cancel]
+    return theme.text_message(t(locale, f"members.correct_{field}"), answers)
+
+
 def invalid_answer(reason: str, question: Message) -> list[Message]:
     """Say what was wrong with an answer and ask the same question again."""
     return [theme.text_message(reason), question]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from bot import theme
 from bot.theme import Component, Message
-from core.i18n import day, t
+from core.i18n import day, money, t
 
 EXPIRIES_SHOWN = 3
 LINES_SHOWN = 10
@@ -35,6 +36,23 @@ class HistoryLine:
 def signed(points: int) -> str:
     """Write points with their sign, using the true minus."""
     return f"+{points:,}" if points > 0 else f"{points:,}".replace("-", "−")
+
+
+def history_words(kind: str, facts: Mapping[str, Any], locale: str) -> str:
+    """Say what a movement was: `ซื้อ 250 บาท สาขาสยาม`. Unknown causes still get true words."""
+    is_thai = locale != "en"
+    branch = facts.get("branch") if is_thai else facts.get("branch_en") or facts.get("branch")
+    coupon = facts.get("coupon_th" if is_thai else "coupon_en")
+    baht = money(locale, facts["amount_satang"]) if "amount_satang" in facts else None
+    if baht is not None and branch and kind in ("earn", "reverse"):
+        undone = "voided" if facts.get("is_void") else "returned"
+        key = "purchase" if kind == "earn" else undone
+        return t(locale, f"points.words_{key}", baht=baht, branch=branch)
+    if coupon and kind in ("burn", "reverse"):
+        key = "exchanged" if kind == "burn" else "given_back"
+        return t(locale, f"points.words_{key}", coupon=theme.clip_name(coupon))
+    plain = {"earn": "earned", "burn": "burned", "expire": "expired", "adjust": "adjusted"}
+    return t(locale, f"points.words_{plain.get(kind, 'corrected')}")
 
 
 def balance_card(

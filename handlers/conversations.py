@@ -1,0 +1,57 @@
+"""Talking with staff: opening a chat, whatever is no command, and taking a line back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bot.flex import conversations as cards
+from bot.flex import members as member_cards
+from handlers import joining
+from loyalty import conversations
+
+if TYPE_CHECKING:
+    from handlers.router import Context, Messages
+
+
+def open_chat(ctx: Context) -> Messages:
+    """`ติดต่อพนักงาน`: staff see it at the top of their list."""
+    conversations.call_staff(ctx.session, ctx.member, ctx.now)
+    return [cards.staff_called(ctx.locale)]
+
+
+def free_text(ctx: Context) -> Messages:
+    """Text that is no command goes to staff; the help card comes along now and then (M11)."""
+    return _keep(ctx, ctx.text)
+
+
+def other_message(ctx: Context) -> Messages:
+    """A sticker, picture, place…: noted for staff; an open question is asked again."""
+    answer = _keep(ctx, None)
+    if ctx.form is not None and not ctx.form.is_paused:
+        return joining.ask_again(ctx)
+    return answer
+
+
+def unsend(ctx: Context) -> Messages:
+    """Somebody took a line back: its text goes."""
+    details = ctx.event.get("unsend")
+    message_id = str(details.get("messageId", "")) if isinstance(details, dict) else ""
+    if message_id:
+        conversations.unsend(ctx.session, ctx.member, message_id, ctx.now)
+    return []
+
+
+def _keep(ctx: Context, text: str | None) -> Messages:
+    conversation = conversations.add_line(
+        ctx.session,
+        ctx.runtime.vault,
+        ctx.member,
+        kind=str(ctx.message.get("type", "text"))[:64],
+        text=text,
+        line_message_id=str(ctx.message.get("id", ""))[:64] or None,
+        at=ctx.event_at,
+        now=ctx.now,
+    )
+    if not conversations.should_help(conversation, ctx.now):
+        return []
+    return [member_cards.help_card(ctx.locale, is_member=ctx.member.is_member)]
