@@ -6,6 +6,7 @@ stock itself allows, a voucher's state by compare-and-set. Whatever is refused l
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -670,6 +671,39 @@ def void(session: Session, voucher: Voucher, *, now: datetime, reason: str) -> b
     return True
 
 
+def void_all(session: Session, member_id: int, *, now: datetime, source: str | None = None) -> int:
+    """Take all unused vouchers of a member away, or those of one source, and return the units.
+
+    Unlike `void`, the causes are not set free: none of them gives another voucher.
+    """
+    unused = and_(VOUCHERS.c.member_id == member_id, VOUCHERS.c.state.in_(USABLE))
+    if source is not None:
+        unused = and_(unused, VOUCHERS.c.source == source)
+    session.flush()  # Core statements must see what the caller has added so far
+    gone = session.execute(
+        update(VOUCHERS)
+        .where(unused)
+        .values(state=VoucherState.VOID, voided_at=now)
+        .returning(VOUCHERS.c.coupon_id)
+    )
+    units = Counter(gone.scalars())
+    for coupon_id in sorted(units):
+        session.execute(
+            update(COUPONS)
+            .where(COUPONS.c.id == coupon_id)
+            .values(issued_count=COUPONS.c.issued_count - units[coupon_id])
+        )
+    _forget_loaded(session)
+    return units.total()
+
+
+def _forget_loaded(session: Session) -> None:
+    """Let loaded vouchers and coupons read themselves again: statements have changed many."""
+    for loaded in session.identity_map.values():
+        if isinstance(loaded, Voucher | Coupon):
+            session.expire(loaded)
+
+
 def lock_voucher(session: Session, voucher_id: int) -> Voucher:
     """Lock a voucher's row and read it afresh."""
     locked = select(Voucher).where(Voucher.id == voucher_id).with_for_update(of=Voucher)
@@ -734,7 +768,7 @@ def expire_vouchers(session: Session, now: datetime, limit: int) -> int:
     for row in sorted(rows, key=lambda row: int(row.id)):
         facts = {"voucher_id": row.id, "coupon_id": row.coupon_id}
         activities.record(session, row.member_id, "vouchers.expired", now, facts)
-    session.expire_all()
+    _forget_loaded(session)
     return len(rows)
 
 

@@ -15,10 +15,10 @@ from sqlalchemy.orm import Session
 
 from core.crypto import Vault
 from core.errors import Refused
-from loyalty import activities, members, personal, tombstones
+from loyalty import activities, coupons, members, personal, tombstones
 from models.activities import Activity
 from models.conversations import Conversation, Ticket
-from models.coupons import Redemption, ScanCode, Voucher, VoucherState
+from models.coupons import Redemption, ScanCode, Voucher
 from models.journeys import Enrolment, Intent
 from models.members import (
     ChatLink,
@@ -198,12 +198,4 @@ def _has_history(session: Session, member: Member) -> bool:
 
 def _take_gift_back(session: Session, member: Member, now: datetime) -> None:
     """The phone belonged to somebody who left within a year: no second joining gift (J7)."""
-    session.execute(
-        update(Voucher)
-        .where(
-            Voucher.member_id == member.id,
-            Voucher.source == "join",
-            Voucher.state == VoucherState.ISSUED,
-        )
-        .values(state=VoucherState.VOID, voided_at=now)
-    )
+    coupons.void_all(session, member.id, now=now, source="join")

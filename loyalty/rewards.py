@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from loyalty import activities, coupons
+from loyalty import activities, coupons, points
 from models.activities import Activity
 from models.coupons import Coupon, CouponState, Obtained, Voucher
 from models.members import Member
@@ -33,6 +33,7 @@ def exchange(
     Raises InsufficientPoints, and Refused as `coupons.buy_reward` does: then no point is gone.
     """
     once = f"rewards.exchanged:{member.id}:{key}"
+    points.lock_member(session, member.id)  # the same tap twice comes one after the other
     before = session.scalar(select(Activity).where(Activity.key == once))
     if before is not None:
         return session.get_one(Voucher, before.facts["voucher_id"])
