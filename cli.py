@@ -60,16 +60,14 @@ def db_upgrade() -> None:
 
 
 def _ensure_defaults() -> None:
-    """What every shop has from the first day: journeys, menus, an earning policy."""
+    """What every shop has from the first day: journeys and menus."""
     from engagement import definitions  # noqa: PLC0415
-    from loyalty import points  # noqa: PLC0415
     from rich_menus import publish  # noqa: PLC0415
 
     with held().transaction() as session:
         now = held().clock.now()
         definitions.ensure(session, now)
         publish.ensure_menus(session, now)
-        points.ensure_policy(session, local_day(now, held().clock.tz))
 
 
 @seed.command("demo")
@@ -306,10 +304,10 @@ members = AppGroup("members", help="Members.")
 @with_appcontext
 def ledger_check() -> None:
     """Prove every balance against its entries and lots; exit code 1 on a difference."""
-    from loyalty import points  # noqa: PLC0415
+    from loyalty import proof  # noqa: PLC0415
 
-    with held().database.read() as session:
-        differences = points.check_ledger(session)
+    with held().database.write() as session:
+        differences = proof.check_all(session, held().clock.now())
     for difference in differences:
         click.echo(str(difference))
     click.echo("clean" if not differences else f"{len(differences)} differences")

@@ -375,7 +375,7 @@ def _gift(
 
 def _next_offer(session: Session, member: Member, now: datetime, tz: ZoneInfo) -> Coupon | None:
     offers = coupons.offers_for(session, member, now, tz, obtained=Obtained.CLAIM)
-    return offers[0] if offers else None
+    return next((offer.coupon for offer in offers if offer.refusal is None), None)
 
 
 def _key_of(session: Session, intent: Intent) -> str:

@@ -80,13 +80,25 @@ def answer(status: int, code: str, facts: dict[str, Any]) -> Response:
 
 def problem(status: int, code: str, sentence: str, facts: dict[str, Any]) -> Response:
     """An RFC 9457 problem document; `code` is the same as in the chat."""
-    response = jsonify(
-        type=PROBLEM_BASE, title=sentence, status=status, detail=sentence, code=code,
-        **{k: v for k, v in _plain(facts).items() if k not in ("type", "title", "status")},
-    )
+    response = jsonify(_problem(status, code, sentence, facts))
     response.status_code = status
     response.mimetype = "application/problem+json"
+    if status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
+    if code == "operations.in_progress":
+        response.headers["Retry-After"] = "1"
     return response
+
+
+def problem_of(error: Refused) -> dict[str, Any]:
+    """The problem document of a refusal."""
+    sentence = t(locale(), error.code, **error.facts)
+    return _problem(error.status, error.code, sentence, error.facts)
+
+
+def _problem(status: int, code: str, sentence: str, facts: dict[str, Any]) -> dict[str, Any]:
+    known = {"type": PROBLEM_BASE, "title": sentence, "status": status, "code": code}
+    return {**_plain(facts), **known}
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,135 @@
+"""One confirm at a till: the bill and the vouchers used on it, in one transaction (C7).
+
+`paid` is what the customer pays after discounts and what earns points; each voucher is computed
+on the bill before it, in the order given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy.orm import Session
+
+from core.errors import Invalid, Refused
+from loyalty import codes, coupons, purchases
+from loyalty.coupons import RedemptionResult
+from loyalty.purchases import BillItem, PurchaseResult
+from models.coupons import CodePurpose, Coupon, CouponKind, Voucher
+from models.staff import Branch
+
+MAX_VOUCHERS = 10
+
+
+@dataclass(frozen=True)
+class CheckoutResult:
+    """What one confirm did. `purchase` is None when vouchers paid the whole bill."""
+
+    purchase: PurchaseResult | None
+    redemptions: tuple[RedemptionResult, ...]
+    paid_satang: int
+
+
+def bill_before(coupon: Coupon, voucher: Voucher, paid_satang: int) -> int:
+    """The smallest bill that this voucher brings down to `paid_satang`.
+
+    A percentage is floored when taken off, so its inverse is found by trying the neighbours.
+    """
+    if coupon.kind == CouponKind.PERCENT_OFF:
+        percent = coupon.percent or 0
+        if percent >= 100:
+            return paid_satang + (coupon.max_satang or 0)
+        near = paid_satang * 100 // (100 - percent)
+        for bill in range(max(0, near - 2), near + 3):
+            if bill - coupons.discount_for(coupon, voucher, bill).satang == paid_satang:
+                return bill
+        return paid_satang + (coupon.max_satang or 0)
+    if coupon.kind == CouponKind.CASH and coupon.keeps_change and voucher.left_satang is not None:
+        return paid_satang + voucher.left_satang
+    return paid_satang + coupon.value_satang
+
+
+
+
+def confirm(
+    session: Session,
+    *,
+    member_id: int,
+    branch: Branch,
+    holder: str,
+    operation_id: str,
+    now: datetime,
+    real_now: datetime,
+    tz: ZoneInfo,
+    paid_satang: int | None = None,
+    bill_satang: int | None = None,
+    holds: Sequence[str] = (),
+    parsed: Sequence[codes.Parsed] = (),
+    receipt_no: str | None = None,
+    purchased_at: datetime | None = None,
+    cashier_id: int | None = None,
+    device_id: int | None = None,
+    api_key_id: int | None = None,
+    items: Sequence[BillItem] = (),
+) -> CheckoutResult:
+    """Record the bill and use its vouchers, all or nothing.
+
+    Exactly one of `paid_satang` (API: after discounts) and `bill_satang` (till page: before)
+    is given. Vouchers come as `holds` of this holder, or as `parsed` codes that it may have
+    scanned before. Refused as `purchases.record_purchase` and `codes.redeem` say.
+    """
+    assert (paid_satang is None) != (bill_satang is None)
+    if len(holds) + len(parsed) > MAX_VOUCHERS:
+        raise Invalid("errors.invalid_field", field="vouchers")
+    scans = [codes.held(session, hold, holder, real_now) for hold in holds]
+    scans += [
+        codes.scan(session, one, holder, now, real_now, tz, purpose=CodePurpose.REDEEM)
+        for one in parsed
+    ]
+    vouchers = [scan.voucher for scan in scans if scan.voucher is not None]
+    if any(voucher.member_id != member_id for voucher in vouchers):
+        raise Refused("codes.refused")
+    if paid_satang is None:
+        assert bill_satang is not None
+        bills, paid = _bills_down(vouchers, bill_satang)
+    else:
+        bills, paid = _bills_up(vouchers, paid_satang), paid_satang
+    who: dict[str, Any] = {
+        "cashier_id": cashier_id, "device_id": device_id, "api_key_id": api_key_id,
+    }
+    purchase = None
+    if paid > 0 or not vouchers:
+        purchase = purchases.record_purchase(
+            session, member_id=member_id, branch=branch, amount_satang=paid,
+            operation_id=operation_id, now=now, tz=tz, receipt_no=receipt_no,
+            purchased_at=purchased_at, items=items, **who,
+        )
+    used = [
+        codes.redeem(
+            session, holder=holder, branch=branch, bill_satang=bill, now=now, real_now=real_now,
+            operation_id=f"{operation_id}:{number}", tz=tz, hold_id=scan.hold_id,
+            receipt_no=receipt_no, purchase_id=purchase.purchase.id if purchase else None,
+            member_id=member_id, **who,
+        )
+        for number, (scan, bill) in enumerate(zip(scans, bills, strict=True))
+    ]
+    return CheckoutResult(purchase, tuple(used), paid)
+
+
+def _bills_down(vouchers: Sequence[Voucher], bill: int) -> tuple[list[int], int]:
+    bills = []
+    for voucher in vouchers:
+        bills.append(bill)
+        bill -= coupons.discount_for(voucher.coupon, voucher, bill).satang
+    return bills, bill
+
+
+def _bills_up(vouchers: Sequence[Voucher], paid: int) -> list[int]:
+    bills: list[int] = []
+    for voucher in reversed(vouchers):
+        paid = bill_before(voucher.coupon, voucher, paid)
+        bills.insert(0, paid)
+    return bills

@@ -1,0 +1,176 @@
+"""The demo café: branches, people, offers, a stamp card, and on demand a history behind it.
+
+Idempotent: what exists is left alone, so a second run after an edit changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.runtime import Runtime
+from loyalty import people, shop
+from models.coupons import Coupon, CouponKind, CouponState, Obtained
+from models.members import SourceCode
+from models.staff import Branch, Cashier, Role, Staff
+from models.stamps import StampPrize, StampProgram, StampRule
+
+#: Fixed sign-ins, made in `DEMO` alone.
+OWNER_EMAIL = "owner@taem.example"
+OWNER_PASSWORD = "kafae-ron-yen-2569"
+CASHIER_NAME, CASHIER_PIN = "นก", "246810"
+
+SHOP: dict[str, Any] = {
+    "shop.name_th": "ร้านกาแฟแต้มดี",
+    "shop.name_en": "Taem Dee Coffee",
+    "shop.phone": "02-000-0000",
+    "shop.about_th": "กาแฟคั่วเองทุกเช้า ขนมอบใหม่ทุกวัน แวะมาพักใจกันนะคะ",
+    "shop.about_en": "Coffee roasted every morning, cakes baked every day.",
+    "shop.hours_th": "เปิดทุกวัน 7.00–19.00 น.",
+    "shop.hours_en": "Open daily 7:00–19:00",
+    "members.join_gift": "welcome_gift",
+}
+
+BRANCHES = (("SIAM", "สยาม", "Siam"), ("ARI", "อารีย์", "Ari"))
+
+_FREE = {"kind": CouponKind.FREE_ITEM}
+COUPONS: tuple[dict[str, Any], ...] = (
+    {
+        "key": "welcome_gift", **_FREE, "obtained": Obtained.JOURNEY, "valid_days": 30,
+        "name_th": "คุกกี้ต้อนรับสมาชิกใหม่", "name_en": "A welcome cookie",
+        "item_th": "คุกกี้ 1 ชิ้น", "item_en": "1 cookie",
+        "terms_th": "ใช้ได้เมื่อยืนยันเบอร์ที่ร้าน หรือพร้อมบิลแรก",
+        "terms_en": "Yours once the shop has confirmed your phone, or with your first bill.",
+    },
+    {
+        "key": "coffee_20", "kind": CouponKind.BAHT_OFF, "value_satang": 2000,
+        "name_th": "ลด 20 บาท ทุกเมนูกาแฟ", "name_en": "20 baht off any coffee",
+        "valid_days": 30, "total_units": 500, "per_member": 3, "min_bill_satang": 6000,
+        "terms_th": "บิลตั้งแต่ 60 บาท", "terms_en": "Bills of 60 baht and more.",
+    },
+    {
+        "key": "bakery_10", "kind": CouponKind.PERCENT_OFF, "percent": 10, "max_satang": 5000,
+        "name_th": "เบเกอรี่ลด 10%", "name_en": "10% off bakery", "valid_days": 14,
+        "total_units": 200, "per_member": 1,
+        "terms_th": "ลดสูงสุด 50 บาท", "terms_en": "Up to 50 baht off.",
+    },
+    {
+        "key": "cash_50", "kind": CouponKind.CASH, "value_satang": 5000, "keeps_change": True,
+        "name_th": "บัตรกำนัล 50 บาท", "name_en": "50 baht cash voucher", "valid_days": 60,
+        "obtained": Obtained.POINTS, "price_points": 50,
+        "terms_th": "ใช้ไม่หมดเก็บไว้ใช้ต่อได้", "terms_en": "What is left stays on the voucher.",
+    },
+    {
+        "key": "free_americano", **_FREE, "obtained": Obtained.POINTS, "price_points": 60,
+        "name_th": "อเมริกาโน่ฟรี 1 แก้ว", "name_en": "One free americano", "valid_days": 60,
+        "item_th": "อเมริกาโน่ 1 แก้ว", "item_en": "1 americano",
+    },
+    {
+        "key": "stamp_coffee", **_FREE, "obtained": Obtained.STAMPS, "valid_days": 60,
+        "name_th": "กาแฟฟรี 1 แก้ว ครบ 10 แสตมป์", "name_en": "Free coffee for 10 stamps",
+        "item_th": "กาแฟ 1 แก้ว", "item_en": "1 coffee", "per_member": 1000,
+    },
+    {
+        "key": "birthday_gift", **_FREE, "obtained": Obtained.JOURNEY, "valid_days": 30,
+        "name_th": "เค้กวันเกิด 1 ชิ้น", "name_en": "A slice of birthday cake",
+        "item_th": "เค้ก 1 ชิ้น", "item_en": "1 slice of cake", "per_member": 100,
+    },
+    {
+        "key": "win_back_at_risk", "kind": CouponKind.BAHT_OFF, "value_satang": 2500,
+        "obtained": Obtained.JOURNEY, "valid_days": 14, "per_member": 100,
+        "name_th": "ลด 25 บาท คิดถึงนะ", "name_en": "25 baht off, we miss you",
+    },
+    {
+        "key": "win_back_60", "kind": CouponKind.PERCENT_OFF, "percent": 20, "max_satang": 8000,
+        "obtained": Obtained.JOURNEY, "valid_days": 14, "per_member": 100,
+        "name_th": "ลด 20% กลับมาเจอกันนะ", "name_en": "20% off, come back soon",
+    },
+    {
+        "key": "win_back_90", **_FREE, "obtained": Obtained.JOURNEY, "valid_days": 21,
+        "per_member": 100, "name_th": "เครื่องดื่มฟรี 1 แก้ว", "name_en": "One free drink",
+        "item_th": "เครื่องดื่ม 1 แก้ว", "item_en": "1 drink",
+    },
+)
+
+
+def cafe(runtime: Runtime) -> list[str]:
+    """Open the demo café. Returns what to tell the person at the terminal."""
+    with runtime.transaction() as session:
+        now = runtime.clock.now()
+        for key, value in SHOP.items():
+            if shop.get(session, key) == shop.DEFAULTS[key]:
+                shop.set(session, key, value, now)
+        _branches(session)
+        coupons = _coupons(session, now)
+        _stamp_card(session, coupons["stamp_coffee"])
+        _sources(session)
+        _people(session, now, has_sign_ins=runtime.settings.demo)
+    if not runtime.settings.demo:
+        return ["The café is open. Add people with `staff add` and `cashiers add`."]
+    return [
+        f"Console: {OWNER_EMAIL} / {OWNER_PASSWORD}",
+        f"Till: {CASHIER_NAME}, PIN {CASHIER_PIN}",
+    ]
+
+
+def _branches(session: Session) -> None:
+    known = set(session.scalars(select(Branch.code)))
+    session.add_all(
+        Branch(code=code, name_th=thai, name_en=english)
+        for code, thai, english in BRANCHES
+        if code not in known
+    )
+    session.flush()  # people and tills need the ids
+
+
+def _coupons(session: Session, now: datetime) -> dict[str, Coupon]:
+    known = {coupon.key: coupon for coupon in session.scalars(select(Coupon))}
+    for values in COUPONS:
+        if values["key"] not in known:
+            coupon = Coupon(state=CouponState.LIVE, created_at=now, **values)
+            session.add(coupon)
+            known[coupon.key] = coupon
+    session.flush()  # prizes need the ids
+    return known
+
+
+def _stamp_card(session: Session, prize: Coupon) -> None:
+    if session.scalar(select(StampProgram.id).where(StampProgram.key == "coffee")) is not None:
+        return
+    program = StampProgram(
+        key="coffee", name_th="กาแฟครบ 10 แก้ว", name_en="Ten coffees", size=10,
+        rule=StampRule.PER_VISIT, unit_satang=4000,
+    )
+    session.add(program)
+    session.flush()  # the prize needs its id
+    session.add(StampPrize(program_id=program.id, at_stamp=10, coupon_id=prize.id))
+
+
+def _sources(session: Session) -> None:
+    known = set(session.scalars(select(SourceCode.code)))
+    for code, kind, label in (("SIAM01", "poster", "โปสเตอร์หน้าสาขาสยาม"),
+                              ("ARI01", "poster", "โปสเตอร์หน้าสาขาอารีย์")):
+        if code not in known:
+            session.add(SourceCode(code=code, kind=kind, label=label))
+
+
+def _people(session: Session, now: datetime, *, has_sign_ins: bool) -> None:
+    if not has_sign_ins:
+        return
+    if session.scalar(select(Staff.id).where(Staff.email == OWNER_EMAIL)) is None:
+        session.add(
+            Staff(
+                email=OWNER_EMAIL, name="เปรม", role=Role.OWNER, created_at=now,
+                password_hash=people.hash_secret(OWNER_PASSWORD),
+            )
+        )
+    if session.scalar(select(Cashier.id).where(Cashier.name == CASHIER_NAME)) is None:
+        people.add_cashier(
+            session, CASHIER_NAME, "SIAM", now=now, actor="cli", pin=CASHIER_PIN
+        )
+
+

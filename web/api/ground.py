@@ -1,0 +1,168 @@
+"""What every call of the API shares: keys and scopes, bodies, and the idempotency key."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Callable
+from datetime import timedelta
+from functools import wraps
+from typing import Annotated, Any, TypeVar
+
+from flask import Blueprint, Response, g, jsonify, request
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
+from sqlalchemy import select, update
+
+from core.errors import Invalid, Refused
+from core.ids import token_hash
+from core.text import parse_satang
+from loyalty import operations
+from models.staff import ApiKey
+from web.auth import Access, Forbidden, SignInNeeded, resolver
+from web.errors import problem_of
+from web.ground import db, runtime
+
+blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
+MAX_KEY = 200
+BEARER = "Bearer "
+NOTE_USE_EVERY = timedelta(minutes=5)
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused, nothing is coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+def _as_satang(text: str) -> str:
+    if parse_satang(text) is None or "," in text:
+        raise ValueError("an amount such as 250.00")
+    return text
+
+
+Amount = Annotated[
+    str,
+    StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,2})?$"),
+    AfterValidator(_as_satang),
+]
+Short = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+Code = Annotated[str, StringConstraints(min_length=1, max_length=500)]
+Model = TypeVar("Model", bound=Body)
+
+
+def satang(amount: str) -> int:
+    """An `Amount` in satang."""
+    value = parse_satang(amount)
+    assert value is not None
+    return value
+
+
+def baht(value: int) -> str:
+    """Satang as the API writes money: `250.00`."""
+    sign = "-" if value < 0 else ""
+    return f"{sign}{abs(value) // 100}.{abs(value) % 100:02d}"
+
+
+def holder() -> str:
+    """Who holds a code that this key has scanned."""
+    return f"api:{g.api_key.id}"
+
+
+@resolver("api")
+def _admit(access: Access) -> None:
+    """Bearer key -> `g.api_key`; unknown and revoked look alike."""
+    g.locale = request.accept_languages.best_match(["th", "en"]) or None
+    header = request.headers.get("Authorization", "")
+    if not header.startswith(BEARER):
+        raise SignInNeeded
+    hashed = token_hash(header[len(BEARER) :].strip())
+    key = db().scalar(select(ApiKey).where(ApiKey.key_hash == hashed))
+    if key is None or key.revoked_at is not None or not hmac.compare_digest(key.key_hash, hashed):
+        raise SignInNeeded
+    if access.permission and access.permission not in key.scopes:
+        raise Forbidden
+    g.api_key = key
+    _note_use(key)
+
+
+def _note_use(key: ApiKey) -> None:
+    """Remember the last use, now and then; only writes have a transaction to do it in."""
+    real = runtime().clock.real_now()
+    if request.method == "GET" or (key.last_used_at and real - key.last_used_at < NOTE_USE_EVERY):
+        return
+    db().execute(update(ApiKey).where(ApiKey.id == key.id).values(last_used_at=real))
+
+
+def body_of(model: type[Model]) -> Model:
+    """The request's JSON as `model`; Invalid names the first field that is wrong."""
+    given = request.get_json(silent=True)
+    if not isinstance(given, dict):
+        raise Invalid("errors.invalid_field", field="body", status=400)
+    try:
+        return model.model_validate_json(request.get_data())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "body"
+        raise Invalid("errors.invalid_field", field=where, status=422) from None
+
+
+def once(status: int) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., Response]]:
+    """A write: the same Idempotency-Key and body get the first status and body again (48 h).
+
+    Refusals are answers too and are kept; faults (5xx) are not. The effect runs in a savepoint,
+    so that a refusal leaves nothing behind but its stored answer.
+    """
+
+    def wrap(view: Callable[..., dict[str, Any]]) -> Callable[..., Response]:
+        @wraps(view)
+        def answer(**arguments: Any) -> Response:
+            operation = f"api:{g.api_key.id}:{_key()}"
+            now = runtime().clock.real_now()
+            stored = operations.once(db(), operation, _fingerprint(), now)
+            if stored is not None:
+                response = _response(stored.status, stored.answer)
+                response.headers["Idempotency-Replayed"] = "true"
+                return response
+            g.operation_id = operation
+            code, result = _run(view, status, arguments)
+            operations.finish(db(), operation, code, result, now)
+            return _response(code, result)
+
+        return answer
+
+    return wrap
+
+
+def _run(
+    view: Callable[..., dict[str, Any]], status: int, arguments: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    savepoint = db().begin_nested()
+    try:
+        result = view(**arguments)
+        savepoint.commit()
+    except Refused as error:
+        savepoint.rollback()
+        db().info.pop("activities", None)  # what was refused did not happen
+        return error.status, problem_of(error)
+    return status, result
+
+
+def _key() -> str:
+    key = request.headers.get("Idempotency-Key", "")
+    if not key or len(key) > MAX_KEY or not key.isascii() or not key.isprintable():
+        raise Invalid("operations.key_missing", status=400)
+    return key
+
+
+def _fingerprint() -> str:
+    """Method, path and body: the same key with anything else is a mistake of the caller."""
+    head = f"{request.method} {request.path}\n".encode()
+    return hashlib.sha256(head + request.get_data()).hexdigest()
+
+
+def _response(status: int, body: dict[str, Any]) -> Response:
+    response = jsonify(body)
+    response.status_code = status
+    if status >= 400:
+        response.mimetype = "application/problem+json"
+    return response

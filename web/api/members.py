@@ -1,0 +1,102 @@
+"""Members for till software: look up by number, phone or code, and make walk-ins."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask import Response, g, jsonify, request
+from pydantic import Field
+from sqlalchemy.orm import Session
+
+from core.errors import Invalid
+from loyalty import codes, coupons, members, points, stamps
+from loyalty.members import UnknownMember
+from models.coupons import CodePurpose
+from models.members import Member
+from web.api.ground import Body, Short, blueprint, body_of, once
+from web.auth import api_scope
+from web.ground import db, runtime
+
+
+class WalkIn(Body):
+    """A customer known by phone; `consent` says that they agreed to membership at the till."""
+
+    phone: Short
+    name: Annotated[str, Field(max_length=200)] | None = None
+    consent: bool
+    locale: Annotated[str, Field(pattern="^(th|en)$")] = "th"
+
+
+@blueprint.get("/members/<string:member_no>")
+@api_scope("members.read")
+def by_number(member_no: str) -> Response:
+    """One member by number; 404 for any other."""
+    return jsonify(as_json(db(), members.by_number(db(), member_no[:32])))
+
+
+@blueprint.get("/members")
+@api_scope("members.read")
+def look_up() -> Response:
+    """One member by proven phone or by scanned code; looking is no scan."""
+    phone, code = request.args.get("phone"), request.args.get("code")
+    if (phone is None) == (code is None):
+        raise Invalid("errors.invalid_field", field="phone, code", status=400)
+    if code is not None:
+        parsed = codes.parse(runtime().settings.secret_key, code[:500])
+        seen = codes.look(db(), parsed, runtime().clock.real_now())
+        return jsonify(
+            as_json(db(), seen.member, is_masked=seen.purpose == CodePurpose.CARD)
+        )
+    return jsonify(as_json(db(), of_phone(phone or ""), is_masked=True))
+
+
+def of_phone(text: str) -> Member:
+    """The member who has proven this phone; UnknownMember otherwise."""
+    e164 = members.parse_phone(text[:64])
+    found = members.by_phone(db(), runtime().vault, e164) if e164 else None
+    if found is None:
+        raise UnknownMember
+    return found
+
+
+@blueprint.post("/members")
+@api_scope("members.write")
+@once(201)
+def create() -> dict[str, Any]:
+    """A walk-in: known by phone only, consent recorded by staff."""
+    body = body_of(WalkIn)
+    e164 = members.parse_phone(body.phone)
+    if e164 is None:
+        raise Invalid("errors.invalid_field", field="phone")
+    if not body.consent:
+        raise Invalid("errors.invalid_field", field="consent")
+    member = members.create_walk_in(
+        db(), runtime().vault, e164=e164, now=runtime().clock.now(), name=body.name,
+        channel="api", locale=body.locale,
+    )
+    return as_json(db(), member)
+
+
+def as_json(session: Session, member: Member, *, is_masked: bool = False) -> dict[str, Any]:
+    """A member as the API shows one. Found by phone or card, the name is masked."""
+    now = runtime().clock.now()
+    balance = points.balance_of(session, member.id, now)
+    name = members.shown_name(member)
+    g.shown_member_id = member.id
+    return {
+        "member_no": member.member_no,
+        "name": members.masked(name) if is_masked else name,
+        "locale": member.locale,
+        "joined_at": member.joined_at.isoformat() if member.joined_at else None,
+        "points": {
+            "balance": balance.balance,
+            "available": balance.available,
+            "pending": balance.pending,
+            "debt": balance.debt,
+        },
+        "stamps": [
+            {"program": card.program.key, "filled": card.filled, "size": card.program.size}
+            for card in stamps.cards_of(session, member.id, now)
+        ],
+        "vouchers": len(coupons.vouchers_of(session, member.id, now)),
+    }

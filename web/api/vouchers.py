@@ -1,0 +1,131 @@
+"""Vouchers by till software: quote (which holds), release, redeem, undo."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from flask import g
+from pydantic import Field
+
+from core.errors import NotFound, Refused
+from loyalty import codes, coupons, people
+from loyalty.coupons import RedemptionResult
+from models.coupons import CodePurpose
+from web.api.ground import (
+    Amount,
+    Body,
+    Code,
+    Short,
+    baht,
+    blueprint,
+    body_of,
+    holder,
+    once,
+    satang,
+)
+from web.auth import api_scope
+from web.ground import db, runtime
+
+
+class Quote(Body):
+    """`amount` is the bill before this voucher."""
+
+    code: Code
+    branch: Short
+    amount: Amount
+
+
+class NewRedemption(Quote):
+    """The same with the bill's number."""
+
+    receipt_no: Annotated[str, Field(min_length=1, max_length=64)]
+
+
+@blueprint.post("/vouchers/quote")
+@api_scope("vouchers.write")
+@once(201)
+def quote() -> dict[str, Any]:
+    """Hold a voucher for 5 minutes and say what it takes off this bill."""
+    body = body_of(Quote)
+    held = runtime()
+    branch = people.branch_of(db(), body.branch)
+    scan = codes.scan(
+        db(), codes.parse(held.settings.secret_key, body.code), holder(), held.clock.now(),
+        held.clock.real_now(), held.clock.tz, purpose=CodePurpose.REDEEM,
+    )
+    if scan.voucher is None or scan.hold_id is None or scan.hold_expires_at is None:
+        raise Refused("codes.expired")
+    discount = coupons.quote(
+        db(), scan.voucher, branch, satang(body.amount), held.clock.now(), held.clock.tz,
+        is_with_purchase=True,
+    )
+    coupon = scan.voucher.coupon
+    return {
+        "hold_id": scan.hold_id,
+        "hold_expires_at": scan.hold_expires_at.isoformat(),
+        "member_no": scan.member.member_no,
+        "voucher_id": scan.voucher.public_id,
+        "name": coupon.name_th,
+        "name_en": coupon.name_en,
+        "kind": coupon.kind.value,
+        "item": coupon.item_th,
+        "discount": baht(discount.satang),
+        "left": baht(discount.left_satang) if discount.left_satang is not None else None,
+    }
+
+
+@blueprint.delete("/vouchers/holds/<string:hold_id>")
+@api_scope("vouchers.write")
+@once(200)
+def release(hold_id: str) -> dict[str, Any]:
+    """Give a hold back; 404 when this key has no such hold."""
+    if not codes.release(db(), hold_id[:64], holder()):
+        raise NotFound
+    return {"hold_id": hold_id[:64], "released": True}
+
+
+@blueprint.post("/vouchers/redemptions")
+@api_scope("vouchers.write")
+@once(201)
+def redeem() -> dict[str, Any]:
+    """Use a voucher once; without a hold it is scanned and used in one step."""
+    body = body_of(NewRedemption)
+    held = runtime()
+    done = codes.redeem(
+        db(), parsed=codes.parse(held.settings.secret_key, body.code), holder=holder(),
+        branch=people.branch_of(db(), body.branch), bill_satang=satang(body.amount),
+        operation_id=g.operation_id, now=held.clock.now(), real_now=held.clock.real_now(),
+        tz=held.clock.tz, receipt_no=body.receipt_no, api_key_id=g.api_key.id,
+    )
+    return redemption_json(done)
+
+
+@blueprint.post("/redemptions/<string:redemption_id>/reversals")
+@api_scope("vouchers.write")
+@once(201)
+def reverse_redemption(redemption_id: str) -> dict[str, Any]:
+    """Undo a redemption: the voucher comes back while it is still valid."""
+    held = runtime()
+    done = codes.reverse_redemption(
+        db(), redemption_public_id=redemption_id[:64], operation_id=g.operation_id,
+        now=held.clock.now(), tz=held.clock.tz, api_key_id=g.api_key.id,
+    )
+    return {
+        "redemption_id": done.redemption.public_id,
+        "voucher_id": done.voucher.public_id,
+        "voucher_state": done.voucher.state.value,
+        "is_voucher_back": done.is_voucher_back,
+        "points": done.points,
+    }
+
+
+def redemption_json(done: RedemptionResult) -> dict[str, Any]:
+    """A redemption as the API shows one."""
+    return {
+        "id": done.redemption.public_id,
+        "voucher_id": done.voucher.public_id,
+        "name": done.voucher.coupon.name_th,
+        "amount": baht(done.redemption.bill_satang),
+        "discount": baht(done.discount_satang),
+        "left": baht(done.voucher.left_satang) if done.voucher.left_satang is not None else None,
+    }
