@@ -23,6 +23,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from config import keep_demo_settings
+from migrations.newest import newest_migration
 
 ROOT = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
@@ -123,7 +124,7 @@ def start(children: Children, port: int, simulator_port: int) -> None:
     )
     if not is_migrated():
         print("Preparing the database …", flush=True)
-        children.finish("database", "alembic", "upgrade", "head")
+        children.finish("database", "flask", "--app", "app", "db", "upgrade")
     if not is_seeded():
         print("Opening the demo café …", flush=True)
         children.finish("seed", "flask", "--app", "app", "seed", "demo")
@@ -165,7 +166,7 @@ def demo_environment(port: int, simulator_port: int) -> dict[str, str]:
 def is_migrated() -> bool:
     """Whether the database is at the newest migration; asked without loading Alembic."""
     found = _ask("SELECT version_num FROM alembic_version")
-    return found is not None and found == _newest_revision()
+    return found is not None and found == newest_migration()
 
 
 def is_seeded() -> bool:
@@ -221,19 +222,6 @@ def port_of(variable: str, usual: int) -> int:
                 f"Another port can be chosen:  {variable}={int(text) + 1} make run"
             ) from error
     return int(text)
-
-
-def _newest_revision() -> str | None:
-    """The revision that no other one follows."""
-    texts = [path.read_text("utf-8") for path in (ROOT / "migrations" / "versions").glob("*.py")]
-    ends = _named("revision", texts) - _named("down_revision", texts)
-    return ends.pop() if len(ends) == 1 else None
-
-
-def _named(name: str, texts: list[str]) -> set[str]:
-    """What each text assigns to `name`, where that is a string."""
-    assigned = re.compile(rf'^{name}\b[^"\'\n]*["\']([^"\'\n]+)["\']', re.MULTILINE)
-    return {match[1] for text in texts if (match := assigned.search(text))}
 
 
 def _ask(query: str) -> str | None:

@@ -302,11 +302,9 @@ def migrate(url: str, revision: str = "head") -> None:
 
 def alembic_config(url: str) -> Any:
     """Alembic's configuration for the database at `url`."""
-    from alembic.config import Config
+    from migrations.run import configuration
 
-    config = Config(ROOT / "alembic.ini")
-    config.attributes["url"] = url
-    return config
+    return configuration(url)
 
 
 def _run_name(folder: Path) -> str:

@@ -74,7 +74,7 @@ def held_version(session: Session) -> str | None:
 
 def wanted_version() -> str | None:
     """The newest migration this code knows."""
-    from web.versions import newest_migration  # noqa: PLC0415  (reads files once)
+    from migrations.newest import newest_migration  # noqa: PLC0415  (reads files once)
 
     return newest_migration()
 
