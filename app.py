@@ -14,6 +14,8 @@ from core.runtime import NoWake, Runtime, Wake
 if TYPE_CHECKING:
     from flask import Flask
 
+    from scheduler.runner import Scheduler
+
 ROLES = ("all", "web", "worker", "scheduler")
 
 
@@ -58,6 +60,13 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     return app
 
 
+def make_clock(runtime: Runtime) -> Scheduler:
+    """The tick of the roles that have one."""
+    from scheduler.runner import Scheduler  # noqa: PLC0415  (`web` never needs it)
+
+    return Scheduler(runtime)
+
+
 def main(arguments: list[str]) -> int:
     """Run one role until SIGTERM or Ctrl-C."""
     role = arguments[0] if arguments else "all"
@@ -67,7 +76,7 @@ def main(arguments: list[str]) -> int:
     settings = load_settings()
     from worker import serve  # noqa: PLC0415
 
-    return serve.run(role, settings, build_runtime, create_app)
+    return serve.run(role, settings, build_runtime, create_app, make_clock)
 
 
 if __name__ == "__main__":

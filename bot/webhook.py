@@ -19,8 +19,9 @@ from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from bot.committer import Committer
-from bot.events import ReadEvent, read_body, read_event
+from bot.events import HANDLED_KINDS, ReadEvent, read_body, read_event
 from bot.stores import Row
+from core import metrics
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -66,6 +67,10 @@ class Intake:
         rows = [Row(event, reading.destination) for event in reading.events]
         if not self.committer.store(rows, reading.oddities):
             return 503
+        for event in reading.events:
+            if event.is_ignored:
+                kind = event.kind if event.kind in HANDLED_KINDS else "other"
+                metrics.events.labels(kind, "ignored").inc()
         if any(event.is_redelivery for event in reading.events):
             self.committer.note_redelivery(datetime.now(UTC))
         if reading.destination and self.committer.bot_user_id not in (None, reading.destination):
@@ -109,6 +114,7 @@ class IntakeMiddleware:
         if environ.get("PATH_INFO") != PATH or environ.get("REQUEST_METHOD") != "POST":
             return self._app(environ, start_response)
         status = self._answer(environ)
+        metrics.intake.labels(str(status)).inc()
         headers = [("Content-Type", "text/plain"), ("Content-Length", "0")]
         if status == 413:
             headers.append(("Connection", "close"))  # nobody reads the rest of that body

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,17 +22,19 @@ from typing import Any
 from sqlalchemy import exists, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from core import metrics
 from core.db import is_sqlite
 from core.errors import Refused
 from core.i18n import t
 from core.runtime import Runtime
 from core.sabotage import is_sabotaged, reach
+from engagement import outbox
 from handlers import router
 from handlers.router import Context, Messages
 from loyalty import members
 from models.inbox import Event, EventState
 from models.members import JoinForm, Member
-from models.outbox import Call, CallKind, CallState, Message, MessageClass
+from models.outbox import Call
 
 BATCH = 50
 #: How many lanes a claim looks at when other workers hold the first ones.
@@ -47,7 +48,6 @@ BUSY_SECONDS = 0.2
 #: LINE promises a minute from receipt, and 20 minutes from the event for a redelivered one.
 TOKEN_SECONDS = 50
 TOKEN_MINUTES_REDELIVERED = 20
-REPLY_LEASE_SECONDS = 60
 #: What old consoles send to try a webhook out: no token of anybody's.
 DUMMY_TOKENS = frozenset({"0" * 32, "f" * 32})
 LOCK_SPACE = 0x7AE3  # keeps our advisory locks apart from anybody else's
@@ -100,8 +100,8 @@ class Batch:
     real_now: datetime
     people: dict[str, Member]
     forms: dict[int, JoinForm] = field(default_factory=dict)
-    #: Members who had an event in this batch already.
-    served: set[int] = field(default_factory=set)
+    #: People who had an event in this batch already.
+    served: set[str] = field(default_factory=set)
     done: list[int] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
 
@@ -126,8 +126,6 @@ class Inbox:
         self._reply = reply
         self._ride = ride
         self._name = name
-        #: (kind, outcome) -> events, for metrics; outcomes are done, refused, retried, failed.
-        self.counts: Counter[tuple[str, str]] = Counter()
 
     def run_batch(self, limit: int = BATCH) -> int:
         """Handle up to `limit` due events; how many were looked at (0: nothing is due)."""
@@ -253,6 +251,8 @@ class Inbox:
 
     def _handle(self, batch: Batch, event: Any) -> None:
         session = batch.session
+        if event.line_user_id in batch.served:  # an erasure empties what is done already
+            self._mark_done(batch)
         savepoint(session)
         after_commit = len(session.info.get("after_commit", ()))
         try:
@@ -263,9 +263,10 @@ class Inbox:
         except Exception as error:
             self._undo(batch, after_commit)
             state = self._step_aside(session, event.id, error, batch.real_now)
-            self.counts[event.kind, state] += 1
+            metrics.events.labels(event.kind, state).inc()
             return
-        self.counts[event.kind, outcome] += 1
+        metrics.events.labels(event.kind, outcome).inc()
+        batch.served.add(event.line_user_id)
         batch.done.append(event.id)
         if answer is not None:
             batch.answers.append(answer)
@@ -273,7 +274,7 @@ class Inbox:
     def _answer(self, batch: Batch, event: Any) -> Answer | None:
         session, runtime = batch.session, self.runtime
         payload: dict[str, Any] = json.loads(event.payload)
-        member = batch.people[event.line_user_id]
+        member = self._person(batch, event.line_user_id)
         if event.kind == "unsend":
             forget_message(session, event.line_user_id, payload["unsend"]["messageId"])
         token = usable_token(payload, event, batch.real_now)
@@ -286,7 +287,7 @@ class Inbox:
             event_at=event.event_at,
             now=batch.now,
             real_now=batch.real_now,
-            form=self._form_of(batch, member),
+            form=self._form_of(batch, event, member),
             can_reply=token is not None,
         )
         messages = router.dispatch(context)
@@ -302,11 +303,19 @@ class Inbox:
             return None
         return Answer(event.id, token, messages, rides)
 
-    def _form_of(self, batch: Batch, member: Member) -> JoinForm | None:
+    def _person(self, batch: Batch, line_user_id: str) -> Member:
+        """Who this LINE id is now: an earlier event of the batch may have erased them (FW21)."""
+        member = batch.people[line_user_id]
+        if member.line_user_id != line_user_id:
+            locale = self.runtime.settings.shop_locale
+            member = members.friend_for(batch.session, line_user_id, batch.now, locale)
+            batch.people[line_user_id] = member
+        return member
+
+    def _form_of(self, batch: Batch, event: Any, member: Member) -> JoinForm | None:
         """As this transaction left it: an earlier event of the batch may have begun or ended it."""
-        if member.id in batch.served:
+        if event.line_user_id in batch.served:
             return batch.session.scalar(select(JoinForm).where(JoinForm.member_id == member.id))
-        batch.served.add(member.id)
         return batch.forms.get(member.id)
 
     def _words(self, batch: Batch, event: Any, refusal: Refused) -> Answer | None:
@@ -352,48 +361,33 @@ class Inbox:
 
     def _finish(self, batch: Batch) -> list[tuple[int, str, bytes]]:
         session = batch.session
-        if batch.done and not is_sabotaged("inbox.done_in_transaction"):
-            self._mark_done(session, batch)
+        self._mark_done(batch)
         if not batch.answers:
             return []
-        rows = [self._call_row(batch, answer) for answer in batch.answers]
+        rows = [
+            outbox.reply_row(batch.now, batch.real_now, answer.event_id)
+            | {"recipient_count": 1, "claimed_by": self._name}
+            for answer in batch.answers
+        ]
         made = session.execute(insert(Call).returning(Call.event_id, Call.id), rows)
         calls = {event_id: call_id for event_id, call_id in made.all() if event_id is not None}
         for answer in batch.answers:
-            if answer.rides:
-                session.execute(
-                    update(Message)
-                    .where(Message.id.in_(answer.rides))
-                    .values(call_id=calls[answer.event_id])
-                )
+            outbox.tie_rides(session, answer.rides, calls[answer.event_id])
         return [
             (calls[answer.event_id], answer.token, body_of(answer.token, answer.messages))
             for answer in batch.answers
         ]
 
-    def _mark_done(self, session: Session, batch: Batch) -> None:
-        session.execute(
+    def _mark_done(self, batch: Batch) -> None:
+        if not batch.done or is_sabotaged("inbox.done_in_transaction"):
+            return
+        batch.session.execute(
             update(Event)
             .where(Event.id.in_(batch.done))
             .values(state=EventState.DONE, done_at=batch.real_now, error=None)
             .execution_options(synchronize_session=False)
         )
-
-    def _call_row(self, batch: Batch, answer: Answer) -> dict[str, Any]:
-        lease = batch.real_now + timedelta(seconds=REPLY_LEASE_SECONDS)
-        return {
-            "kind": CallKind.REPLY,
-            "klass": MessageClass.SERVICE,
-            "state": CallState.SENDING,
-            "attempts": 1,
-            "recipient_count": 1,
-            "created_at": batch.now,
-            "first_try_at": batch.real_now,
-            "next_try_at": lease,
-            "lease_until": lease,
-            "claimed_by": self._name,
-            "event_id": answer.event_id,
-        }
+        batch.done.clear()
 
 
 def usable_token(payload: dict[str, Any], event: Any, real_now: datetime) -> str | None:

@@ -1,0 +1,177 @@
+"""The threads of a worker: each claims due rows, acts, sleeps until woken or a second later.
+
+A loop never dies of an error: it says so, waits a moment and goes on. Stopping lets the step
+under way finish; whatever is left stays in its rows.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+
+from sqlalchemy import exists, select, update
+
+from bot.gateway import Line
+from core.db import upsert
+from core.errors import OutsideFault
+from core.runtime import Runtime
+from engagement import outbox, rides
+from handlers.inbox import Inbox, place_of
+from loyalty import members
+from models.members import Member
+from models.outbox import Message
+from models.schedule import Heartbeat
+from rich_menus import assign
+from worker.sender import Sender
+from worker.wake import LocalWake
+
+SWEEP_SECONDS = 1.0
+ERROR_PAUSE_SECONDS = 1.0
+BEAT_SECONDS = 15.0
+STOP_SECONDS = 8.0
+#: Messages grouped in one transaction: ten full multicasts.
+MULTICASTS = 5_000
+PROFILES = 20
+#: A profile that cannot be had now is asked for again this much later.
+PROFILE_PAUSE = timedelta(minutes=5)
+
+log = logging.getLogger("taem.worker")
+
+
+class Loop:
+    """One thread that repeats one step."""
+
+    def __init__(
+        self,
+        name: str,
+        step: Callable[[], int],
+        wait: Callable[[float], None] | None = None,
+        every: float = SWEEP_SECONDS,
+    ) -> None:
+        """`step` returns how much it did; 0 lets the loop sleep, `every` seconds at most."""
+        self._step = step
+        self._stopping = threading.Event()
+        self._wait: Callable[[float], object] = wait or self._stopping.wait
+        self._every = every
+        self._thread = threading.Thread(target=self._run, name=f"taem-{name}", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        self._stopping.set()
+
+    def join(self, timeout: float) -> None:
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                did = self._step()
+            except Exception as error:
+                log.error("%s failed: %s", self._thread.name, place_of(error))
+                self._stopping.wait(ERROR_PAUSE_SECONDS)
+                continue
+            if not did and not self._stopping.is_set():
+                self._wait(self._every)
+
+
+class Workers:
+    """Every loop of one worker process."""
+
+    def __init__(self, runtime: Runtime, wake: LocalWake, line: Line, sender: Sender) -> None:
+        self.runtime = runtime
+        self._wake = wake
+        self._line = line
+        self._sender = sender
+        self._name = f"worker:{socket.gethostname()[:32]}:{os.getpid()}"
+        self.inbox = Inbox(runtime, sender.reply, rides.ride, self._name)
+        self._loops = [
+            Loop("events", self.inbox.run_batch, wake.wait_for_events),
+            Loop("multicasts", self._form_multicasts),
+            Loop("profiles", self._fetch_profiles),
+            Loop("menus", self._link_menus),
+            Loop("heartbeat", self._beat, every=BEAT_SECONDS),
+        ]
+
+    def start(self) -> None:
+        """Begin working in threads of their own."""
+        self._sender.start()
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Finish the step under way everywhere, replies included; at most ten seconds."""
+        for loop in self._loops:
+            loop.ask_to_stop()
+        self._wake.events()
+        deadline = time.monotonic() + STOP_SECONDS
+        for loop in self._loops:
+            loop.join(max(0.1, deadline - time.monotonic()))
+        self._sender.stop()
+
+    def _form_multicasts(self) -> int:
+        now = self.runtime.clock.now()
+        with self.runtime.database.read() as session:  # an idle sweep takes no write lock
+            due = exists().where(outbox.IS_UNGROUPED, Message.due_at <= now)
+            if not session.scalar(select(due)):
+                return 0
+        with self.runtime.transaction(now) as session:
+            return outbox.form_multicasts(session, now, MULTICASTS)
+
+    def _link_menus(self) -> int:
+        return assign.link_due(self.runtime, self._line)
+
+    def _beat(self) -> int:
+        at = self.runtime.clock.real_now()
+        with self.runtime.database.write() as session:
+            session.execute(
+                upsert(session, Heartbeat)
+                .values(id=self._name, role="worker", at=at)
+                .on_conflict_do_update(index_elements=["id"], set_={"at": at})
+            )
+        return 0
+
+    def _fetch_profiles(self) -> int:
+        """Ask LINE for the names that are owed; one transaction a person, none while asking."""
+        real_now = self.runtime.clock.real_now()
+        with self.runtime.database.read() as session:
+            owed = session.execute(
+                select(Member.id, Member.line_user_id)
+                .where(Member.profile_due_at <= real_now, Member.line_user_id.is_not(None))
+                .order_by(Member.profile_due_at)
+                .limit(PROFILES)
+            ).all()
+        for member_id, line_user_id in owed:
+            self._fetch_profile(member_id, str(line_user_id))
+        return len(owed)
+
+    def _fetch_profile(self, member_id: int, line_user_id: str) -> None:
+        clock = self.runtime.clock
+        later = None
+        try:
+            profile = self._line.profile(line_user_id)
+        except OutsideFault as fault:
+            profile = None
+            if not fault.is_permanent:
+                later = clock.real_now() + PROFILE_PAUSE
+        with self.runtime.database.write() as session:
+            member = session.scalar(
+                select(Member)
+                .where(Member.id == member_id, Member.line_user_id == line_user_id)
+                .with_for_update()
+            )
+            if member is None:  # erased in the meantime
+                return
+            if profile is not None:
+                members.take_profile(member, profile.name, profile.picture_url, clock.now())
+            else:
+                session.execute(
+                    update(Member).where(Member.id == member_id).values(profile_due_at=later)
+                )

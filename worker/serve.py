@@ -1,0 +1,193 @@
+"""Runs one role of the product until it is told to stop, and stops it without losing anything.
+
+`all` is the embedded form: waitress, workers and clock in one process. `web` runs on granian,
+which has a process of its own per worker: ours is forked from this one, so the application is
+built once. SIGTERM and Ctrl-C end either politely: requests under way are answered, rows written.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from config import Settings
+from core import logs
+from core.runtime import Runtime
+from worker.wake import LocalWake, wake_for
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+BACKLOG = 1024
+#: Connections waitress keeps open, most of them idle; only WEB_THREADS are served at once.
+CONNECTIONS = 500
+IDLE_SECONDS = 60
+
+BuildRuntime = Callable[[Settings, LocalWake], Runtime]
+CreateApp = Callable[[Settings, Runtime], "Flask"]
+
+log = logging.getLogger("taem")
+
+
+class Clock(Protocol):
+    """The scheduler, which is started beside us and not known here."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+def run(
+    role: str,
+    settings: Settings,
+    build_runtime: BuildRuntime,
+    create_app: CreateApp,
+    make_clock: Callable[[Runtime], Clock],
+) -> int:
+    """Run `all`, `web`, `worker` or `scheduler`; returns the exit code."""
+    logs.set_up(settings.log_level)
+    wake = wake_for(settings)
+    runtime = build_runtime(settings, wake)
+    if role == "web":
+        return serve_web(create_app(settings, runtime), settings)
+    if role == "all":
+        return serve_all(settings, runtime, wake, create_app, make_clock)
+    with ending_politely():
+        if role == "worker":
+            with working(settings, runtime, wake):
+                wait_for_ever()
+        else:
+            with ticking(make_clock(runtime)):
+                wait_for_ever()
+    return 0
+
+
+def serve_web(app: Flask, settings: Settings) -> int:
+    """Granian in front of the application. Behind nginx: a half-sent body would hold a thread."""
+    from granian.constants import Interfaces
+    from granian.log import LogLevels
+    from granian.server import Server
+
+    multiprocessing.set_start_method("fork", force=True)
+    server = Server(
+        "app",
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        blocking_threads=settings.web_threads,
+        backlog=BACKLOG,
+        log_level=LogLevels.warning,
+        workers_kill_timeout=10,
+    )
+    serve_worker = Server._spawn_wsgi_worker  # noqa: SLF001  (its atexit never runs: our stop hook)
+
+    def serve_then_close(*arguments: Any) -> None:
+        app.extensions["taem"].database.engine.dispose(close=False)  # not ours: the parent's
+        try:
+            serve_worker(*arguments)
+        finally:
+            close(app)
+
+    server.serve(spawn_target=serve_then_close, target_loader=lambda: app, wrap_loader=False)
+    return 0
+
+
+def serve_all(
+    settings: Settings,
+    runtime: Runtime,
+    wake: LocalWake,
+    create_app: CreateApp,
+    make_clock: Callable[[Runtime], Clock],
+) -> int:
+    """Everything in one process: the web server has the main thread, the rest has its own."""
+    from waitress.server import create_server
+
+    app = create_app(settings, runtime)
+    server = create_server(
+        app,
+        host=settings.host,
+        port=settings.port,
+        threads=settings.web_threads,
+        ident=None,
+        connection_limit=CONNECTIONS,
+        channel_timeout=IDLE_SECONDS,
+        max_request_body_size=16 * 1024 * 1024,
+        clear_untrusted_proxy_headers=False,
+    )
+    try:
+        with (
+            ending_politely(),
+            working(settings, runtime, wake),
+            ticking(make_clock(runtime)),
+        ):
+            server.run()
+    finally:
+        server.close()
+        close(app)
+    return 0
+
+
+def close(app: Flask) -> None:
+    """The stop hook: everything intake took in is written, connections end."""
+    app.extensions["taem_intake"].close()
+    app.extensions["taem"].database.dispose()
+
+
+@contextmanager
+def working(settings: Settings, runtime: Runtime, wake: LocalWake) -> Iterator[None]:
+    """The worker's loops, its sender, and its ear at the broker."""
+    from bot.gateway import SdkLine
+    from worker.loops import Workers
+    from worker.sender import Sender
+
+    line = SdkLine(settings)
+    sender = Sender(runtime)
+    wake.on_calls(sender.wake)
+    workers = Workers(runtime, wake, line, sender)
+    listener = None
+    if settings.broker_url:
+        from worker.actors import Listener
+
+        listener = Listener(settings.broker_url, wake.look_at_events, sender.wake)
+    workers.start()
+    if listener:
+        listener.start()
+    try:
+        yield
+    finally:
+        if listener:
+            listener.stop()
+        workers.stop()
+        wake.close()
+
+
+@contextmanager
+def ticking(clock: Clock) -> Iterator[None]:
+    """The scheduler's tick."""
+    clock.start()
+    try:
+        yield
+    finally:
+        clock.stop()
+
+
+@contextmanager
+def ending_politely() -> Iterator[None]:
+    """SIGTERM ends like Ctrl-C does; without this waitress drops the requests under way."""
+    previous = signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    try:
+        yield
+    except (SystemExit, KeyboardInterrupt):
+        log.info("stopping")
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def wait_for_ever() -> None:
+    """Until a signal raises."""
+    threading.Event().wait()
