@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from core.crypto import Vault
 from core.db import insert_into
 from core.text import clean_lines
-from loyalty import activities, audit, personal, traces
+from loyalty import activities, audit, personal
 from models.conversations import Conversation, ConversationLine, ConversationState
 from models.members import Member
 
@@ -147,12 +147,10 @@ def close(session: Session, conversation: Conversation) -> None:
 
 
 def unsend(session: Session, member: Member, line_message_id: str, now: datetime) -> bool:
-    """Remove the text of a line that its writer took back, wherever it is kept (FW24).
+    """Remove the text of a line that its writer took back; False when we never had it.
 
-    False when we never had it.
+    The stored event that brought it is emptied by the inbox.
     """
-    if member.line_user_id is not None:
-        traces.forget_message(session, member.line_user_id, line_message_id)
     conversation_id = select(Conversation.id).where(Conversation.member_id == member.id)
     removed = session.scalar(
         update(ConversationLine)

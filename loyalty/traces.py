@@ -1,4 +1,4 @@
-"""A person's words inside stored LINE events, and how they go: on unsending and on leaving.
+"""What stored LINE events say of a person, and how it goes when they leave.
 
 Rows stay, because their ids keep LINE's redeliveries from counting twice; what was said does not.
 """
@@ -14,20 +14,6 @@ from core.db import is_sqlite
 from models.inbox import Event, EventState, Quarantined, QuarantineState
 
 EMPTIED = b"{}"
-
-
-def forget_message(session: Session, line_user_id: str, line_message_id: str) -> None:
-    """Empty the stored event that brought this message."""
-    _run(
-        session,
-        update(Event)
-        .where(
-            Event.line_user_id == line_user_id,
-            Event.kind == "message",
-            _holds(session, Event.payload, f'"{line_message_id}"'),
-        )
-        .values(payload=EMPTIED),
-    )
 
 
 def forget_person(session: Session, line_user_id: str, event_id: int | None) -> None:
