@@ -432,7 +432,8 @@ def take_back(
     """
     totals = lock_member(session, member_id)
     earned = _entry_of(session, earn_source, earn_source_id, EntryKind.EARN)
-    if not points or earned is None:
+    before = _entry_of(session, source, source_id, EntryKind.REVERSE)
+    if not points or earned is None or before is not None:
         return Moved(None, 0, totals.balance, totals.debt, is_new=False)
     lot = session.execute(
         select(LOTS.c.id, LOTS.c.points, LOTS.c.remaining).where(LOTS.c.entry_id == earned.id)
