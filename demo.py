@@ -187,12 +187,13 @@ def wait_for(url: str, children: Children) -> None:
 def links(port: int, simulator_port: int) -> str:
     """What a newcomer reads last: where to look and how to get in."""
     taem = f"http://{HOST}:{port}"
+    sign_ins = "".join(f"  {line}\n" for line in _log_of("seed").read_text("utf-8").splitlines())
     return f"""
   Phone    http://{HOST}:{simulator_port}
-           customers of the café and their LINE; add yourself as one
   Cashier  {taem}/cashier
   Console  {taem}/admin
 
+{sign_ins}
   Logs and data are in {INSTANCE.resolve()}. Ctrl-C stops everything.
 """
 

@@ -19,13 +19,14 @@ PACKAGES = (
     "bot core engagement handlers insights loyalty models rich_menus scheduler web worker".split()
 )
 OUTSIDE = {"benchmarks", "demo", "simulator", "tests"}
-TOP = {"app", "cli"}
+TOP = {"app", "checkup", "cli", "seed"}
 
 # Where a transaction may begin or end (docs/architecture.md, "Transactions"); folders end in "/".
 EDGES = (
     "app.py",
     "bot/stores.py",
     "bot/webhook.py",
+    "checkup.py",
     "cli.py",
     "core/db.py",
     "core/runtime.py",
@@ -33,6 +34,7 @@ EDGES = (
     "rich_menus/assign.py",
     "rich_menus/publish.py",
     "scheduler/",
+    "seed.py",
     "web/demo.py",
     "web/ground.py",
     "web/health.py",
@@ -41,7 +43,7 @@ EDGES = (
 
 
 def product_files() -> list[Path]:
-    singles = [ROOT / name for name in ("app.py", "cli.py", "config.py")]
+    singles = [ROOT / f"{name}.py" for name in ("config", *sorted(TOP))]
     inside = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     return [path for path in singles if path.exists()] + inside
 
@@ -86,7 +88,11 @@ def transaction_ends(tree: ast.AST) -> list[int]:
         for call in calls(tree)
         if isinstance(call.func, ast.Attribute)
         and (
-            (call.func.attr in {"commit", "rollback", "transaction"} and not call.args)
+            (
+                call.func.attr in {"commit", "rollback", "transaction"}
+                and not call.args
+                and "savepoint" not in dotted(call.func.value)
+            )
             or (call.func.attr == "write" and "database" in dotted(call.func.value).lower())
         )
     ]
@@ -104,7 +110,14 @@ def glued_sql(tree: ast.AST) -> list[int]:
         if makers & {dotted(call.func), dotted(call.func).split(".")[-1]}
         and call.args
         and isinstance(call.args[0], ast.JoinedStr | ast.BinOp)
+        and not is_of_constants(call.args[0])
     ]
+
+
+def is_of_constants(statement: ast.AST) -> bool:
+    """Whether everything put into this text is a constant of ours."""
+    names = [dotted(node) for node in ast.walk(statement) if isinstance(node, ast.Name)]
+    return all(name.isupper() for name in names)
 
 
 def endless_calls(tree: ast.AST) -> list[int]:
