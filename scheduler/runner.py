@@ -274,7 +274,7 @@ class Scheduler:
         self._scheduler = BackgroundScheduler(timezone=self._runtime.clock.tz)
         self._scheduler.add_job(
             self._tick, "interval", seconds=TICK_SECONDS, max_instances=1, coalesce=True,
-            misfire_grace_time=None, next_run_time=datetime.now(self._runtime.clock.tz),
+            misfire_grace_time=None, next_run_time=self._runtime.clock.real_now(),
         )
         self._scheduler.start()
 
