@@ -1,0 +1,264 @@
+"""What the parts of one sender share: habits, HTTP, threads for the database, outcomes to record.
+
+Everything here lives in the sender's own event loop, except what `in_database` and `rarely` run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections import Counter
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import aiohttp
+from sqlalchemy.orm import Session
+
+from bot.tokens import TokenSource
+from core import metrics
+from core.errors import OutsideFault
+from core.ids import token_hash
+from core.runtime import Runtime
+from core.sabotage import is_sabotaged, reach
+from models.outbox import CallKind
+from worker import calls
+from worker.calls import Outcome, ReplyOutcome
+from worker.verdicts import Answer, Verdict, judge, no_answer
+
+T = TypeVar("T")
+
+PATHS = {
+    CallKind.PUSH: "/v2/bot/message/push",
+    CallKind.MULTICAST: "/v2/bot/message/multicast",
+    CallKind.REPLY: "/v2/bot/message/reply",
+}
+#: Answers of LINE are small; anything longer is not LINE's.
+MAX_ANSWER_BYTES = 256 * 1024
+#: Verdicts after which every sender stops, and what the channel is then paused for.
+HALTS = {Verdict.TOKEN: "token", Verdict.FORBIDDEN: "forbidden", Verdict.QUOTA: "quota"}
+
+log = logging.getLogger("taem.sender")
+
+
+@dataclass(frozen=True)
+class Habits:
+    """Figures a test may change; every duration is in seconds."""
+
+    connect_seconds: float = 3.0
+    read_seconds: float = 10.0
+    #: A claimed call belongs to this sender for so long.
+    lease_seconds: float = 60.0
+    in_flight: int = 128
+    sweep_seconds: float = 1.0
+    #: Outcomes are gathered for so long before they are written down.
+    gather_seconds: float = 0.05
+    stop_seconds: float = 10.0
+    quota_seconds: float = 300.0
+    #: While parked or near the end, LINE's figures are asked for more often.
+    low_quota_seconds: float = 60.0
+    housekeeping_seconds: float = 30.0
+    #: How often a new token is issued while the old one is refused.
+    new_token_seconds: float = 30.0
+    #: Back-off and pauses are multiplied by this.
+    patience: float = 1.0
+
+    @property
+    def safe_seconds(self) -> float:
+        """How old a claim may be for its answer to come before the lease ends."""
+        longest = self.connect_seconds + self.read_seconds + 1.0
+        return max(self.lease_seconds - longest, self.lease_seconds / 4)
+
+
+class Desk:
+    """Shared by the lanes of one sender. Made inside the running loop, closed at its end."""
+
+    def __init__(self, runtime: Runtime, tokens: TokenSource, habits: Habits, name: str) -> None:
+        self.runtime = runtime
+        self.tokens = tokens
+        self.habits = habits
+        self.name = name
+        #: (kind, verdict) -> number, since the start.
+        self.counted: Counter[tuple[str, str]] = Counter()
+        #: Why the channel is paused, as last seen; None while sending.
+        self.paused_for: str | None = None
+        self.is_stopping = False
+        self.tasks: set[asyncio.Task[Any]] = set()
+        #: Called when a verdict stops every lane, and when outcomes left new work.
+        self.on_halt: Callable[[], None] = lambda: None
+        self.on_work: Callable[[], None] = lambda: None
+        self._base = runtime.settings.line_api_url
+        self._outcomes: list[Outcome] = []
+        self._replies: list[ReplyOutcome] = []
+        self._has_outcomes = asyncio.Event()
+        self._database_pool = ThreadPoolExecutor(2, "taem-sender-db")
+        self._rare_pool = ThreadPoolExecutor(2, "taem-sender-line")
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=30, ttl_dns_cache=60),
+            timeout=aiohttp.ClientTimeout(
+                total=habits.connect_seconds + habits.read_seconds,
+                sock_connect=habits.connect_seconds,
+                sock_read=habits.read_seconds,
+            ),
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def close(self) -> None:
+        """Write down what is left, then close everything."""
+        await self.flush()
+        await self._http.close()
+        self._database_pool.shutdown(wait=False)
+        self._rare_pool.shutdown(wait=False)
+
+    # LINE
+
+    async def call(
+        self, path: str, body: bytes, retry_key: str | None = None
+    ) -> tuple[Answer, str | None]:
+        """Post once, and once more with a new token if an issued one was refused.
+
+        Returns the answer and the token it was given to.
+        """
+        if retry_key is not None and is_sabotaged("retry_key_per_attempt"):
+            retry_key = str(uuid.uuid4())
+        tokens = self.tokens
+        for _ in range(2):
+            try:
+                token = tokens.get() if tokens.is_ready else await self.rarely(tokens.get)
+            except OutsideFault as fault:
+                verdict = Verdict.TOKEN if fault.is_permanent else Verdict.RATE
+                return Answer(verdict, words={"error": "no token"}), None
+            answer = await self._post(path, body, retry_key, token)
+            if answer.verdict != Verdict.TOKEN or not tokens.refused(token):
+                break
+        return answer, token
+
+    async def _post(self, path: str, body: bytes, retry_key: str | None, token: str) -> Answer:
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        if retry_key is not None:
+            headers["X-Line-Retry-Key"] = retry_key
+        try:
+            async with self._http.post(
+                self._base + path, data=body, headers=headers, allow_redirects=False
+            ) as response:
+                given = response.headers
+                return judge(
+                    response.status,
+                    await _read(response),
+                    given.get("x-line-request-id"),
+                    given.get("x-line-accepted-request-id"),
+                )
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return no_answer(error)
+
+    def halt(self, verdict: Verdict, token: str | None) -> None:
+        """The token, the account or the month: every sender stops, nothing is lost."""
+        self.on_halt()
+        why = HALTS[verdict]
+        if verdict == Verdict.QUOTA or why == self.paused_for:
+            return  # quota: recording the outcome says so
+        self.paused_for = why
+        digest = token_hash(token) if token else None
+        now = self.runtime.clock.now()
+        self.keep(
+            self.guarded(self.in_database(lambda session: calls.pause(session, why, digest, now)))
+        )
+        log.error("sender: LINE answers %s; sending is paused", verdict.value)
+
+    def count(self, kind: str, verdict: Verdict) -> None:
+        """Count one answer, for `/metrics`."""
+        self.counted[kind, verdict.value] += 1
+        metrics.calls.labels(kind, verdict.value).inc()
+
+    # Outcomes
+
+    def note(self, outcome: Outcome) -> None:
+        """An answer came: it is written down with the next batch."""
+        self._outcomes.append(outcome)
+        self._has_outcomes.set()
+
+    def note_reply(self, outcome: ReplyOutcome) -> None:
+        """A reply was tried: written down with the next batch."""
+        self._replies.append(outcome)
+        self._has_outcomes.set()
+
+    async def record_for_ever(self) -> None:
+        """Write outcomes down in batches."""
+        while True:
+            await self._has_outcomes.wait()
+            await asyncio.sleep(self.habits.gather_seconds)
+            self._has_outcomes.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write every outcome down; a database that is away is asked again and again."""
+        outcomes, self._outcomes = self._outcomes, []
+        replies, self._replies = self._replies, []
+        if not outcomes and not replies:
+            return
+        now = self.runtime.clock.now()
+        done = [one for one in replies if one.answer.verdict == Verdict.DONE]
+        others = [one for one in replies if one.answer.verdict != Verdict.DONE]
+
+        def work(session: Session) -> None:
+            calls.record(session, outcomes, now=now, worker=self.name)
+            calls.record_replies_done(session, done, now=now)
+            for other in others:
+                calls.record_reply(session, other, now=now)
+
+        try:
+            await self.in_database(work)
+        except Exception as error:
+            # Kept and tried again; were we to die now, the same keys would be repeated.
+            log.error("sender: recording failed: %s", type(error).__name__)
+            self._outcomes = outcomes + self._outcomes
+            self._replies = replies + self._replies
+            if not self.is_stopping:
+                await asyncio.sleep(self.habits.sweep_seconds)
+                self._has_outcomes.set()
+            return
+        reach("outbox.recorded")
+        if _leaves_work(outcomes):
+            self.on_work()
+
+    # Threads and tasks
+
+    async def in_database(self, work: Callable[[Session], T]) -> T:
+        """Run `work` in a transaction of its own, off the loop."""
+
+        def run() -> T:
+            with self.runtime.database.write() as session:
+                return work(session)
+
+        return await asyncio.get_running_loop().run_in_executor(self._database_pool, run)
+
+    async def rarely(self, work: Callable[[], T]) -> T:
+        """Run something that waits for LINE, off the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._rare_pool, work)
+
+    def keep(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run something beside; the end waits for it."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def guarded(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Run database work whose failure costs only time."""
+        try:
+            await work
+        except Exception as error:
+            log.error("sender: the database failed: %s", type(error).__name__)
+
+
+def _leaves_work(outcomes: Sequence[Outcome]) -> bool:
+    """Splits and refusals leave something the next look should see at once."""
+    return any(one.is_split or one.answer.verdict != Verdict.DONE for one in outcomes)
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    length = response.content_length
+    if length is not None and length > MAX_ANSWER_BYTES:
+        raise ValueError("too long")
+    return await response.read()
