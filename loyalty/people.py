@@ -70,6 +70,11 @@ def branch_of(session: Session, code: str) -> Branch:
     return found
 
 
+def branch_by_id(session: Session, branch_id: int) -> Branch:
+    """The branch that a till stands in."""
+    return session.get_one(Branch, branch_id)
+
+
 # --- Staff -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,158 @@
+"""The way in: enrol this browser, open it with a PIN, close it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, abort, g, make_response, redirect, render_template, request, url_for
+from sqlalchemy import select, update
+
+from core import ids
+from core.i18n import t
+from loyalty import people
+from models.staff import Cashier, CashierSession
+from web.auth import cashier_only, public
+from web.cashier.ground import SHIFT, blueprint, cashier_of, device_of
+from web.ground import db, locale, runtime
+from web.security import clear_cookie, set_cookie
+
+DEVICE_SECONDS = 400 * 24 * 3600
+DEMO_BRANCH = "SIAM"
+
+
+@blueprint.before_request
+def _language() -> None:
+    chosen = request.cookies.get("taem_till_language")
+    g.locale = chosen if chosen in ("th", "en") else None
+
+
+@blueprint.get("/language/<string:chosen>")
+@public
+def language(chosen: str) -> Any:
+    """Thai or English for this till."""
+    response = redirect(url_for("cashier.start"))
+    response.set_cookie(
+        "taem_till_language", "en" if chosen == "en" else "th", max_age=DEVICE_SECONDS,
+        samesite="Lax", httponly=True, secure=runtime().settings.is_https,
+    )
+    return response
+
+
+@blueprint.get("")
+@public
+def start() -> Any:
+    """The till itself, its PIN, or how to become one: whatever comes next."""
+    device = device_of(db())
+    if device is None:
+        return render_template("cashier/stranger.html", is_demo=runtime().settings.demo)
+    g.device, g.branch = device, people.branch_by_id(db(), device.branch_id)
+    g.cashier = cashier_of(db(), device)
+    if g.cashier is None:
+        return render_template("cashier/pin.html", cashiers=_cashiers(device.branch_id), refusal="")
+    return render_template("cashier/till.html", asks_receipt=g.branch.needs_receipt_no)
+
+
+def _cashiers(branch_id: int) -> list[Cashier]:
+    rows = select(Cashier).where(Cashier.branch_id == branch_id, Cashier.is_active)
+    return list(db().scalars(rows.order_by(Cashier.name)))
+
+
+@blueprint.get("/enrol")
+@public
+def enrol_page() -> str:
+    """A form with the code filled in; opening the link does nothing yet."""
+    return render_template("cashier/enrol.html", code=request.args.get("code", "")[:128])
+
+
+@blueprint.post("/enrol")
+@public
+def enrol() -> Any:
+    """Use the one-time code: this browser is a till from now on."""
+    code = request.form.get("code", "")[:128]
+    name = request.form.get("name", "")[:60]
+    device, token = people.enrol(db(), code, name, runtime().clock.real_now())
+    return _welcome(token)
+
+
+@blueprint.post("/enrol/demo")
+@public
+def enrol_demo() -> Any:
+    """The demo's shortcut: a code made and used in one step; does not exist elsewhere."""
+    held = runtime()
+    if not held.settings.demo:
+        abort(404)
+    now = held.clock.real_now()
+    code = people.enrolment_code(db(), DEMO_BRANCH, now=now, actor="demo")
+    _device, token = people.enrol(db(), code, t(locale(), "cashiers.demo_device"), now)
+    return _welcome(token)
+
+
+def _welcome(token: str) -> Any:
+    response = make_response(redirect(url_for("cashier.start"), code=303))
+    set_cookie(response, runtime().settings, "device", token, DEVICE_SECONDS)
+    clear_cookie(response, runtime().settings, "cashier")
+    return response
+
+
+@blueprint.post("/pin")
+@cashier_only(needs_pin=False)
+def open_pin() -> Any:
+    """Open the till. A wrong PIN is answered, not raised: its count must be committed."""
+    real = runtime().clock.real_now()
+    chosen = request.form.get("cashier", "")
+    cashier = None
+    if chosen.isascii() and chosen.isdigit() and len(chosen) < 18:
+        cashier = db().get(Cashier, int(chosen), with_for_update=True)
+    if cashier is None or cashier.branch_id != g.device.branch_id or not cashier.is_active:
+        return _pin_page("cashiers.choose_name", {}, 422)
+    refusal = people.try_pin(db(), cashier, request.form.get("pin", "")[:12], real)
+    if refusal is not None:
+        return _pin_page(refusal.code, refusal.facts, refusal.status)
+    db().execute(
+        update(CashierSession)
+        .where(CashierSession.device_id == g.device.id, CashierSession.closed_at.is_(None))
+        .values(closed_at=real)
+    )
+    token = ids.secret_token()  # a new one at every PIN: nothing set before lives on (AO6)
+    db().add(
+        CashierSession(
+            token_hash=ids.token_hash(token), cashier_id=cashier.id, device_id=g.device.id,
+            opened_at=real, last_seen_at=real, expires_at=real + SHIFT,
+        )
+    )
+    response = make_response(redirect(url_for("cashier.start"), code=303))
+    set_cookie(response, runtime().settings, "cashier", token, int(SHIFT.total_seconds()))
+    return response
+
+
+def _pin_page(code: str, facts: dict[str, Any], status: int) -> Response:
+    page = render_template(
+        "cashier/pin.html", cashiers=_cashiers(g.device.branch_id),
+        refusal=t(locale(), code, **facts), chosen=request.form.get("cashier", ""),
+    )
+    return make_response(page, status)
+
+
+@blueprint.post("/leave")
+@cashier_only(needs_pin=False)
+def leave() -> Any:
+    """Close the till; the device stays enrolled."""
+    db().execute(
+        update(CashierSession)
+        .where(CashierSession.device_id == g.device.id, CashierSession.closed_at.is_(None))
+        .values(closed_at=runtime().clock.real_now())
+    )
+    response = make_response(redirect(url_for("cashier.start"), code=303))
+    clear_cookie(response, runtime().settings, "cashier")
+    return response
+
+
+def lands_here() -> Any:
+    """Where a scanned `/s/…` goes on a browser that is an open till; None for anyone else.
+
+    The code travels in the fragment, which no server log and no Referer ever sees.
+    """
+    device = device_of(db())
+    if device is None or cashier_of(db(), device) is None:
+        return None
+    return url_for("cashier.start")

@@ -1,0 +1,159 @@
+"""What every till route shares: who is at which device, and operation ids made on the device."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, Response, g, jsonify, request
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.errors import Invalid, NotFound
+from core.ids import token_hash
+from core.text import parse_satang
+from loyalty import operations
+from models.staff import Branch, Cashier, CashierSession, Device
+from web.auth import Access, SignInNeeded, resolver
+from web.ground import db, runtime
+from web.security import read_cookie
+
+blueprint = Blueprint("cashier", __name__, url_prefix="/cashier")
+IDLE = timedelta(minutes=30)
+SHIFT = timedelta(hours=12)
+SEEN_EVERY = timedelta(minutes=1)
+_OPERATION = re.compile(r"[0-9A-Za-z-]{8,64}")
+
+
+class NoDevice(SignInNeeded):
+    """This browser is no till, or no longer."""
+
+    code = "cashiers.no_device"
+
+
+class NoPin(SignInNeeded):
+    """Nobody has opened this till, or too long ago."""
+
+    code = "cashiers.no_pin"
+
+
+@resolver("cashier")
+def _admit(access: Access) -> None:
+    """Device and cashier of this request, checked against the rows each time (Z23)."""
+    device = device_of(db())
+    if device is None:
+        raise NoDevice
+    g.device = device
+    g.branch = db().get_one(Branch, device.branch_id)
+    g.cashier = cashier_of(db(), device)
+    if access.needs_pin and g.cashier is None:
+        raise NoPin
+
+
+def device_of(session: Session) -> Device | None:
+    """The enrolled till that this browser is."""
+    token = read_cookie(runtime().settings, "device")
+    if not token:
+        return None
+    device = session.scalar(select(Device).where(Device.token_hash == token_hash(token)))
+    return device if device is not None and device.revoked_at is None else None
+
+
+def cashier_of(session: Session, device: Device) -> Cashier | None:
+    """Who has opened this till with a PIN; None when it is closed, idle or over."""
+    token = read_cookie(runtime().settings, "cashier")
+    held = session.get(CashierSession, token_hash(token)) if token else None
+    real = runtime().clock.real_now()
+    if held is None or held.device_id != device.id or held.closed_at is not None:
+        return None
+    if held.expires_at <= real or held.last_seen_at < real - IDLE:
+        return None
+    cashier = session.get(Cashier, held.cashier_id)
+    if cashier is None or not cashier.is_active or cashier.branch_id != device.branch_id:
+        return None
+    if request.method == "POST" and real - held.last_seen_at > SEEN_EVERY:
+        held.last_seen_at = real
+        device.last_seen_at = real
+    return cashier
+
+
+def holder() -> str:
+    """Who holds a code scanned here."""
+    return f"device:{g.device.id}"
+
+
+def actor() -> str:
+    """Who does what is written to the audit chain."""
+    return f"cashier:{g.cashier.id}"
+
+
+def given() -> dict[str, Any]:
+    """The request's JSON object."""
+    body = request.get_json(silent=True)
+    if not isinstance(body, dict):
+        raise Invalid("errors.invalid_field", field="body")
+    return body
+
+
+def text_of(body: dict[str, Any], name: str, limit: int, *, is_needed: bool = True) -> str:
+    """A text field; Invalid when it is missing, no text or too long."""
+    value = body.get(name)
+    if value is None and not is_needed:
+        return ""
+    if not isinstance(value, str) or len(value) > limit or (is_needed and not value.strip()):
+        raise Invalid("errors.invalid_field", field=name)
+    return value.strip()
+
+
+def texts_of(body: dict[str, Any], name: str, limit: int) -> list[str]:
+    """A short list of texts."""
+    value = body.get(name, [])
+    if not isinstance(value, list) or len(value) > limit:
+        raise Invalid("errors.invalid_field", field=name)
+    if not all(isinstance(one, str) and 0 < len(one) <= 64 for one in value):
+        raise Invalid("errors.invalid_field", field=name)
+    return value
+
+
+def bill_of(body: dict[str, Any]) -> int:
+    """The bill as typed, in satang."""
+    value = parse_satang(text_of(body, "bill", 20))
+    if not value:
+        raise Invalid("cashiers.bad_amount")
+    return value
+
+
+def once(act: Callable[[dict[str, Any], str], dict[str, Any]]) -> Response:
+    """Do a tap once: the same operation id gets the same receipt, marked as repeated (K3).
+
+    Nothing is stored of a refusal: it did nothing, and the next try may succeed.
+    """
+    body = given()
+    operation = text_of(body, "operation", 64)
+    if not _OPERATION.fullmatch(operation):
+        raise Invalid("errors.invalid_field", field="operation")
+    name = f"device:{g.device.id}:{operation}"
+    print_ = hashlib.sha256(
+        f"{request.path}\n{json.dumps(body, sort_keys=True, ensure_ascii=True)}".encode()
+    ).hexdigest()
+    now = runtime().clock.real_now()
+    stored = operations.once(db(), name, print_, now)
+    if stored is not None:
+        return jsonify({**stored.answer, "is_repeated": True})
+    answer = act(body, name)
+    operations.finish(db(), name, 200, answer, now)
+    return jsonify(answer)
+
+
+def one_of_ours(session: Session, public_id: str) -> Any:
+    """The joined member of this public id; the till learns nothing of others (FQ17: TX2)."""
+    from loyalty import members  # noqa: PLC0415  (the name is this package's module too)
+
+    member = members.by_public_id(session, public_id)
+    if member is None or not member.is_member:
+        raise NotFound("codes.expired", status=409)
+    return member
