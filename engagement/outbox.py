@@ -188,7 +188,7 @@ def _queue_chunk(session: Session, drafts: Sequence[Draft], now: datetime) -> in
         made = session.execute(
             insert(Call).returning(Call.retry_key, Call.id), list(calls.values())
         )
-        by_retry_key = dict(made.tuples().all())
+        by_retry_key = dict(made.all())
         ids = {key: by_retry_key[row["retry_key"]] for key, row in calls.items()}
     rows = [_message_row(draft, contents[key], now, ids.get(key)) for key, draft in fresh.items()]
     written = set(
@@ -462,7 +462,7 @@ def make_calls(
         body = push_body(users[0], content) if is_push else multicast_body(users, content)
         rows.append(_call_row(kind, klass, body, len(users), now, now, not_after))
     made = session.execute(insert(Call).returning(Call.retry_key, Call.id), rows)
-    ids = dict(made.tuples().all())
+    ids = dict(made.all())
     for part, row in zip(parts, rows, strict=True):
         session.execute(
             update(Message)
@@ -503,9 +503,7 @@ def split_call(
             select(Member.line_user_id, Message.id)
             .join(Member, Member.id == Message.member_id)
             .where(Message.call_id == call_id)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     # The frozen list decides the order; whoever was erased since has no message here any more.
     users = [user for user in json.loads(call.body)["to"] if user in owners]
@@ -943,7 +941,7 @@ def counts(session: Session, *, kind: str | None = None, key_prefix: str | None 
         query = query.where(Message.kind == kind)
     if key_prefix is not None:
         query = query.where(Message.key.startswith(key_prefix, autoescape=True))
-    found = dict(session.execute(query).tuples().all())
+    found = dict(session.execute(query).all())
     by = {state: found.get(state, 0) for state in MessageState}
     return Counts(
         waiting=by[MessageState.WAITING] + by[MessageState.CALLING],
@@ -967,9 +965,7 @@ def backlog(session: Session, now: datetime) -> Backlog:
             select(Call.state, func.count())
             .where(IS_KEPT, Call.kind.in_(KEPT_KINDS))
             .group_by(Call.state)
-        )
-        .tuples()
-        .all()
+        ).all()
     )
     state = session.get(ChannelState, CHANNEL_ROW)
     return Backlog(

@@ -1,0 +1,89 @@
+"""The simulator in a process of its own, as the tests of sending and of the gateway use it.
+
+Its journal is the oracle: who was sent what, and how often.
+"""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+
+from tests.factories import CHANNEL_SECRET, CHANNEL_TOKEN
+from tests.processes import Processes, free_port
+
+CHANNEL_ID = "1650000001"
+LOGIN_CHANNEL_ID = "1650000002"
+
+
+class SimulatedLine:
+    """LINE, as far as Taem can tell."""
+
+    def __init__(self, processes: Processes, environment: Mapping[str, str]) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        self.process = processes.spawn(
+            *("python", "-m", "simulator", "--port", str(port)),
+            env={
+                "LINE_CHANNEL_SECRET": CHANNEL_SECRET,
+                "LINE_CHANNEL_ACCESS_TOKEN": CHANNEL_TOKEN,
+                "LINE_CHANNEL_ID": CHANNEL_ID,
+                "LINE_LOGIN_CHANNEL_ID": LOGIN_CHANNEL_ID,
+                "TAEM_URL": "http://127.0.0.1:9",
+                "SIM_QUOTA": "none",
+                **environment,
+            },
+            ready=f"{self.url}/sim/state",
+        )
+
+    def get(self, path: str) -> Any:
+        """Read one of the simulator's own pages."""
+        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def post(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Act on the simulator."""
+        request = urllib.request.Request(
+            self.url + path,
+            json.dumps(body or {}).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return json.loads(answer.read())
+
+    def switch(self, **faults: Any) -> None:
+        """Switch faults on (or off, with None)."""
+        self.post("/sim/faults", faults)
+
+    def clear_faults(self) -> None:
+        """Be LINE as it should be."""
+        self.post("/sim/faults/clear")
+
+    def befriend(self, user_ids: list[str]) -> None:
+        """Make these known friends without a phone."""
+        self.post("/sim/silent-friends", {"userIds": user_ids})
+
+    def received(self) -> dict[str, int]:
+        """User id -> accepted sends that reached them."""
+        received: dict[str, int] = self.get("/sim/journal/recipients")
+        return received
+
+    def answers(self, endpoint: str) -> dict[str, int]:
+        """HTTP status -> how often this endpoint gave it (0: the connection was cut)."""
+        figures: dict[str, int] = self.get("/sim/journal/count")["answers"].get(endpoint, {})
+        return figures
+
+    def calls(self, endpoint: str) -> list[dict[str, Any]]:
+        """Every answered call to this endpoint, in order."""
+        return [call for call in self.get("/sim/calls") if call["endpoint"] == endpoint]
+
+    def journal(self) -> list[dict[str, Any]]:
+        """Everything accepted, in order."""
+        entries: list[dict[str, Any]] = self.get("/sim/journal")
+        return entries
+
+    def user_id(self, customer: str = "c1") -> str:
+        """The LINE user id of one customer with a phone."""
+        found: str = self.get(f"/sim/customers/{customer}")["customer"]["userId"]
+        return found
