@@ -44,6 +44,7 @@ def build_app(settings: SimulatorSettings) -> web.Application:
     # Last, so that it answers what nothing else does, in LINE's shape.
     app.router.add_route("*", "/{unknown:(v2|oauth2|user|friendship)/.*}", _unknown)
     app.cleanup_ctx.append(_running(world, webhooks))
+    app.on_shutdown.append(_say_goodbye)
     return app
 
 
@@ -62,6 +63,10 @@ def _running(
             await storage.stop()
 
     return run
+
+
+async def _say_goodbye(app: web.Application) -> None:
+    app[WORLD].hub.close()
 
 
 async def _unknown(request: web.Request) -> web.Response:

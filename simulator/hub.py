@@ -7,6 +7,8 @@ import asyncio
 QUEUE_LIMIT = 256
 
 Notice = tuple[str | None, str]
+#: The last thing a listener hears: the simulator is going away.
+CLOSING: Notice = (None, "closing")
 
 
 class Hub:
@@ -23,6 +25,13 @@ class Hub:
         queue: asyncio.Queue[Notice] = asyncio.Queue(QUEUE_LIMIT)
         self._listeners.add(queue)
         return queue
+
+    def close(self) -> None:
+        """Tell every listener to end; an open page must not hold up the end of the process."""
+        for queue in self._listeners:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(CLOSING)
 
     def leave(self, queue: asyncio.Queue[Notice]) -> None:
         self._listeners.discard(queue)

@@ -16,6 +16,7 @@ from simulator.account import picture_url
 from simulator.actions import CannotAct, PhoneActions
 from simulator.clock import iso
 from simulator.faults import NAMED, UnknownFault
+from simulator.hub import CLOSING
 from simulator.liff import opened
 from simulator.login import claims_of
 from simulator.people import Customer
@@ -163,6 +164,8 @@ class Page:
                 except TimeoutError:
                     await response.write(b": still here\n\n")
                     continue
+                if (customer, what) == CLOSING:
+                    return response
                 notice = json.dumps({"customer": customer, "what": what})
                 await response.write(f"data: {notice}\n\n".encode())
         except (ConnectionResetError, asyncio.CancelledError):
