@@ -133,13 +133,18 @@ function arrange(messages) {
 
 const senderOf = (source) => (source.sender ?? source.message?.sender)?.name ?? "";
 
-// A picture, or the first letter on a colour of its own.
+// A picture, or the first letter on a colour of its own where there is none or it does not load.
 export function avatar(name, address) {
   const node = el("span", { class: "avatar", "aria-hidden": "true" });
-  if (address) node.append(picture(address));
-  else {
+  const showLetter = () => {
     node.textContent = firstLetter(name);
     node.style.setProperty("--hue", String(hueOf(name)));
+  };
+  if (!address) showLetter();
+  else {
+    const image = picture(address);
+    image.addEventListener("error", showLetter);
+    node.append(image);
   }
   return node;
 }
