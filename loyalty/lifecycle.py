@@ -19,7 +19,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
+from core.runtime import Runtime
 from loyalty import activities
+from models.activities import Activity
 from models.members import Level, Member, MemberState, MemberTotals, Referral, Stage, StageChange
 from models.purchases import Purchase, PurchaseState
 
@@ -134,6 +136,37 @@ def level_of(now: Standing) -> Verdict:
             "change": "buys_or_silence",
         },
     )
+
+
+def react(
+    runtime: Runtime, session: Session, activities_: list[Activity], now: datetime
+) -> None:
+    """The `Reaction` of stages and levels: what people do moves them at once (L5)."""
+    tz = runtime.clock.tz
+    for activity in activities_:
+        if activity.kind == "members.joined":
+            after_join(session, session.get_one(Member, activity.member_id), now)
+        elif activity.kind == "purchases.recorded":
+            if activity.facts.get("is_first"):
+                _note_friend_bought(session, activity.member_id, now, tz)
+            after_purchase(session, activity.member_id, now, tz)
+        elif activity.kind == "purchases.returned" and activity.facts.get("is_void"):
+            after_return(session, activity.member_id, now, tz)
+
+
+def _note_friend_bought(session: Session, friend_id: int, now: datetime, tz: ZoneInfo) -> None:
+    """A brought friend's first purchase may make the one who brought them an advocate."""
+    referral = session.scalar(
+        select(Referral).where(Referral.friend_id == friend_id, Referral.bought_at.is_(None))
+    )
+    if referral is None:
+        return
+    referral.bought_at = now
+    session.flush()  # the referrer's stage is decided by it
+    totals = session.get_one(MemberTotals, referral.referrer_id)
+    if totals.stage == Stage.RETENTION:
+        _set_stage(session, totals, Stage.ADVOCACY, {"cause": "friend_bought"}, now)
+        _judge(session, [totals], now, tz)
 
 
 # --- At the event ---------------------------------------------------------------------------
