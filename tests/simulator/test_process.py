@@ -1,0 +1,67 @@
+"""The simulator as `make run` starts it: a process of its own, told by its environment."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+
+import pytest
+
+from simulator.settings import from_environment
+from tests.processes import free_port
+
+
+def test_starts_as_a_module_and_ends_politely(processes, tmp_path):
+    port = free_port()
+    process = processes.spawn(
+        *("python", "-m", "simulator", "--port", str(port), "--state", str(tmp_path / "sim.json")),
+        env={"SIM_SHOP_NAME": "ร้านทดสอบ", "TAEM_URL": "http://127.0.0.1:5001"},
+        ready=f"http://127.0.0.1:{port}/sim/state",
+    )
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/sim/state", timeout=5) as answer:
+        state = json.load(answer)
+    assert state["shop"]["name"] == "ร้านทดสอบ"
+    assert state["shop"]["links"]["cashier"] == "http://127.0.0.1:5001/cashier"
+    assert processes.stop(process) == 0
+    assert (tmp_path / "sim.json").exists()
+
+
+def test_reads_lines_own_variables():
+    settings = from_environment(
+        {
+            "LINE_CHANNEL_SECRET": "new, old",
+            "LINE_CHANNEL_ACCESS_TOKEN": "t1",
+            "LINE_LOGIN_CHANNEL_ID": "77",
+            "TAEM_URL": "http://127.0.0.1:5000/",
+        },
+        port=9105,
+    )
+    assert settings.channel_secrets == ("new", "old")
+    assert settings.channel_secret == "new"
+    assert settings.access_tokens == ("t1",)
+    assert settings.login_channel_id == "77"
+    assert settings.taem_url == "http://127.0.0.1:5000"
+    assert settings.public_url == "http://127.0.0.1:9105"
+
+
+@pytest.mark.parametrize("given, quota", [("none", None), ("300", 300), ("", 5000)])
+def test_quota_may_be_a_number_or_none(given, quota):
+    assert from_environment({"SIM_QUOTA": given}).monthly_quota == quota
+
+
+def test_fast_mode_knows_everybody_unless_told_otherwise():
+    assert from_environment({"SIM_FAST": "1"}).accepts_unknown_users
+    strict = {"SIM_FAST": "1", "SIM_ACCEPT_UNKNOWN_USERS": "0"}
+    assert not from_environment(strict).accepts_unknown_users
+
+
+def test_ends_at_once_although_a_phone_page_listens(processes):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = processes.spawn(
+        *("python", "-m", "simulator", "--port", str(port)), ready=f"{url}/sim/state"
+    )
+    with urllib.request.urlopen(f"{url}/sim/stream", timeout=5) as stream:
+        assert stream.readline().startswith(b"retry")
+        process.terminate()
+        assert process.wait(5) == 0
