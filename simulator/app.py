@@ -45,6 +45,7 @@ def build_app(settings: SimulatorSettings) -> web.Application:
     app.router.add_route("*", "/{unknown:(v2|oauth2|user|friendship)/.*}", _unknown)
     app.cleanup_ctx.append(_running(world, webhooks))
     app.on_shutdown.append(_say_goodbye)
+    app.on_response_prepare.append(_revalidate)
     return app
 
 
@@ -63,6 +64,12 @@ def _running(
             await storage.stop()
 
     return run
+
+
+async def _revalidate(request: web.Request, response: web.StreamResponse) -> None:
+    """Scripts of two versions must not meet in one page after an update."""
+    if request.path.startswith("/static/"):
+        response.headers.setdefault("Cache-Control", "no-cache")
 
 
 async def _say_goodbye(app: web.Application) -> None:

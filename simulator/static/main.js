@@ -75,7 +75,9 @@ const fetchState = oneAtATime(async () => {
   state = answer;
   setZone(state.shop?.timezone);
   setNow(state.now ?? state.shop?.now);
-  if (!state.customers.some((each) => each.id === currentId)) await pick(rememberedCustomer());
+  const isKnown = state.customers.some((each) => each.id === currentId);
+  const next = isKnown ? null : rememberedCustomer();
+  if (next) await pick(next);
   drawState();
 });
 

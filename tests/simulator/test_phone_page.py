@@ -525,6 +525,16 @@ def test_counts_webhooks_that_nobody_took(phone, shop):
     expect(phone.get("webhook-pending")).to_contain_text("1 รายการ")
 
 
+def test_starts_over_only_when_told_twice(phone, simulator, friend):
+    simulator.push(friend, text("จะหายไป"))
+    expect(phone.messages("shop")).to_have_count(1)
+    phone.get("reset").click()
+    expect(phone.messages("shop")).to_have_count(1)
+    phone.get("reset-go").click()
+    expect(phone.page.locator("[data-message-id]")).to_have_count(0)
+    expect(phone.get("friend-banner")).to_contain_text("ยังไม่อยู่ในรายชื่อเพื่อน")
+
+
 def test_speaks_english_when_asked(phone):
     expect(phone.get("send")).to_have_attribute("aria-label", "ส่ง")
     phone.get("language").click()
