@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.orm import Session
 
 from core.db import insert_into
@@ -88,37 +88,41 @@ def canonical_bytes(content: dict[str, Any]) -> bytes:
 def verify(session: Session) -> Broken | None:
     """Walk the whole chain; None when every link holds."""
     previous = GENESIS
-    rows = session.execute(
-        select(
-            ROWS.c.id,
-            ROWS.c.at,
-            ROWS.c.actor,
-            ROWS.c.act,
-            ROWS.c.facts,
-            ROWS.c.canonical,
-            ROWS.c.previous,
-            ROWS.c.digest,
-        ).order_by(ROWS.c.id),
-        execution_options={"yield_per": 1000},
-    )
-    for row in rows:
-        content = {
-            "at": row.at.astimezone(UTC).isoformat(),
-            "actor": row.actor,
-            "act": row.act,
-            "facts": row.facts,
-            "previous": row.previous,
-        }
-        if row.previous != previous:
-            return Broken(row.id, "a row before this one is missing or was moved")
-        if canonical_bytes(content) != row.canonical:
-            return Broken(row.id, "the row was changed")
-        if hashlib.sha256(row.canonical).hexdigest() != row.digest:
-            return Broken(row.id, "the hashed bytes were changed")
-        previous = row.digest
+    every_row = select(
+        ROWS.c.id,
+        ROWS.c.at,
+        ROWS.c.actor,
+        ROWS.c.act,
+        ROWS.c.facts,
+        ROWS.c.canonical,
+        ROWS.c.previous,
+        ROWS.c.digest,
+    ).order_by(ROWS.c.id)
+    with session.execute(every_row, execution_options={"yield_per": 1000}) as rows:
+        for row in rows:
+            if broken := _broken_at(row, previous):
+                return broken
+            previous = row.digest
     head = session.scalar(select(HEAD.c.digest).where(HEAD.c.id == HEAD_ID))
     if (head or GENESIS) != previous:
         return Broken(None, "rows at the end are missing")
+    return None
+
+
+def _broken_at(row: Row[Any], previous: str) -> Broken | None:
+    content = {
+        "at": row.at.astimezone(UTC).isoformat(),
+        "actor": row.actor,
+        "act": row.act,
+        "facts": row.facts,
+        "previous": row.previous,
+    }
+    if row.previous != previous:
+        return Broken(row.id, "a row before this one is missing or was moved")
+    if canonical_bytes(content) != row.canonical:
+        return Broken(row.id, "the row was changed")
+    if hashlib.sha256(row.canonical).hexdigest() != row.digest:
+        return Broken(row.id, "the hashed bytes were changed")
     return None
 
 

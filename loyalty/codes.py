@@ -16,6 +16,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -245,7 +246,7 @@ def parse(secret_key: str, text_or_url: str) -> Parsed:
 
 def _without_address(text: str) -> str:
     """The code in `https://…/s/<code>`; any host, because the MAC alone says whose it is."""
-    if "://" not in text:
+    if not text.startswith(("https://", "http://")):
         return text
     try:
         path = urlsplit(text).path
@@ -470,39 +471,60 @@ def redeem(
     """
     assert (parsed is None) != (hold_id is None)
     points.lock_member(session, _member_of(session, parsed, hold_id, holder))
+    # Scanned and used in one step: a refusal must not leave the scan's hold behind.
+    with session.begin_nested() if parsed is not None else nullcontext():
+        voucher, code = _voucher_at_till(
+            session, parsed, hold_id, holder, member_id, now, real_now, tz
+        )
+        result = coupons.use(
+            session,
+            voucher,
+            branch=branch,
+            bill_satang=bill_satang,
+            operation_id=operation_id,
+            now=now,
+            tz=tz,
+            receipt_no=receipt_no,
+            purchase_id=purchase_id,
+            cashier_id=cashier_id,
+            device_id=device_id,
+            api_key_id=api_key_id,
+        )
+        session.execute(
+            update(CODES)
+            .where(or_(CODES.c.id == code.id, _siblings(voucher.id)))
+            .values(state=CodeState.USED, used_at=real_now)
+        )
+        session.expire(code)
+    return result
+
+
+def _voucher_at_till(
+    session: Session,
+    parsed: Parsed | None,
+    hold_id: str | None,
+    holder: str,
+    buyer_id: int | None,
+    now: datetime,
+    real_now: datetime,
+    tz: ZoneInfo,
+) -> tuple[Voucher, ScanCode]:
+    """The voucher this holder has at its till, locked, and the code that brought it there."""
     code = _held_code(session, parsed, hold_id, holder, now, real_now, tz)
     assert code.voucher_id is not None
     voucher = coupons.lock_voucher(session, code.voucher_id)
     code = _read_again(session, code, is_locking=False)
     member = session.get_one(Member, code.member_id)
-    if code.state == CodeState.USED and not is_sabotaged("codes.hold"):
-        raise coupons.used_refusal(session, voucher, tz)
-    is_alive = _is_held(code, real_now) or is_sabotaged("codes.hold")
-    if not is_alive or code.held_by != holder or not member.is_member:
+    if not is_sabotaged("codes.hold"):
+        if code.state == CodeState.USED:
+            raise coupons.used_refusal(session, voucher, tz)
+        if not _is_held(code, real_now) or code.held_by != holder:
+            raise Refused("codes.expired")
+    if not member.is_member:
         raise Refused("codes.expired")
-    if voucher.state == VoucherState.VOID or (member_id is not None and member_id != member.id):
+    if voucher.state == VoucherState.VOID or buyer_id not in (None, member.id):
         raise Refused("codes.refused")
-    result = coupons.use(
-        session,
-        voucher,
-        branch=branch,
-        bill_satang=bill_satang,
-        operation_id=operation_id,
-        now=now,
-        tz=tz,
-        receipt_no=receipt_no,
-        purchase_id=purchase_id,
-        cashier_id=cashier_id,
-        device_id=device_id,
-        api_key_id=api_key_id,
-    )
-    session.execute(
-        update(CODES)
-        .where(or_(CODES.c.id == code.id, _siblings(voucher.id)))
-        .values(state=CodeState.USED, used_at=real_now)
-    )
-    session.expire(code)
-    return result
+    return voucher, code
 
 
 def _member_of(session: Session, parsed: Parsed | None, hold_id: str | None, holder: str) -> int:

@@ -99,6 +99,8 @@ def offers_for(
     """What a member can claim (or buy with points) now, with what stands in the way."""
     live = select(Coupon).where(Coupon.state == CouponState.LIVE, Coupon.obtained == obtained)
     coupons = session.scalars(live.order_by(Coupon.price_points, Coupon.id)).all()
+    if not coupons:
+        return []
     owned = _owned(session, member.id, [coupon.id for coupon in coupons])
     totals = session.get(MemberTotals, member.id)
     available = points.balance_of(session, member.id, now).available

@@ -494,11 +494,11 @@ def _refuse_unless_allowed(
 
 
 def _write_return(session: Session, row: dict[str, Any]) -> PurchaseReturn:
-    """Write the return; a second void, or the same operation again, is refused."""
+    """Write the return; the same operation again is refused (second voids already are)."""
     new = insert_into(session, RETURNS).values(row).on_conflict_do_nothing()
     return_id = session.execute(new.returning(RETURNS.c.id)).scalar()
     if return_id is None:
-        raise Refused("purchases.already_voided")
+        raise Refused("operations.already_recorded")
     return session.get_one(PurchaseReturn, return_id)
 
 

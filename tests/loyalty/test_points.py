@@ -134,9 +134,7 @@ def test_fg10_late_expiry_happens_once_and_counts_from_its_midnight(session, som
     late = END + timedelta(days=3)
     assert points.expire_lots(session, late, 100) == 1
     assert points.expire_lots(session, late, 100) == 0
-    entry = session.scalars(
-        select(LedgerEntry).where(LedgerEntry.kind == EntryKind.EXPIRE)
-    ).one()
+    entry = session.scalars(select(LedgerEntry).where(LedgerEntry.kind == EntryKind.EXPIRE)).one()
     assert (entry.points, entry.created_at, entry.effective_at) == (-10, late, END)
     assert points.balance_of(session, somchai.id, late).balance == 0
 
