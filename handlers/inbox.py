@@ -33,14 +33,17 @@ from handlers import router
 from handlers.router import Context, Messages
 from loyalty import members
 from models.inbox import Event, EventState
+from models.journeys import Intent, IntentState
 from models.members import JoinForm, Member
 from models.outbox import Call
 
 BATCH = 50
 #: How many lanes a claim looks at when other workers hold the first ones.
 CANDIDATES = 8 * BATCH
-#: A batch that takes longer is cut: SQLite's writers wait for each other.
-BATCH_SECONDS = 0.15
+#: A batch that takes longer is cut, so that nobody's reply waits for it; SQLite's writers wait
+#: for each other as well.
+BATCH_SECONDS = 0.4
+BATCH_SECONDS_SQLITE = 0.15
 BACK_OFF_SECONDS = (1, 5, 30, 120)
 MAX_ATTEMPTS = 5
 #: A person whose row somebody holds (an erasure, say) is tried again this much later.
@@ -104,6 +107,12 @@ class Batch:
     served: set[str] = field(default_factory=set)
     done: list[int] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    #: Members who had something to be told when the batch began.
+    owed: set[int] = field(default_factory=set)
+
+    def may_ride(self, member: Member) -> bool:
+        """Whether anything may wait for a free reply to this person."""
+        return member.id in self.owed
 
 
 @dataclass(frozen=True)
@@ -162,16 +171,20 @@ class Inbox:
                 return 0
             claimed.extend(event.id for event in batch.events)
             reach("inbox.claimed")
-            started = time.monotonic()
+            is_embedded = self.runtime.database.is_sqlite
+            until = time.monotonic() + (BATCH_SECONDS_SQLITE if is_embedded else BATCH_SECONDS)
             looked_at = 0
             for event in batch.events:
                 self._handle(batch, event)
                 looked_at += 1
-                if time.monotonic() - started > BATCH_SECONDS:
+                if time.monotonic() > until:
                     break  # the rest is still pending
             replies = self._finish(batch)
             reach("inbox.written")
         reach("inbox.committed")
+        if is_sabotaged("inbox.done_in_transaction"):
+            with self.runtime.database.write() as batch.session:
+                self._write_done(batch)
         for call_id, token, body in replies:
             self._reply(call_id, token, body)
         return looked_at
@@ -203,7 +216,7 @@ class Inbox:
             events = [event for event in events if event.line_user_id not in busy]
         batch = Batch(session, events, now, real_now, people)
         self._note_seen(batch)
-        self._load_forms(batch)
+        self._look_around(batch)
         return batch
 
     def _claim_lanes(self, session: Session, limit: int, real_now: datetime) -> list[str]:
@@ -241,11 +254,17 @@ class Inbox:
             if event.kind in ("message", "postback"):
                 members.note_seen(batch.session, batch.people[event.line_user_id], event.event_at)
         batch.session.flush()  # all of them in one statement
+        self.runtime.settle(batch.session, batch.now)
 
-    def _load_forms(self, batch: Batch) -> None:
+    def _look_around(self, batch: Batch) -> None:
+        """What is asked for every event, asked once: dialogues under way and messages owed."""
         ids = [member.id for member in batch.people.values()]
         found = batch.session.scalars(select(JoinForm).where(JoinForm.member_id.in_(ids)))
         batch.forms = {form.member_id: form for form in found}
+        waiting = select(Intent.member_id).where(
+            Intent.member_id.in_(ids), Intent.state == IntentState.WAITING
+        )
+        batch.owed = set(batch.session.scalars(waiting))
 
     # Handling
 
@@ -292,9 +311,10 @@ class Inbox:
         )
         messages = router.dispatch(context)
         assert len(messages) <= router.MAX_MESSAGES, "LINE takes five messages"
+        has_facts = bool(session.info.get("activities"))
         runtime.settle(session, batch.now)
         rides: list[int] = []
-        if token and messages and self._ride is not None:
+        if token and messages and self._ride is not None and (has_facts or batch.may_ride(member)):
             extra, rides = self._ride(session, runtime, member, messages, batch.now)
             messages = [*messages, *extra]
             runtime.settle(session, batch.now)
@@ -336,7 +356,7 @@ class Inbox:
         line_ids = list(batch.people)
         found = session.scalars(select(Member).where(Member.line_user_id.in_(line_ids)))
         batch.people = {str(member.line_user_id): member for member in found}
-        self._load_forms(batch)
+        self._look_around(batch)
 
     def _step_aside(
         self, session: Session, event_id: int, error: Exception, real_now: datetime
@@ -379,8 +399,10 @@ class Inbox:
         ]
 
     def _mark_done(self, batch: Batch) -> None:
-        if not batch.done or is_sabotaged("inbox.done_in_transaction"):
-            return
+        if batch.done and not is_sabotaged("inbox.done_in_transaction"):
+            self._write_done(batch)
+
+    def _write_done(self, batch: Batch) -> None:
         batch.session.execute(
             update(Event)
             .where(Event.id.in_(batch.done))

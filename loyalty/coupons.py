@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, and_, delete, exists, func, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import ids
@@ -24,6 +24,7 @@ from core.i18n import money
 from core.sabotage import is_sabotaged
 from core.text import match_key
 from loyalty import activities, earning, points
+from models.base import table_of
 from models.coupons import (
     CodeState,
     CodeTry,
@@ -39,11 +40,11 @@ from models.coupons import (
 from models.members import Member, MemberTotals
 from models.staff import Branch
 
-COUPONS = Coupon.__table__
-VOUCHERS = Voucher.__table__
-CODES = ScanCode.__table__
-REDEMPTIONS = Redemption.__table__
-TRIES = CodeTry.__table__
+COUPONS = table_of(Coupon)
+VOUCHERS = table_of(Voucher)
+CODES = table_of(ScanCode)
+REDEMPTIONS = table_of(Redemption)
+TRIES = table_of(CodeTry)
 
 TRIES_A_MINUTE = 5
 TRIES_A_DAY = 20
@@ -810,7 +811,7 @@ def check_counts(session: Session) -> list[points.Difference]:
     return [difference for row in rows for difference in _wrong_counts(row)]
 
 
-def _wrong_counts(row: Row[Any]) -> list[points.Difference]:
+def _wrong_counts(row: Any) -> list[points.Difference]:
     figures = (
         ("coupons.issued", int(row.units), row.issued_count),
         ("coupons.redeemed", int(row.uses), row.redeemed_count),

@@ -27,7 +27,7 @@ def make_broker(url: str) -> Broker:
         return RabbitmqBroker(url=url, middleware=middleware)
     from dramatiq.brokers.redis import RedisBroker
 
-    return RedisBroker(
+    return RedisBroker(  # type: ignore[no-untyped-call]
         url=url,
         middleware=middleware,
         heartbeat_timeout=HEARTBEAT_MS,

@@ -14,17 +14,16 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import select, update
 
 from bot.gateway import Line
 from core.db import upsert
 from core.errors import OutsideFault
 from core.runtime import Runtime
-from engagement import outbox, rides
+from engagement import rides
 from handlers.inbox import Inbox, place_of
 from loyalty import members
 from models.members import Member
-from models.outbox import Message
 from models.schedule import Heartbeat
 from rich_menus import assign
 from worker.sender import Sender
@@ -34,8 +33,6 @@ SWEEP_SECONDS = 1.0
 ERROR_PAUSE_SECONDS = 1.0
 BEAT_SECONDS = 15.0
 STOP_SECONDS = 8.0
-#: Messages grouped in one transaction: ten full multicasts.
-MULTICASTS = 5_000
 PROFILES = 20
 #: A profile that cannot be had now is asked for again this much later.
 PROFILE_PAUSE = timedelta(minutes=5)
@@ -94,7 +91,6 @@ class Workers:
         self.inbox = Inbox(runtime, sender.reply, rides.ride, self._name)
         self._loops = [
             Loop("events", self.inbox.run_batch, wake.wait_for_events),
-            Loop("multicasts", self._form_multicasts),
             Loop("profiles", self._fetch_profiles),
             Loop("menus", self._link_menus),
             Loop("heartbeat", self._beat, every=BEAT_SECONDS),
@@ -115,15 +111,6 @@ class Workers:
         for loop in self._loops:
             loop.join(max(0.1, deadline - time.monotonic()))
         self._sender.stop()
-
-    def _form_multicasts(self) -> int:
-        now = self.runtime.clock.now()
-        with self.runtime.database.read() as session:  # an idle sweep takes no write lock
-            due = exists().where(outbox.IS_UNGROUPED, Message.due_at <= now)
-            if not session.scalar(select(due)):
-                return 0
-        with self.runtime.transaction(now) as session:
-            return outbox.form_multicasts(session, now, MULTICASTS)
 
     def _link_menus(self) -> int:
         return assign.link_due(self.runtime, self._line)

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from config import Settings
@@ -54,7 +55,10 @@ def run(
     wake = wake_for(settings)
     runtime = build_runtime(settings, wake)
     if role == "web":
-        return serve_web(create_app(settings, runtime), settings)
+        app = create_app(settings, runtime)
+        # Connections opened before the fork are the parent's: forgotten here, not closed.
+        disown = partial(runtime.database.engine.dispose, close=False)
+        return serve_web(app, settings, on_fork=disown, on_stop=partial(close, app))
     if role == "all":
         return serve_all(settings, runtime, wake, create_app, make_clock)
     with ending_politely():
@@ -67,8 +71,17 @@ def run(
     return 0
 
 
-def serve_web(app: Flask, settings: Settings) -> int:
-    """Granian in front of the application. Behind nginx: a half-sent body would hold a thread."""
+def serve_web(
+    app: Flask,
+    settings: Settings,
+    *,
+    on_fork: Callable[[], object] = lambda: None,
+    on_stop: Callable[[], object] = lambda: None,
+) -> int:
+    """Granian in front of the application. Behind nginx: a half-sent body would hold a thread.
+
+    Both hooks run in the process that serves; its `atexit` never does.
+    """
     from granian.constants import Interfaces
     from granian.log import LogLevels
     from granian.server import Server
@@ -84,16 +97,16 @@ def serve_web(app: Flask, settings: Settings) -> int:
         log_level=LogLevels.warning,
         workers_kill_timeout=10,
     )
-    serve_worker = Server._spawn_wsgi_worker  # noqa: SLF001  (its atexit never runs: our stop hook)
+    serve_worker = Server._spawn_wsgi_worker  # noqa: SLF001  (the place for a stop hook)
 
-    def serve_then_close(*arguments: Any) -> None:
-        app.extensions["taem"].database.engine.dispose(close=False)  # not ours: the parent's
+    def serve_then_stop(*arguments: Any) -> None:
+        on_fork()
         try:
             serve_worker(*arguments)
         finally:
-            close(app)
+            on_stop()
 
-    server.serve(spawn_target=serve_then_close, target_loader=lambda: app, wrap_loader=False)
+    server.serve(spawn_target=serve_then_stop, target_loader=lambda: app, wrap_loader=False)
     return 0
 
 
@@ -142,11 +155,13 @@ def close(app: Flask) -> None:
 def working(settings: Settings, runtime: Runtime, wake: LocalWake) -> Iterator[None]:
     """The worker's loops, its sender, and its ear at the broker."""
     from bot.gateway import SdkLine
+    from bot.tokens import TokenSource
     from worker.loops import Workers
     from worker.sender import Sender
 
-    line = SdkLine(settings)
-    sender = Sender(runtime)
+    tokens = TokenSource(settings)
+    line = SdkLine(settings, tokens)
+    sender = Sender(runtime, tokens=tokens, line=line)
     wake.on_calls(sender.wake)
     workers = Workers(runtime, wake, line, sender)
     listener = None
