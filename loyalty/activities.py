@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from core.db import insert_into
 from models.activities import Activity
+from models.base import table_of
 
-TABLE = Activity.__table__
+TABLE = table_of(Activity)
 
 
 def record(

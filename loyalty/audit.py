@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.db import insert_into
 from core.sabotage import is_sabotaged
+from models.base import table_of
 from models.staff import AuditHead, AuditRow
 
-HEAD = AuditHead.__table__
-ROWS = AuditRow.__table__
+HEAD = table_of(AuditHead)
+ROWS = table_of(AuditRow)
 HEAD_ID = 1
 GENESIS = "0" * 64
 
@@ -34,7 +35,7 @@ class Broken:
     what: str
 
 
-def append(
+def record(
     session: Session, actor: str, act: str, facts: dict[str, Any], now: datetime
 ) -> AuditRow:
     """Write one act at the end of the chain.
@@ -109,7 +110,7 @@ def verify(session: Session) -> Broken | None:
     return None
 
 
-def _broken_at(row: Row[Any], previous: str) -> Broken | None:
+def _broken_at(row: Any, previous: str) -> Broken | None:
     content = {
         "at": row.at.astimezone(UTC).isoformat(),
         "actor": row.actor,

@@ -32,11 +32,12 @@ from core.errors import NotFound, Refused
 from core.sabotage import is_sabotaged
 from loyalty import coupons, points
 from loyalty.coupons import RedemptionResult, ReversalResult
+from models.base import table_of
 from models.coupons import CodePurpose, CodeState, Redemption, ScanCode, Voucher, VoucherState
 from models.members import Member
 from models.staff import Branch
 
-CODES = ScanCode.__table__
+CODES = table_of(ScanCode)
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,10 @@ from sqlalchemy.orm import Session
 from core.db import insert_into, is_sqlite
 from core.errors import Refused
 from core.sabotage import is_sabotaged
+from models.base import table_of
 from models.purchases import Operation
 
-OPERATIONS = Operation.__table__
+OPERATIONS = table_of(Operation)
 REMEMBERED = timedelta(hours=48)
 WAIT_SECONDS = 5
 

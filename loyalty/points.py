@@ -25,7 +25,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
-    Row,
     and_,
     bindparam,
     case,
@@ -43,6 +42,7 @@ from core.db import insert_into
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, earning
+from models.base import table_of
 from models.members import MemberTotals
 from models.points import EarnPolicy, EntryKind, ExpiryKind, LedgerEntry, Lot, LotDraw
 
@@ -50,10 +50,10 @@ from models.points import EarnPolicy, EntryKind, ExpiryKind, LedgerEntry, Lot, L
 MAX_POINTS = 10**12
 GIVEN_BACK_DAYS = 7
 
-TOTALS = MemberTotals.__table__
-ENTRIES = LedgerEntry.__table__
-LOTS = Lot.__table__
-DRAWS = LotDraw.__table__
+TOTALS = table_of(MemberTotals)
+ENTRIES = table_of(LedgerEntry)
+LOTS = table_of(Lot)
+DRAWS = table_of(LotDraw)
 
 
 class InsufficientPoints(Refused):
@@ -171,7 +171,7 @@ _MOVE_TOTALS = (
 )
 
 
-def lock_member(session: Session, member_id: int) -> Row[Any]:
+def lock_member(session: Session, member_id: int) -> Any:
     """Lock and read a member's totals; the row is made if the member has none yet.
 
     PostgreSQL keeps others out by the row; SQLite's writers are one at a time anyway.
@@ -230,7 +230,7 @@ def earn(
 
 def _add(
     session: Session,
-    totals: Row[Any],
+    totals: Any,
     points: int,
     *,
     kind: EntryKind,
@@ -331,7 +331,7 @@ def available_for_burn(session: Session, member_id: int, now: datetime) -> int:
     return sum(lot.remaining for lot in _usable_lots(session, lock_member(session, member_id), now))
 
 
-def _usable_lots(session: Session, totals: Row[Any], now: datetime) -> list[Row[Any]]:
+def _usable_lots(session: Session, totals: Any, now: datetime) -> list[Any]:
     """Lots that can be burned now, in the order in which they are drawn; none while in debt."""
     if totals.frozen_at is not None:
         raise Refused("points.frozen")
@@ -341,12 +341,12 @@ def _usable_lots(session: Session, totals: Row[Any], now: datetime) -> list[Row[
     return [lot for lot in rows if _is_usable(lot, now)]
 
 
-def _is_usable(lot: Row[Any], now: datetime) -> bool:
+def _is_usable(lot: Any, now: datetime) -> bool:
     is_ripe = lot.usable_at is None or lot.usable_at <= now
     return is_ripe and (lot.expires_at is None or lot.expires_at > now)
 
 
-def _draw(session: Session, entry_id: int, lots: Iterable[Row[Any]], points: int) -> int:
+def _draw(session: Session, entry_id: int, lots: Iterable[Any], points: int) -> int:
     """Draw up to `points` from these lots in order; returns what could not be drawn."""
     moves = []
     for lot in lots:
@@ -519,7 +519,7 @@ def give_back(
     return Moved(entry_id, points, totals.balance + points, totals.debt - paid, is_new=True)
 
 
-def _drawn_by(session: Session, entry_id: int) -> Sequence[Row[Any]]:
+def _drawn_by(session: Session, entry_id: int) -> Sequence[Any]:
     """The lots an entry drew on, how much of each, oldest draw first."""
     drawn = (
         select(LOTS.c.id, LOTS.c.expires_at, (-DRAWS.c.points).label("taken"))
@@ -530,13 +530,13 @@ def _drawn_by(session: Session, entry_id: int) -> Sequence[Row[Any]]:
     return session.execute(drawn).all()
 
 
-def _is_alive(lot: Row[Any], now: datetime) -> bool:
+def _is_alive(lot: Any, now: datetime) -> bool:
     return lot.expires_at is None or lot.expires_at > now
 
 
-def _pay_debt(session: Session, totals: Row[Any], entry_id: int, points: int) -> int:
+def _pay_debt(session: Session, totals: Any, entry_id: int, points: int) -> int:
     """Points that have just come back pay a debt first, soonest to expire first."""
-    due = min(totals.debt, points)
+    due: int = min(totals.debt, points)
     if not due:
         return 0
     lots = session.execute(_LOTS_LEFT, {"member": totals.member_id}).all()
@@ -615,7 +615,7 @@ def expire_lots(session: Session, now: datetime, limit: int) -> int:
     return len(lots)
 
 
-def _lock_members(session: Session, member_ids: set[int]) -> Sequence[Row[Any]]:
+def _lock_members(session: Session, member_ids: set[int]) -> Sequence[Any]:
     if not member_ids:
         return ()
     session.flush()  # Core statements must see what the caller has added so far
@@ -775,7 +775,7 @@ def _write_entry(
     return entry_id
 
 
-def _entry_of(session: Session, source: str, source_id: str, kind: EntryKind) -> Row[Any] | None:
+def _entry_of(session: Session, source: str, source_id: str, kind: EntryKind) -> Any | None:
     by_key = and_(
         ENTRIES.c.source == source, ENTRIES.c.source_id == source_id, ENTRIES.c.kind == kind
     )

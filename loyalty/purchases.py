@@ -14,7 +14,7 @@ from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Row, and_, func, insert, select, update
+from sqlalchemy import and_, func, insert, select, update
 from sqlalchemy.orm import Session
 
 from core import ids
@@ -25,6 +25,7 @@ from core.i18n import money
 from core.text import clean, receipt_key
 from loyalty import activities, coupons, earning, points, shop, stamps
 from loyalty.stamps import CardView
+from models.base import table_of
 from models.coupons import Voucher
 from models.members import Member, MemberTotals
 from models.purchases import Purchase, PurchaseItem, PurchaseReturn, PurchaseState
@@ -38,9 +39,9 @@ CLOCK_LEEWAY = timedelta(minutes=5)
 REMEMBERED_DAYS = 10
 GAP_KNOWN_FROM_DAYS = 4
 
-PURCHASES = Purchase.__table__
-RETURNS = PurchaseReturn.__table__
-TOTALS = MemberTotals.__table__
+PURCHASES = table_of(Purchase)
+RETURNS = table_of(PurchaseReturn)
+TOTALS = table_of(MemberTotals)
 
 
 @dataclass(frozen=True)
@@ -264,7 +265,7 @@ def _write_purchase(session: Session, row: dict[str, Any]) -> Purchase:
 def _write_items(session: Session, purchase_id: int, items: Sequence[BillItem]) -> None:
     if items:
         session.execute(
-            insert(PurchaseItem.__table__),
+            insert(table_of(PurchaseItem)),
             [
                 {
                     "purchase_id": purchase_id,
@@ -569,7 +570,7 @@ def check_totals(session: Session) -> list[points.Difference]:
     return [difference for row in rows for difference in _wrong_totals(row)]
 
 
-def _wrong_totals(row: Row[Any]) -> list[points.Difference]:
+def _wrong_totals(row: Any) -> list[points.Difference]:
     figures = (
         ("purchases.count", row.bills, row.purchase_count),
         ("purchases.spent", int(row.satang), row.spent_satang),

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import local_day
 from loyalty import activities, coupons, earning, points
+from models.base import table_of
 from models.coupons import Coupon, Voucher, VoucherState
 from models.staff import Branch
 from models.stamps import (
@@ -29,8 +30,8 @@ from models.stamps import (
     StampRule,
 )
 
-STAMPS = Stamp.__table__
-CARDS = StampCard.__table__
+STAMPS = table_of(Stamp)
+CARDS = table_of(StampCard)
 
 
 class Item(Protocol):

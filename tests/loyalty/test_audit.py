@@ -14,7 +14,7 @@ from tests.moments import NOW
 @pytest.fixture
 def chain(session):
     for number in range(5):
-        audit.append(session, "staff:1", "members.erased", {"member": number, "ก": "ข"}, NOW)
+        audit.record(session, "staff:1", "members.erased", {"member": number, "ก": "ข"}, NOW)
     return session
 
 
