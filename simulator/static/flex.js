@@ -2,6 +2,7 @@
 // `act` is called with the action object of whatever was tapped.
 
 import { el, picture, tappable } from "./dom.js";
+import { dragSideways } from "./drag.js";
 import { border, color, extent, fontSize, gradient, imageWidth, ratio, space } from "./flex_units.js";
 
 const SIZES = new Set(["nano", "micro", "deca", "hecto", "kilo", "mega", "giga"]);
@@ -12,7 +13,9 @@ const SMALLEST_FONT_PX = 8;
 export function flexContainer(container, act) {
   if (container?.type !== "carousel") return bubble(container ?? {}, act);
   const contents = (container.contents ?? []).map((each) => bubble(each, act));
-  return el("div", { class: "fx-carousel", tabindex: "0", data: { testid: "flex-carousel" } }, contents);
+  return dragSideways(
+    el("div", { class: "fx-carousel", tabindex: "0", data: { testid: "flex-carousel" } }, contents),
+  );
 }
 
 function bubble(source, act) {

@@ -1,6 +1,7 @@
 // Quick replies: only the last message's are shown, and they go with the next message.
 
 import { el, picture } from "./dom.js";
+import { dragSideways } from "./drag.js";
 import { icon } from "./icons.js";
 
 const ICONS = { camera: "camera", cameraRoll: "picture", location: "pin" };
@@ -11,6 +12,7 @@ export class QuickReplies {
   constructor(bar, act) {
     Object.assign(this, { bar, act, shownFor: null });
     this.usedUp = new Set();
+    dragSideways(bar);
     // A mouse has no sideways wheel; the row scrolls with the ordinary one.
     bar.addEventListener("wheel", (event) => {
       if (!event.deltaY || bar.scrollWidth <= bar.clientWidth) return;

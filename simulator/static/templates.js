@@ -1,6 +1,7 @@
 // LINE's older template messages: buttons, confirm, carousel and image carousel.
 
 import { el, picture, tappable } from "./dom.js";
+import { dragSideways } from "./drag.js";
 import { color } from "./flex_units.js";
 
 export function templateCard(template, act) {
@@ -8,14 +9,17 @@ export function templateCard(template, act) {
     const columns = (template.columns ?? []).map((column) =>
       card({ imageAspectRatio: template.imageAspectRatio, imageSize: template.imageSize, ...column }, act),
     );
-    return el("div", { class: "tp-carousel fx-carousel", tabindex: "0" }, columns);
+    return row(columns);
   }
   if (template.type === "image_carousel") {
     const columns = (template.columns ?? []).map((column) => imageColumn(column, act));
-    return el("div", { class: "tp-carousel fx-carousel", tabindex: "0" }, columns);
+    return row(columns);
   }
   return card(template, act);
 }
+
+const row = (columns) =>
+  dragSideways(el("div", { class: "tp-carousel fx-carousel", tabindex: "0" }, columns));
 
 function card(source, act) {
   const node = el("div", { class: "tp-card" });

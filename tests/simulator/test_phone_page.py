@@ -253,6 +253,21 @@ def test_offers_quick_replies_of_the_last_message_only(phone, simulator, friend,
     expect(phone.get("quick-replies")).to_be_hidden()
 
 
+def test_drags_a_carousel_without_tapping_its_buttons(phone, simulator, friend, shop):
+    simulator.push(friend, flex({"type": "carousel", "contents": [bubble()] * 4}))
+    row = phone.get("flex-carousel")
+    box = row.get_by_test_id("flex-button").first.bounding_box()
+    mouse = phone.page.mouse
+    mouse.move(box["x"] + 200, box["y"] + 20)
+    mouse.down()
+    mouse.move(box["x"] + 20, box["y"] + 20, steps=5)
+    mouse.up()
+    assert row.evaluate("row => row.scrollLeft") > 100
+    phone.input.fill("จบ")
+    phone.get("send").click()
+    assert [event["type"] for event in shop.wait_for(1)[0].events] == ["message"]
+
+
 def test_sends_the_chosen_day_within_its_limits(phone, simulator, friend, shop):
     pick = {"type": "datetimepicker", "label": "วันเกิด", "data": "members.birthday"}
     pick |= {"mode": "date", "initial": "1990-01-01", "min": "1900-01-01", "max": "2026-01-01"}
