@@ -6,6 +6,7 @@ told as one of two things, `Unavailable` (try again later) or `BadRow` (never wi
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from sqlalchemy.engine import make_url
 
 from bot.events import Oddity, ReadEvent
 from core.db import prepare_sqlite
-from core.sabotage import reach
+from core.sabotage import is_sabotaged, reach
 
 BUSY_SECONDS = 1.0
 BUSY_SECONDS_UNHEALTHY = 0.1
@@ -38,6 +39,13 @@ class Row:
 
     event: ReadEvent
     destination: str | None
+
+    @property
+    def key(self) -> str:
+        """What makes the row unique, so that LINE may deliver an event as often as it likes."""
+        if is_sabotaged("intake.unique_event"):
+            return secrets.token_hex(16)
+        return self.event.webhook_event_id
 
     @property
     def state(self) -> str:
@@ -283,7 +291,7 @@ class PostgresStore:
         cursor = self._connection.execute(
             self.INSERT,
             (
-                [event.webhook_event_id for event in events],
+                [row.key for row in rows],
                 [event.kind for event in events],
                 [event.line_user_id for event in events],
                 [event.lane for event in events],
@@ -314,7 +322,7 @@ def sqlite_moment(moment: datetime) -> str:
 def _sqlite_values(row: Row, now: str) -> tuple[Any, ...]:
     event = row.event
     return (
-        event.webhook_event_id,
+        row.key,
         event.kind,
         event.line_user_id,
         event.lane,
