@@ -92,6 +92,12 @@ def close(session: Session, member: Member, now: datetime) -> str:
     return kind or UNKNOWN_SOURCE
 
 
+def is_referred(session: Session, member: Member) -> bool:
+    """Whether somebody has brought this person."""
+    found = select(Referral.id).where(Referral.friend_id == member.id)
+    return session.scalar(found) is not None
+
+
 def invited_by(session: Session, member: Member) -> Invited:
     """How many friends a member has brought so far."""
     joined, bought = session.execute(

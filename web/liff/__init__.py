@@ -1,0 +1,39 @@
+"""Pages a member opens on the phone, through LIFF or a link from the chat, and what a QR opens."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from web.liff import (
+    coupons,
+    entry,
+    joining,
+    members,
+    pictures,
+    points,
+    rewards,
+    scans,
+    session,
+    stamps,
+)
+from web.liff.ground import blueprint
+
+__all__ = [
+    "coupons",
+    "entry",
+    "joining",
+    "members",
+    "pictures",
+    "points",
+    "register",
+    "rewards",
+    "scans",
+    "session",
+    "stamps",
+]
+
+
+def register(app: Flask) -> None:
+    """Offer the member pages."""
+    app.register_blueprint(blueprint)
+    session.exempt()

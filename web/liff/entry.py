@@ -1,0 +1,62 @@
+"""Where LIFF lands, and where an invited friend lands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import redirect, render_template, request
+
+from loyalty import referrals
+from web.auth import member_only, public
+from web.ground import db, runtime
+from web.liff.ground import (
+    blueprint,
+    chat_url,
+    entry_page,
+    shop_name,
+    signed_in,
+    surroundings,
+)
+
+
+@blueprint.get("/m")
+@blueprint.get("/m/")
+@public
+def enter() -> Any:
+    """The LIFF endpoint. LINE's script must run here before anything moves on."""
+    if signed_in() is not None and "liff.state" not in request.args:
+        return redirect("/m/home")
+    return entry_page(db(), runtime(), "/m/home")
+
+
+@blueprint.get("/m/invite")
+@public
+def invite() -> Any:
+    """An invitation: with LIFF the code is noted for whoever opens it, before they add us."""
+    code = referrals.normalised(request.args.get("code", ""))
+    member = signed_in()
+    held = runtime()
+    if member is None and held.settings.has_liff:
+        return entry_page(db(), held, f"/m/invite?code={code}" if code.isalnum() else "", code=code)
+    return render_template(
+        "member/invite.html",
+        code=code if code.isalnum() else "",
+        member=member,
+        is_referred=member is not None and referrals.is_referred(db(), member),
+        shop_name=shop_name(db()),
+        chat_url=chat_url(db(), f"โค้ด {code}" if code.isalnum() else None),
+        add_url=chat_url(db()),
+    )
+
+
+@blueprint.post("/m/invite")
+@member_only
+def accept_invite() -> Any:
+    """Somebody signed in takes the code of a friend."""
+    from loyalty import typed_codes
+
+    around = surroundings()
+    held = runtime()
+    code = request.form.get("code", "")
+    typed_codes.use(db(), around.member, code, around.now, held.clock.real_now(), held.clock.tz)
+    return redirect("/m/join", code=303)

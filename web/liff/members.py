@@ -1,0 +1,156 @@
+"""Home, card and own data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, g, jsonify, make_response, redirect, render_template, request
+
+from core.errors import Refused
+from core.i18n import t
+from loyalty import codes, consents, coupons, erasure, joining, members, personal, points, stamps
+from models.coupons import CodePurpose
+from models.members import Purpose
+from web.auth import member_only, public
+from web.ground import db, locale, runtime
+from web.liff import qr
+from web.liff.ground import COOKIE, blueprint, page, refuse_idle, shop_name, surroundings
+from web.liff.views import next_reward, stamp_view
+from web.security import clear_cookie
+
+
+@blueprint.get("/m/home")
+@member_only
+def home() -> Any:
+    """The card, points, next reward, stamps and coupons at a glance."""
+    if not g.member.is_member:
+        return redirect("/m/join")
+    now = runtime().clock.now()
+    balance = points.balance_of(db(), g.member.id, now)
+    return page(
+        "home",
+        "home",
+        balance=balance,
+        reward=next_reward(balance.available),
+        cards=[stamp_view(view) for view in stamps.cards_of(db(), g.member.id, now)],
+        voucher_count=len(coupons.vouchers_of(db(), g.member.id, now)),
+    )
+
+
+@blueprint.get("/m/card")
+@member_only
+def card() -> Any:
+    """The page with the moving code that says who stands at the till."""
+    refuse_idle()
+    if not g.member.is_member:
+        return redirect("/m/join")
+    return page("card", "home")
+
+
+@blueprint.post("/m/card/code")
+@member_only
+def card_code() -> Response:
+    """A fresh code, every 30 seconds."""
+    refuse_idle()
+    if not g.member.is_member:
+        raise Refused("members.not_joined")
+    held = runtime()
+    code = codes.make_code(
+        db(),
+        held.settings.secret_key,
+        CodePurpose.IDENTIFY,
+        g.member.id,
+        real_now=held.clock.real_now(),
+    )
+    return jsonify(picture=qr.data_url(qr.scan_url(code)), refresh_seconds=qr.REFRESH_SECONDS)
+
+
+@blueprint.get("/m/me")
+@member_only
+def me() -> Any:
+    """What the shop keeps, and how to correct it, stop news, or leave."""
+    return _me()
+
+
+@blueprint.post("/m/me/<any(name, phone, birthday):field>")
+@member_only
+def correct(field: str) -> Any:
+    """Correct one field."""
+    if not g.member.is_member:
+        raise Refused("members.not_joined")
+    try:
+        joining.correct(surroundings(), field, request.form.get("value", ""))
+    except Refused as refusal:
+        return _me(problem=(field, t(locale(), refusal.code, **refusal.facts))), 422
+    return redirect("/m/me?done=" + field, code=303)
+
+
+@blueprint.post("/m/me/marketing")
+@member_only
+def marketing() -> Any:
+    """News and offers on or off."""
+    around = surroundings()
+    wants = request.form.get("wants") == "1"
+    if not wants:
+        consents.withdraw(db(), g.member.id, Purpose.MARKETING, around.now)
+        return redirect("/m/me?done=marketing", code=303)
+    born = personal.birthday_of(db(), around.vault, g.member)
+    if not g.member.is_member or (born is not None and around.is_young(born)):
+        sentence = t(locale(), "members.too_young_for_marketing")
+        return _me(problem=("marketing", sentence)), 422
+    consents.give(db(), g.member.id, Purpose.MARKETING, channel="liff", now=around.now)
+    return redirect("/m/me?done=marketing", code=303)
+
+
+@blueprint.post("/m/me/language")
+@member_only
+def language() -> Any:
+    """Thai or English, here and in the chat."""
+    members.set_locale(db(), g.member, request.form.get("locale", "th"), runtime().clock.now())
+    return redirect("/m/me", code=303)
+
+
+@blueprint.get("/m/me/leave")
+@member_only
+def leave_page() -> str:
+    """Ask once more, naming what is lost."""
+    now = runtime().clock.now()
+    return page(
+        "leave",
+        "me",
+        balance=points.balance_of(db(), g.member.id, now),
+        voucher_count=len(coupons.vouchers_of(db(), g.member.id, now)),
+    )
+
+
+@blueprint.post("/m/me/leave")
+@member_only
+def leave() -> Any:
+    """Erase this person and end the session."""
+    held = runtime()
+    erasure.erase(db(), held.vault, g.member, asked_by="member", now=held.clock.now())
+    response = make_response(redirect("/m/goodbye", code=303))
+    clear_cookie(response, held.settings, COOKIE)
+    return response
+
+
+@blueprint.get("/m/privacy")
+@public
+def privacy() -> str:
+    """What is kept and why, in plain words."""
+    return render_template("member/privacy.html", shop_name=shop_name(db()))
+
+
+def _me(problem: tuple[str, str] | None = None) -> str:
+    held = runtime()
+    phone = personal.phone_of(db(), held.vault, g.member)
+    done = request.args.get("done", "")
+    return page(
+        "me",
+        "me",
+        phone=members.masked_phone(phone) if phone else None,
+        birthday=personal.birthday_of(db(), held.vault, g.member),
+        accepts_marketing=consents.is_given(db(), g.member.id, Purpose.MARKETING),
+        done=done if done in ("name", "phone", "birthday", "marketing") else "",
+        problem=problem,
+    )

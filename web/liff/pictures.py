@@ -1,0 +1,75 @@
+"""Pictures that LINE and other people's telephones fetch without an identity, perhaps weeks later.
+
+Their names are unguessable and say nothing about a person; what a name stands for never changes.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flask import Response
+
+from bot import stamp_card
+from bot.stamp_card import Face
+from core.errors import NotFound, Refused
+from core.i18n import t
+from loyalty import codes, referrals, stamp_pictures, stamps
+from models.coupons import CodePurpose
+from models.stamps import StampProgram
+from web.auth import public
+from web.ground import db, runtime
+from web.liff import qr
+from web.liff.ground import blueprint
+
+YEAR_SECONDS = 365 * 24 * 3600
+_CODE = re.compile(r"[A-Z0-9]{4,32}", re.ASCII)
+
+
+@blueprint.get("/p/qr/<code>.png")
+@public
+def card_picture(code: str) -> Response:
+    """The QR of a member card; only a code we have made ourselves is drawn."""
+    try:
+        parsed = codes.parse(runtime().settings.secret_key, code)
+    except Refused as refusal:
+        raise NotFound from refusal
+    if parsed.purpose != CodePurpose.CARD:
+        raise NotFound
+    return _picture(qr.png(qr.scan_url(code), box=12))
+
+
+@blueprint.get("/p/invite/<code>.png")
+@public
+def invite_picture(code: str) -> Response:
+    """The QR of an invitation: the page that the code leads to."""
+    wanted = referrals.normalised(code)
+    if not _CODE.fullmatch(wanted):
+        raise NotFound
+    settings = runtime().settings
+    base = f"{settings.liff_url}/{settings.liff_id}" if settings.has_liff else None
+    link = f"{base or settings.public_url + '/m'}/invite?code={wanted}"
+    return _picture(qr.png(link, box=12))
+
+
+@blueprint.get("/p/stamps/<token>.png")
+@public
+def stamp_picture(token: str) -> Response:
+    """A drawn stamp card: a version of a programme with so many stamps."""
+    wanted = stamp_pictures.read(runtime().settings.secret_key, token)
+    program = db().get(StampProgram, wanted.program_id)
+    if program is None:
+        raise NotFound
+    face = Face(
+        title=program.name_en if wanted.locale == "en" else program.name_th,
+        count=t(wanted.locale, "stamps.progress", filled=wanted.filled, size=program.size),
+        filled=wanted.filled,
+        size=program.size,
+        prizes_at=tuple(prize.at_stamp for prize in stamps.prizes_of(db(), program)),
+    )
+    return _picture(stamp_card.draw(face))
+
+
+def _picture(png: bytes) -> Response:
+    response = Response(png, mimetype="image/png")
+    response.headers["Cache-Control"] = f"public, max-age={YEAR_SECONDS}, immutable"
+    return response
