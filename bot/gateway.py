@@ -442,7 +442,7 @@ class SdkLine:
         *,
         is_blob: bool = False,
         needs_answer: bool = True,
-        read_seconds: float = TIMEOUT[1],
+        read_seconds: float | None = None,
     ) -> Any:
         """Run one call of the SDK and give its parsed answer."""
         answer = self._answer(ask, is_blob=is_blob, read_seconds=read_seconds)
@@ -455,13 +455,13 @@ class SdkLine:
         ask: Ask,
         *,
         is_blob: bool = False,
-        read_seconds: float = TIMEOUT[1],
+        read_seconds: float | None = None,
     ) -> Any:
         """Run one call, once more with a new token if the issued one was refused."""
         from linebot.v3 import messaging
 
         token = self.tokens.get()
-        options = {"_request_timeout": (TIMEOUT[0], read_seconds)}
+        options = {"_request_timeout": (TIMEOUT[0], read_seconds or TIMEOUT[1])}
         try:
             with _translated_errors(messaging):
                 return ask(self._api(token, is_blob=is_blob), options)

@@ -164,11 +164,9 @@ class Verifier:
         self, method: str, path: str, fields: dict[str, str] | None = None
     ) -> tuple[int, dict[str, Any]]:
         url = self._settings.line_api_url + path
+        form: dict[str, Any] = {"fields": fields, "encode_multipart": False} if fields else {}
         try:
-            answer = self._http.request(
-                method, url, fields=fields, encode_multipart=False, redirect=False,
-                preload_content=False,
-            )  # fmt: skip
+            answer = self._http.request(method, url, redirect=False, preload_content=False, **form)
             raw = answer.read(MAX_ANSWER + 1)
             answer.release_conn()
         except (urllib3.exceptions.HTTPError, OSError):

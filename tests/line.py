@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.factories import CHANNEL_SECRET, CHANNEL_TOKEN
@@ -87,3 +89,13 @@ class SimulatedLine:
         """The LINE user id of one customer with a phone."""
         found: str = self.get(f"/sim/customers/{customer}")["customer"]["userId"]
         return found
+
+
+@contextmanager
+def running_line(folder: Path, **environment: str) -> Iterator[SimulatedLine]:
+    """A simulator for a whole module of tests."""
+    processes = Processes(folder)
+    try:
+        yield SimulatedLine(processes, environment)
+    finally:
+        processes.stop_all()
