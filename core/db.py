@@ -16,6 +16,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
+from core.sabotage import is_sabotaged
+
 BUSY_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 3
 
@@ -119,10 +121,12 @@ def _make_engine(
     def _prepare(connection: Any, _record: object) -> None:
         prepare_sqlite(connection)
 
+    begin_writing = "BEGIN" if is_sabotaged("db.immediate") else "BEGIN IMMEDIATE"
+
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         is_reading = connection.get_execution_options().get("is_reading")
-        connection.exec_driver_sql("BEGIN" if is_reading else "BEGIN IMMEDIATE")
+        connection.exec_driver_sql("BEGIN" if is_reading else begin_writing)
 
     return engine
 

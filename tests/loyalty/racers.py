@@ -1,0 +1,185 @@
+"""A process of eight threads that all do the same thing at the same instant.
+
+Started by `tests/loyalty/test_races.py` as `python -m tests.loyalty.racers`. Each line on standard
+input is a race: where the database is, what to do, how often, which guards are switched off. It
+answers `ready`, waits for the line that says when to start, and answers what came of each try.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import datetime
+from threading import Barrier, Thread
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core.db import Database
+from core.errors import Refused
+from loyalty import audit, codes, coupons, operations, points, purchases
+from models.members import Member
+from models.staff import Branch
+from tests import factories
+from tests.moments import BANGKOK, NOW
+
+THREADS = 8
+
+
+def claim(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Try `number` claims for the member whose turn it is."""
+    member = session.get_one(Member, facts["members"][number % len(facts["members"])])
+    coupons.claim(session, facts["coupon"], member, NOW, BANGKOK)
+    return "ok"
+
+
+def redeem(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Use one code, at a till of one's own, for a bill of one's own."""
+    codes.redeem(
+        session,
+        parsed=codes.parse(factories.SECRET_KEY, facts["code"]),
+        holder=f"device:{number}",
+        branch=session.get_one(Branch, facts["branch"]),
+        bill_satang=10_000 + number,
+        operation_id=f"device:{number}:1",
+        now=NOW,
+        real_now=NOW,
+        tz=BANGKOK,
+    )
+    return "ok"
+
+
+def burn(session: Session, facts: dict[str, Any], number: int) -> str:
+    points.burn(
+        session,
+        facts["member"],
+        facts["points"],
+        source="voucher",
+        source_id=str(number),
+        now=NOW,
+    )
+    return "ok"
+
+
+def buy_reward(session: Session, facts: dict[str, Any], number: int) -> str:
+    member = session.get_one(Member, facts["member"])
+    coupons.buy_reward(session, facts["coupon"], member, NOW, BANGKOK)
+    return "ok"
+
+
+def void(session: Session, facts: dict[str, Any], number: int) -> str:
+    purchases.return_purchase(
+        session,
+        purchase_public_id=facts["purchase"],
+        operation_id=f"device:{number}:2",
+        now=NOW,
+        tz=BANGKOK,
+    )
+    return "ok"
+
+
+def buy(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Record a bill; `receipt_no` may be everybody's."""
+    purchases.record_purchase(
+        session,
+        member_id=facts["member"],
+        branch=session.get_one(Branch, facts["branch"]),
+        amount_satang=facts["satang"],
+        operation_id=f"device:{number}:3",
+        receipt_no=facts.get("receipt_no"),
+        now=NOW,
+        tz=BANGKOK,
+    )
+    return "ok"
+
+
+def same_operation(session: Session, facts: dict[str, Any], number: int) -> str:
+    """One operation, repeated: whoever is first earns, the others get that answer."""
+    stored = operations.once(session, "device:1:tap", "body", NOW)
+    if stored is not None:
+        return "replayed" if stored.answer == {"points": 10} else "another answer"
+    points.earn(
+        session, facts["member"], 10, source="purchase", source_id=str(number), now=NOW, tz=BANGKOK
+    )
+    operations.finish(session, "device:1:tap", 201, {"points": 10}, NOW)
+    return "ok"
+
+
+def write_audit(session: Session, facts: dict[str, Any], number: int) -> str:
+    audit.record(session, "staff:1", "points.adjusted", {"number": number}, NOW)
+    return "ok"
+
+
+def identify(session: Session, facts: dict[str, Any], number: int) -> str:
+    parsed = codes.parse(factories.SECRET_KEY, facts["code"])
+    codes.scan(session, parsed, f"device:{number}", NOW, NOW, BANGKOK)
+    return "ok"
+
+
+RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
+    "audit": write_audit,
+    "burn": burn,
+    "buy": buy,
+    "buy_reward": buy_reward,
+    "claim": claim,
+    "identify": identify,
+    "redeem": redeem,
+    "same_operation": same_operation,
+    "void": void,
+}
+
+
+def attempt(database: Database, race: str, facts: dict[str, Any], number: int) -> str:
+    """One try in a transaction of its own; anything but a refusal is a fault."""
+    try:
+        with database.write() as session:
+            return RACES[race](session, facts, number)
+    except Refused as refusal:
+        return refusal.code
+    except Exception as error:
+        return f"fault {type(error).__name__}: {error}"[:300]
+
+
+def run(spec: dict[str, Any]) -> None:
+    """One race of this process: answer ready, wait, go."""
+    os.environ["TAEM_TESTING"] = "1"
+    os.environ["TAEM_SABOTAGE"] = spec.get("sabotage", "")
+    database = Database(spec["url"])
+    barrier = Barrier(THREADS + 1)
+    outcomes: list[str] = []
+    slowest: list[float] = [0.0]
+    numbers = spec["numbers"]
+
+    def work(mine: list[int]) -> None:
+        barrier.wait()
+        for number in mine:
+            began = time.monotonic()
+            outcomes.append(attempt(database, spec["race"], spec["facts"], number))
+            slowest.append(time.monotonic() - began)
+
+    threads = [Thread(target=work, args=(numbers[place::THREADS],)) for place in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    say("ready")
+    start_at = float(sys.stdin.readline())
+    time.sleep(max(0.0, start_at - time.time()))
+    barrier.wait()
+    for thread in threads:
+        thread.join()
+    database.dispose()
+    say({"outcomes": Counter(outcomes), "slowest": max(slowest)})
+
+
+def say(what: Any) -> None:
+    print(json.dumps(what), flush=True)
+
+
+if __name__ == "__main__":
+    assert isinstance(NOW, datetime)
+    say("ready")
+    for line in sys.stdin:
+        run(json.loads(line))

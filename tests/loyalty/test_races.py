@@ -1,0 +1,354 @@
+"""Scarce things under real processes: four of them, eight threads each, at the same instant.
+
+Every race has its control: with the guard switched off the same race must go wrong, or it would
+prove nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select, text
+
+from loyalty import audit, codes, coupons, points, proof, purchases
+from models.coupons import CodePurpose, Obtained, Redemption, Voucher
+from models.points import LedgerEntry
+from models.purchases import Purchase, PurchaseReturn
+from models.staff import AuditRow
+from tests import factories
+from tests.moments import BANGKOK, NOW
+from tests.processes import ROOT, bare_environment
+
+PROCESSES = 4
+START_IN_SECONDS = 0.2
+
+pytestmark = [pytest.mark.soak, pytest.mark.slow]
+
+
+class Racers:
+    """Four processes that wait for races."""
+
+    def __init__(self) -> None:
+        self.processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "tests.loyalty.racers"],
+                cwd=ROOT,
+                env=bare_environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(PROCESSES)
+        ]
+        for process in self.processes:
+            assert self.hear(process) == "ready"
+
+    def run(
+        self, url: str, race: str, tries: int, sabotage: str = "", **facts: Any
+    ) -> Counter[str]:
+        """What came of `tries` attempts, started in all processes at the same instant."""
+        for place, process in enumerate(self.processes):
+            numbers = list(range(place, tries, PROCESSES))
+            spec = {"url": url, "race": race, "facts": facts, "numbers": numbers}
+            self.say(process, spec | {"sabotage": sabotage})
+        for process in self.processes:
+            assert self.hear(process) == "ready"
+        start_at = time.time() + START_IN_SECONDS
+        for process in self.processes:
+            self.say(process, start_at)
+        total: Counter[str] = Counter()
+        for process in self.processes:
+            total.update(self.hear(process)["outcomes"])
+        return total
+
+    def say(self, process: subprocess.Popen[str], what: Any) -> None:
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(what) + "\n")
+        process.stdin.flush()
+
+    def hear(self, process: subprocess.Popen[str]) -> Any:
+        assert process.stdout is not None
+        return json.loads(process.stdout.readline())
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdin.close()
+            process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def racers() -> Iterator[Racers]:
+    racers = Racers()
+    yield racers
+    racers.stop()
+
+
+@pytest.fixture
+def tries(scale):
+    """`tries(1000)` is 1,000 under `make soak` and enough for every thread otherwise."""
+    return lambda figure: max(64, scale(figure))
+
+
+def faults(outcomes: Counter[str]) -> int:
+    return sum(count for outcome, count in outcomes.items() if outcome.startswith("fault"))
+
+
+def count_of(database, model) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count()).select_from(model)) or 0
+
+
+def differences(database) -> list[points.Difference]:
+    with database.write() as session:
+        return proof.check_all(session, NOW)
+
+
+def balance(database, member_id) -> points.Balance:
+    with database.read() as session:
+        return points.balance_of(session, member_id, NOW)
+
+
+def drop_index(database, name) -> None:
+    with database.write() as session:
+        session.execute(text(f"DROP INDEX {name}"))
+
+
+# Claims (Z11, FG01)
+
+
+def lay_out_coupon(database, people, **facts) -> dict[str, Any]:
+    with database.write() as session:
+        members = [factories.make_member(session, f"m{number}").id for number in range(people)]
+        coupon = factories.make_coupon(session, **facts)
+        return {"members": members, "coupon": coupon.id}
+
+
+def test_fg01_z11_n_units_are_claimed_exactly_n_times(racers, database, database_url, tries):
+    demand = tries(1000)
+    units = demand // 4
+    facts = lay_out_coupon(database, demand, total_units=units)
+    outcomes = racers.run(database_url, "claim", demand, **facts)
+    assert outcomes == {"ok": units, "coupons.sold_out": demand - units}
+    assert count_of(database, Voucher) == units
+    assert differences(database) == []
+
+
+def test_fg01_without_the_guard_the_stock_is_oversold(racers, database, database_url):
+    facts = lay_out_coupon(database, 64, total_units=16)
+    outcomes = racers.run(database_url, "claim", 64, "coupons.stock,db.immediate", **facts)
+    assert outcomes["ok"] > 16 or faults(outcomes)
+
+
+def test_z11_one_member_claims_one_copy(racers, database, database_url, tries):
+    demand = tries(100)
+    facts = lay_out_coupon(database, 1, total_units=50)
+    outcomes = racers.run(database_url, "claim", demand, **facts)
+    assert outcomes == {"ok": 1, "coupons.already_claimed": demand - 1}
+    assert differences(database) == []
+
+
+def test_z11_without_the_limit_one_member_claims_many(racers, database, database_url):
+    facts = lay_out_coupon(database, 1, total_units=50)
+    outcomes = racers.run(database_url, "claim", 64, "coupons.per_member", **facts)
+    assert outcomes["ok"] > 1
+
+
+def test_units_of_a_day_are_claimed_exactly_so_often(racers, database, database_url):
+    facts = lay_out_coupon(database, 64, per_day=10)
+    outcomes = racers.run(database_url, "claim", 64, **facts)
+    assert outcomes == {"ok": 10, "coupons.sold_out_today": 54}
+
+
+# Codes (Z13, FG02, FQ02)
+
+
+def lay_out_code(database) -> dict[str, Any]:
+    with database.write() as session:
+        member = factories.somchai(session)
+        coupon = factories.make_coupon(session)
+        voucher = coupons.claim(session, coupon.id, member, NOW, BANGKOK)
+        code = codes.make_code(
+            session, factories.SECRET_KEY, CodePurpose.REDEEM, member.id,
+            voucher_id=voucher.id, real_now=NOW,
+        )  # fmt: skip
+        return {"code": code, "branch": factories.make_branch(session).id}
+
+
+def test_z13_fg02_one_code_redeems_once(racers, database, database_url, tries):
+    demand = tries(50)
+    outcomes = racers.run(database_url, "redeem", demand, **lay_out_code(database))
+    assert outcomes == {"ok": 1, "coupons.used": demand - 1}
+    assert count_of(database, Redemption) == 1
+    assert differences(database) == []
+
+
+def test_z13_without_the_hold_one_code_redeems_often(racers, database, database_url):
+    facts = lay_out_code(database)
+    drop_index(database, "uq_redemptions_once")
+    racers.run(database_url, "redeem", 64, "codes.hold", **facts)
+    assert count_of(database, Redemption) > 1
+
+
+def test_fq02_one_code_is_scanned_by_one_till(racers, database, database_url, tries):
+    demand = tries(50)
+    with database.write() as session:
+        member = factories.somchai(session)
+        code = codes.make_code(session, factories.SECRET_KEY, "identify", member.id, real_now=NOW)
+    outcomes = racers.run(database_url, "identify", demand, code=code)
+    assert outcomes == {"ok": 1, "codes.in_use": demand - 1}
+
+
+def test_fq02_without_the_hold_every_till_has_the_code(racers, database, database_url):
+    with database.write() as session:
+        member = factories.somchai(session)
+        code = codes.make_code(session, factories.SECRET_KEY, "identify", member.id, real_now=NOW)
+    outcomes = racers.run(database_url, "identify", 64, "codes.hold", code=code)
+    assert outcomes["ok"] > 1
+
+
+# Points (FG04)
+
+
+def lay_out_points(database, amount) -> int:
+    with database.write() as session:
+        member = factories.somchai(session)
+        points.earn(
+            session, member.id, amount, source="purchase", source_id="1", now=NOW, tz=BANGKOK
+        )
+        return member.id
+
+
+def test_fg04_as_many_burns_as_the_balance_pays(racers, database, database_url, tries):
+    demand = tries(1000)
+    member = lay_out_points(database, 10 * 20 + 9)
+    outcomes = racers.run(database_url, "burn", demand, member=member, points=10)
+    assert outcomes == {"ok": 20, "points.not_enough": demand - 20}
+    assert balance(database, member).balance == 9
+    assert differences(database) == []
+
+
+def test_fg04_without_the_check_the_balance_is_overdrawn(racers, database, database_url):
+    member = lay_out_points(database, 209)
+    racers.run(database_url, "burn", 64, "points.overdraw", member=member, points=10)
+    assert balance(database, member).balance < 0
+
+
+def test_fg04_rewards_cost_exactly_what_was_bought(racers, database, database_url, tries):
+    demand = tries(100)
+    member = lay_out_points(database, 55)
+    with database.write() as session:
+        reward = factories.make_coupon(
+            session, obtained=Obtained.POINTS, price_points=10, per_member=99, total_units=3
+        ).id
+    outcomes = racers.run(database_url, "buy_reward", demand, member=member, coupon=reward)
+    assert outcomes == {"ok": 3, "coupons.sold_out": demand - 3}
+    assert balance(database, member).balance == 25
+    assert differences(database) == []
+
+
+# Bills (AC9, Z12, Z14)
+
+
+def lay_out_purchase(database) -> dict[str, Any]:
+    with database.write() as session:
+        bought = purchases.record_purchase(
+            session,
+            member_id=factories.somchai(session).id,
+            branch=factories.make_branch(session),
+            amount_satang=25_000,
+            operation_id="device:0:0",
+            now=NOW,
+            tz=BANGKOK,
+        )
+        return {"purchase": bought.purchase.public_id, "member": bought.purchase.member_id}
+
+
+def test_z14_fg05_a_hundred_voids_take_back_once(racers, database, database_url, tries):
+    demand = tries(100)
+    facts = lay_out_purchase(database)
+    outcomes = racers.run(database_url, "void", demand, **facts)
+    assert outcomes == {"ok": 1, "purchases.already_voided": demand - 1}
+    assert count_of(database, PurchaseReturn) == 1
+    assert balance(database, facts["member"]).balance == 0
+    assert differences(database) == []
+
+
+def test_z14_without_the_lock_voids_go_wrong(racers, database, database_url):
+    facts = lay_out_purchase(database)
+    drop_index(database, "uq_purchase_returns_void")
+    outcomes = racers.run(database_url, "void", 64, "purchases.lock,db.immediate", **facts)
+    assert outcomes["ok"] > 1 or faults(outcomes)
+
+
+def lay_out_bill(database) -> dict[str, Any]:
+    with database.write() as session:
+        member = factories.somchai(session)
+        branch = factories.make_branch(session)
+        return {"member": member.id, "branch": branch.id, "satang": 25_000, "receipt_no": "A-17"}
+
+
+def test_ac9_one_bill_at_many_tills_earns_once(racers, database, database_url, tries):
+    demand = tries(100)
+    facts = lay_out_bill(database)
+    outcomes = racers.run(database_url, "buy", demand, **facts)
+    assert outcomes == {"ok": 1, "purchases.already_recorded": demand - 1}
+    assert balance(database, facts["member"]).balance == 10
+
+
+def test_ac9_without_the_unique_bill_number_it_earns_often(racers, database, database_url):
+    facts = lay_out_bill(database)
+    drop_index(database, "uq_purchases_receipt")
+    racers.run(database_url, "buy", 64, **facts)
+    assert count_of(database, Purchase) > 1
+
+
+def test_bills_of_one_member_add_up(racers, database, database_url, tries):
+    """Every satang is carried: many bills at once earn what one big bill would."""
+    demand = tries(1000)
+    facts = lay_out_bill(database) | {"receipt_no": None, "satang": 1_234}
+    assert racers.run(database_url, "buy", demand, **facts) == {"ok": demand}
+    assert balance(database, facts["member"]).balance == demand * 1_234 // 2500
+    assert differences(database) == []
+
+
+def test_z12_fg03_one_operation_has_one_effect_and_one_answer(
+    racers, database, database_url, tries
+):
+    demand = tries(100)
+    member = lay_out_bill(database)["member"]
+    outcomes = racers.run(database_url, "same_operation", demand, member=member)
+    assert outcomes == {"ok": 1, "replayed": demand - 1}
+    assert count_of(database, LedgerEntry) == 1
+
+
+def test_z12_without_operations_every_repeat_earns(racers, database, database_url):
+    member = lay_out_bill(database)["member"]
+    racers.run(database_url, "same_operation", 64, "operations.once", member=member)
+    assert count_of(database, LedgerEntry) > 1
+
+
+# Audit (Z22)
+
+
+def test_z22_writers_make_one_chain(racers, database, database_url, scale):
+    demand = max(64, scale(8000))
+    assert racers.run(database_url, "audit", demand) == {"ok": demand}
+    assert count_of(database, AuditRow) == demand
+    with database.read() as session:
+        assert audit.verify(session) is None
+
+
+def test_z22_without_the_head_lock_writers_collide(racers, database, database_url):
+    outcomes = racers.run(database_url, "audit", 64, "audit.head_lock,db.immediate")
+    assert faults(outcomes)
