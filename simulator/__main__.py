@@ -13,7 +13,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from simulator.app import build_app
+from simulator.app import build_app, listener
 from simulator.settings import SimulatorSettings, from_environment
 
 
@@ -58,17 +58,18 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 async def _serve(settings: SimulatorSettings, context: ssl.SSLContext | None) -> None:
     runner = web.AppRunner(build_app(settings), access_log=None)
     await runner.setup()
-    site = web.TCPSite(runner, settings.host, settings.port, ssl_context=context, backlog=1024)
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopped.set)
+    door = listener(runner)
     try:
-        await site.start()
+        await door.start(settings.host, settings.port, context)
         sys.stdout.write(f"LINE simulator: http://{settings.host}:{settings.port}\n")
         sys.stdout.flush()
         await stopped.wait()
     finally:
+        door.close()
         await runner.cleanup()
 
 

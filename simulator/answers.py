@@ -18,7 +18,7 @@ from simulator.world import World
 BODY_LIMIT = 2 * 1024 * 1024
 RATE_LIMITED = "The API rate limit has been exceeded. Try again later."
 MONTHLY_LIMIT = "You have reached your monthly limit."
-NOT_FOUND = "Not found"
+TOO_LARGE = "Request body exceeds the max size of 2 MB"
 NOBODY: frozenset[str] = frozenset()
 
 
@@ -47,31 +47,19 @@ class Refused(Exception):
         return cls(400, body["message"], details=body.get("details"))
 
 
-class Call:
-    """One request to a LINE endpoint."""
+class Send:
+    """What accepting a message needs to know of its request, and nothing of HTTP."""
 
-    __slots__ = ("_raw", "body", "request", "request_id")
+    __slots__ = ("body", "request_id", "retry_key")
 
-    def __init__(self, request: web.Request, request_id: str) -> None:
-        self.request = request
-        self.request_id = request_id
+    def __init__(self, retry_key: str | None) -> None:
+        self.request_id = str(uuid4())
+        self.retry_key = retry_key
         self.body: dict[str, Any] = {}
-        self._raw: bytes | None = None
 
-    async def read(self) -> bytes:
-        if self._raw is None:
-            length = self.request.content_length
-            if length is not None and length > BODY_LIMIT:
-                raise Refused(413, "Request body exceeds the max size of 2 MB")
-            try:
-                self._raw = await self.request.read()
-            except web.HTTPRequestEntityTooLarge:
-                raise Refused(413, "Request body exceeds the max size of 2 MB") from None
-        return self._raw
-
-    async def load(self) -> dict[str, Any]:
-        raw = await self.read()
-        if self.request.content_type != "application/json":
+    def take(self, raw: bytes, content_type: str) -> None:
+        """Read the body, or refuse it in LINE's words."""
+        if content_type != "application/json":
             raise Refused(415, "The media type is not supported. Use application/json")
         try:
             body = json.loads(raw)
@@ -80,7 +68,32 @@ class Call:
         if not isinstance(body, dict):
             raise Refused(400, "The request body must be a JSON object")
         self.body = body
-        return body
+
+
+class Call(Send):
+    """One request to a LINE endpoint."""
+
+    __slots__ = ("_raw", "request")
+
+    def __init__(self, request: web.Request) -> None:
+        super().__init__(request.headers.get("X-Line-Retry-Key"))
+        self.request = request
+        self._raw: bytes | None = None
+
+    async def read(self) -> bytes:
+        if self._raw is None:
+            length = self.request.content_length
+            if length is not None and length > BODY_LIMIT:
+                raise Refused(413, TOO_LARGE)
+            try:
+                self._raw = await self.request.read()
+            except web.HTTPRequestEntityTooLarge:
+                raise Refused(413, TOO_LARGE) from None
+        return self._raw
+
+    async def load(self) -> dict[str, Any]:
+        self.take(await self.read(), self.request.content_type)
+        return self.body
 
     def path(self, name: str) -> str:
         return self.request.match_info[name]
@@ -99,6 +112,8 @@ class Call:
 # A handler gives the body of a 200, a status with a body, or a finished response.
 Result = dict[str, Any] | tuple[int, dict[str, Any]] | web.Response
 Handler = Callable[[Call], Awaitable[Result]]
+# A handler that waits for nothing: the sends, which the quick door calls directly.
+QuickHandler = Callable[[Send], dict[str, Any]]
 AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -108,6 +123,24 @@ class Endpoints:
     def __init__(self, world: World, router: web.UrlDispatcher) -> None:
         self._world = world
         self._router = router
+        self.sends: dict[str, Endpoint] = {}
+
+    def add_send(self, path: str, name: str, handler: QuickHandler, rate: Rate) -> None:
+        """A send; `takes_retry_key` follows from LINE's list, in which reply is missing."""
+
+        async def handle(call: Call) -> Result:
+            return handler(call)
+
+        self.sends[path] = Endpoint(
+            self._world,
+            name,
+            handle,
+            self._world.limiter.bucket(name, rate),
+            takes_retry_key=name != "reply",
+            takes_json=True,
+            quick_handler=handler,
+        )
+        self._router.add_route("POST", path, self.sends[path].answer)
 
     def add(
         self,
@@ -118,23 +151,23 @@ class Endpoints:
         rate: Rate = OTHER,
         *,
         needs_token: bool = True,
-        takes_retry_key: bool = False,
         takes_json: bool = False,
     ) -> None:
         """`name` is the group that faults and counts use, with a part after a dot."""
-        endpoint = _Endpoint(
+        endpoint = Endpoint(
             self._world,
             name,
             handler,
             self._world.limiter.bucket(name, rate),
             needs_token=needs_token,
-            takes_retry_key=takes_retry_key,
             takes_json=takes_json,
         )
         self._router.add_route(method, path, endpoint.answer)
 
 
-class _Endpoint:
+class Endpoint:
+    """One endpoint: what is asked before its handler, and how its answer leaves."""
+
     def __init__(
         self,
         world: World,
@@ -142,9 +175,10 @@ class _Endpoint:
         handler: Handler,
         bucket: Bucket | None,
         *,
-        needs_token: bool,
-        takes_retry_key: bool,
-        takes_json: bool,
+        needs_token: bool = True,
+        takes_retry_key: bool = False,
+        takes_json: bool = False,
+        quick_handler: QuickHandler | None = None,
     ) -> None:
         self._world = world
         self._name = name
@@ -154,11 +188,12 @@ class _Endpoint:
         self._needs_token = needs_token
         self._takes_retry_key = takes_retry_key
         self._takes_json = takes_json
+        self._quick_handler = quick_handler
         self._keeps_calls = not world.settings.is_fast
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         world = self._world
-        call = Call(request, str(uuid4()))
+        call = Call(request)
         if world.settings.latency_seconds:
             await asyncio.sleep(world.settings.latency_seconds)
         plan = UNTOUCHED
@@ -177,17 +212,7 @@ class _Endpoint:
         return response
 
     async def _handled(self, call: Call) -> web.Response:
-        world, headers = self._world, call.request.headers
-        if self._needs_token and not world.channel_tokens.accepts(headers.get("Authorization")):
-            raise Refused(401, REFUSALS["401"][1], headers={"WWW-Authenticate": "Bearer"})
-        if self._bucket is not None and not self._bucket.take():
-            raise Refused(429, RATE_LIMITED)
-        retry_key = headers.get("X-Line-Retry-Key")
-        if retry_key is not None:
-            if not self._takes_retry_key:
-                raise Refused(400, "The 'X-Line-Retry-Key' header is not supported here")
-            if not RetryKeys.is_well_formed(retry_key):
-                raise Refused(400, "The retry key is invalid")
+        self._admit(call.request.headers.get("Authorization"), call.retry_key)
         if self._takes_json:
             await call.load()
         result = await self._handler(call)
@@ -196,6 +221,38 @@ class _Endpoint:
             return result
         status, body = result if isinstance(result, tuple) else (200, result)
         return _json(status, body, call.request_id)
+
+    def _admit(self, authorization: str | None, retry_key: str | None) -> None:
+        """Token, rate limit and retry key, in this order."""
+        if self._needs_token and not self._world.channel_tokens.accepts(authorization):
+            raise Refused(401, REFUSALS["401"][1], headers={"WWW-Authenticate": "Bearer"})
+        if self._bucket is not None and not self._bucket.take():
+            raise Refused(429, RATE_LIMITED)
+        if retry_key is not None:
+            if not self._takes_retry_key:
+                raise Refused(400, "The 'X-Line-Retry-Key' header is not supported here")
+            if not RetryKeys.is_well_formed(retry_key):
+                raise Refused(400, "The retry key is invalid")
+
+    def answer_quickly(
+        self, authorization: str | None, retry_key: str | None, content_type: str, raw: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        """The same as `answer` for a send while no fault is on: status, headers, body."""
+        assert self._quick_handler is not None, "only sends have a quick handler"
+        send = Send(retry_key)
+        headers = {"x-line-request-id": send.request_id}
+        status = 200
+        try:
+            self._admit(authorization, retry_key)
+            if len(raw) > BODY_LIMIT:
+                raise Refused(413, TOO_LARGE)
+            send.take(raw, content_type)
+            body = self._quick_handler(send)
+        except Refused as refused:
+            status, body = refused.status, refused.body
+            headers |= refused.headers
+        self._note(status, send, "POST", f"/v2/bot/message/{self._name}")
+        return status, headers, json.dumps(body, ensure_ascii=False).encode(errors="replace")
 
     async def _recipients(self, call: Call) -> frozenset[str]:
         """Whom the call is meant for; a body that cannot be read is refused later, in order."""
@@ -267,18 +324,20 @@ class _Endpoint:
         return web.Response(status=500)
 
     def _count(self, call: Call, status: int) -> None:
+        self._note(status, call, call.request.method, call.request.path_qs)
+
+    def _note(self, status: int, call: Send, method: str, path: str) -> None:
         journal = self._world.journal
         journal.answers[(self._name, status)] += 1
         if self._keeps_calls:
-            request = call.request
             journal.calls.append(
                 {
                     "endpoint": self._name,
-                    "method": request.method,
-                    "path": request.path_qs,
+                    "method": method,
+                    "path": path,
                     "status": status,
                     "requestId": call.request_id,
-                    "retryKey": request.headers.get("X-Line-Retry-Key"),
+                    "retryKey": call.retry_key,
                     "at": self._world.clock.now(),
                 }
             )

@@ -10,7 +10,8 @@ from aiohttp import web
 
 from simulator.account import Account
 from simulator.actions import PhoneActions
-from simulator.answers import Endpoints
+from simulator.answers import Endpoint, Endpoints
+from simulator.door import Listener
 from simulator.liff import Liff
 from simulator.login import Login
 from simulator.menus import RichMenus
@@ -22,6 +23,7 @@ from simulator.webhooks import WebhookSender
 from simulator.world import World
 
 WORLD: web.AppKey[World] = web.AppKey("world", World)
+SENDS: web.AppKey[dict[str, Endpoint]] = web.AppKey("sends", dict[str, Endpoint])
 WEBHOOKS: web.AppKey[WebhookSender] = web.AppKey("webhooks", WebhookSender)
 BODY_LIMIT = 64 * 1024 * 1024
 
@@ -36,6 +38,7 @@ def build_app(settings: SimulatorSettings) -> web.Application:
     app[WEBHOOKS] = webhooks
     endpoints = Endpoints(world, app.router)
     Messaging(world).register(endpoints)
+    app[SENDS] = endpoints.sends
     Account(world, webhooks).register(endpoints)
     RichMenus(world).register(endpoints)
     Login(world).register(endpoints)
@@ -47,6 +50,13 @@ def build_app(settings: SimulatorSettings) -> web.Application:
     app.on_shutdown.append(_say_goodbye)
     app.on_response_prepare.append(_revalidate)
     return app
+
+
+def listener(runner: web.AppRunner) -> Listener:
+    """What lets connections in, with the quick door in front of what `runner` has set up."""
+    assert runner.server is not None, "the runner was set up"
+    sends = runner.app[SENDS]
+    return Listener(runner.app[WORLD], runner.server, sends)
 
 
 def _running(

@@ -7,28 +7,33 @@ because they are promises about elapsed time.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 # LINE counts its days and months in UTC+9.
-LINE_ZONE = timezone(timedelta(hours=9))
+LINE_ZONE_SECONDS = 9 * 3600
+_EPOCH = date(1970, 1, 1)
 
 
 class Clock:
     def __init__(self) -> None:
         self.offset_seconds = 0.0
+        self._day_number = -1
+        self._day = ""
 
     def now(self) -> float:
         """Seconds since the epoch."""
         return time.time() + self.offset_seconds
 
-    def moment(self) -> datetime:
-        return datetime.fromtimestamp(self.now(), UTC)
-
     def line_day(self) -> str:
-        return self.moment().astimezone(LINE_ZONE).strftime("%Y%m%d")
+        """Today as yyyymmdd where LINE counts; written anew once a day, as sends ask for it."""
+        number = int(self.now() + LINE_ZONE_SECONDS) // 86_400
+        if number != self._day_number:
+            self._day_number = number
+            self._day = (_EPOCH + timedelta(days=number)).strftime("%Y%m%d")
+        return self._day
 
     def line_month(self) -> str:
-        return self.moment().astimezone(LINE_ZONE).strftime("%Y%m")
+        return self.line_day()[:6]
 
 
 def iso(seconds: float) -> str:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from simulator import identifiers
-from simulator.answers import MONTHLY_LIMIT, Call, Endpoints, Refused, Result
+from simulator.answers import MONTHLY_LIMIT, Call, Endpoints, Refused, Result, Send
 from simulator.limits import BROADCAST, MULTICAST, SENDING
 from simulator.people import Customer, ReplyToken
 from simulator.validation.messages import check_messages, check_messages_cheaply
@@ -28,18 +28,16 @@ class Messaging:
         self._check = check_messages_cheaply if is_fast else check_messages
 
     def register(self, endpoints: Endpoints) -> None:
-        add = endpoints.add
-        add("POST", "/v2/bot/message/reply", "reply", self.reply, SENDING, takes_json=True)
         for name, handler, rate in (
+            ("reply", self.reply, SENDING),
             ("push", self.push, SENDING),
             ("multicast", self.multicast, MULTICAST),
             ("broadcast", self.broadcast, BROADCAST),
         ):
-            path = f"/v2/bot/message/{name}"
-            add("POST", path, name, handler, rate, takes_json=True, takes_retry_key=True)
+            endpoints.add_send(f"/v2/bot/message/{name}", name, handler, rate)
         for name in ("reply", "push", "multicast", "narrowcast", "broadcast"):
             path = f"/v2/bot/message/validate/{name}"
-            add("POST", path, f"validate.{name}", self.validate, SENDING, takes_json=True)
+            endpoints.add("POST", path, f"validate.{name}", self.validate, SENDING, takes_json=True)
 
     async def validate(self, call: Call) -> Result:
         invalid = check_messages(call.body.get("messages"))
@@ -47,7 +45,7 @@ class Messaging:
             raise Refused.invalid(invalid)
         return {}
 
-    async def reply(self, call: Call) -> Result:
+    def reply(self, call: Send) -> dict[str, Any]:
         """Use up a reply token; free of charge, without a retry key."""
         body = call.body
         messages = self._checked_messages(body)
@@ -75,10 +73,8 @@ class Messaging:
         )
         return {"sentMessages": sent}
 
-    async def push(self, call: Call) -> Result:
-        accepted = self._already_accepted(call)
-        if accepted is not None:
-            return accepted
+    def push(self, call: Send) -> dict[str, Any]:
+        self._refuse_known_key(call)
         body = call.body
         to = body.get("to")
         if not isinstance(to, str) or not identifiers.USER_ID.match(to):
@@ -95,11 +91,9 @@ class Messaging:
         self._accept(call, "push", [to], messages, [to] if reached else [], units=units, sent=sent)
         return {"sentMessages": sent}
 
-    async def multicast(self, call: Call) -> Result:
+    def multicast(self, call: Send) -> dict[str, Any]:
         """All or nothing: one malformed id refuses the whole call."""
-        accepted = self._already_accepted(call)
-        if accepted is not None:
-            return accepted
+        self._refuse_known_key(call)
         body = call.body
         to = body.get("to")
         if not isinstance(to, list) or not 1 <= len(to) <= MULTICAST_LIMIT:
@@ -125,10 +119,8 @@ class Messaging:
         self._send_to_many(call, "multicast", everyone, known, messages, units)
         return {}
 
-    async def broadcast(self, call: Call) -> Result:
-        accepted = self._already_accepted(call)
-        if accepted is not None:
-            return accepted
+    def broadcast(self, call: Send) -> dict[str, Any]:
+        self._refuse_known_key(call)
         messages = self._checked_messages(call.body)
         everyone = self._world.people.friend_ids()
         self._send_to_many(call, "broadcast", everyone, everyone, messages, None)
@@ -136,7 +128,7 @@ class Messaging:
 
     def _send_to_many(
         self,
-        call: Call,
+        call: Send,
         kind: str,
         to: list[str],
         known: list[str],
@@ -160,14 +152,13 @@ class Messaging:
             raise Refused.invalid(invalid)
         return list(messages)
 
-    def _already_accepted(self, call: Call) -> Result | None:
+    def _refuse_known_key(self, call: Send) -> None:
         """LINE's 409 for a retry key it has accepted in the last 24 hours."""
-        key = call.request.headers.get("X-Line-Retry-Key")
-        if key is None:
-            return None
-        found = self._world.retry_keys.find(key.lower(), self._world.clock.now())
+        if call.retry_key is None:
+            return
+        found = self._world.retry_keys.find(call.retry_key.lower(), self._world.clock.now())
         if found is None:
-            return None
+            return
         more = {} if found.sent_messages is None else {"sentMessages": found.sent_messages}
         raise Refused(
             409, KEY_ACCEPTED, headers={"x-line-accepted-request-id": found.request_id}, **more
@@ -198,7 +189,7 @@ class Messaging:
 
     def _accept(
         self,
-        call: Call,
+        call: Send,
         kind: str,
         to: list[str],
         messages: list[Any],
@@ -211,7 +202,7 @@ class Messaging:
         """Write the accepted call into the journal, the counts and the retry-key memory."""
         world = self._world
         now = world.clock.now()
-        key = call.request.headers.get("X-Line-Retry-Key")
+        key = call.retry_key
         world.quota.count(kind, len(reached), units)
         world.journal.accept(
             kind,

@@ -19,7 +19,7 @@ from uuid import uuid4
 import urllib3
 from aiohttp import web
 
-from simulator.app import WORLD, build_app
+from simulator.app import WORLD, build_app, listener
 from simulator.settings import SimulatorSettings
 from simulator.world import World
 
@@ -159,11 +159,11 @@ class Simulator:
         self.world: World = app[WORLD]
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        self.url = f"http://127.0.0.1:{site._server.sockets[0].getsockname()[1]}"
+        door = listener(runner)
+        self.url = f"http://127.0.0.1:{await door.start('127.0.0.1', 0)}"
         self._ready.set()
         await self._stopping.wait()
+        door.close()
         await runner.cleanup()
 
     # LINE's side

@@ -54,7 +54,7 @@ def test_an_unreadable_200_was_accepted(simulator, friend, name):
     simulator.faults(push=name)
     answer = simulator.push(friend, key=key)
     assert answer.status == 200
-    with pytest.raises(ValueError, match=".*"):
+    with pytest.raises(ValueError):
         assert answer.json
     simulator.sim("POST", "/faults/clear")
     assert simulator.push(friend, key=key).status == 409
