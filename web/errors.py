@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from flask import Flask, Response, jsonify, render_template, request
+from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
 from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
@@ -27,6 +27,12 @@ def register(app: Flask) -> None:
 
 
 def _refused(error: Refused) -> Any:
+    if error.status == 401 and not wants_json():  # a page: on to the door it belongs to
+        if request.path.startswith("/admin"):
+            path = request.path if request.method == "GET" else None
+            return redirect(url_for("admin.sign_in_page", next=path), code=303)
+        if request.path.startswith("/cashier"):
+            return redirect(url_for("cashier.start"), code=303)
     return answer(error.status, error.code, error.facts)
 
 

@@ -6,13 +6,15 @@ wrapped rather than `after_request`, which Flask also runs for handled errors.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 from flask import Flask, current_app, g, request
 from sqlalchemy.orm import Session
 
 from core.runtime import Runtime
 
+View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
@@ -25,11 +27,27 @@ class TaemFlask(Flask):
         if request.endpoint in self.extensions["taem_open"] or request.method == "OPTIONS":
             return super().dispatch_request()
         held = runtime()
+        view = self.view_functions[request.endpoint or ""]
+        if getattr(view, "taem_outside", False):
+            return self._answer_outside(held)
         if request.method in SAFE_METHODS:
             with held.database.read() as session:
                 return self._answer(session)
         with held.transaction() as session:
             return self._answer(session)
+
+    def _answer_outside(self, held: Runtime) -> Any:
+        """Admit in a transaction of its own; the view talks to LINE and opens what it needs."""
+        from web.auth import admit  # noqa: PLC0415
+
+        with held.transaction() as session:
+            g.session = session
+            try:
+                admit()
+            finally:
+                g.pop("session", None)
+        view = self.view_functions[request.endpoint or ""]
+        return self.ensure_sync(view)(**(request.view_args or {}))
 
     def _answer(self, session: Session) -> Any:
         from web.auth import admit  # noqa: PLC0415  (auth needs `db` from here)
@@ -42,6 +60,12 @@ class TaemFlask(Flask):
             )
         finally:
             g.pop("session", None)
+
+
+def outside(view: View) -> View:
+    """Mark a view that calls LINE: no transaction may be open around a network call."""
+    view.__dict__["taem_outside"] = True
+    return view
 
 
 def runtime() -> Runtime:

@@ -1,0 +1,219 @@
+"""What every console page shares: sessions, permissions by role, tables, and the frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from flask import Blueprint, Response, g, make_response, redirect, request, url_for
+from flask_wtf.csrf import generate_csrf
+from markupsafe import Markup
+from sqlalchemy import Select, func, select
+from sqlalchemy.orm import Session
+
+from core.errors import Invalid
+from core.ids import token_hash
+from loyalty import audit, conversations
+from models.staff import Role, Staff, StaffSession
+from web.auth import Access, Forbidden, SignInNeeded, resolver
+from web.ground import db, runtime
+from web.security import read_cookie
+
+blueprint = Blueprint("admin", __name__, url_prefix="/admin")
+IDLE = timedelta(hours=2)
+LIFE = timedelta(hours=12)
+SEEN_EVERY = timedelta(minutes=1)
+PAGE_ROWS = 25
+MAX_PAGE = 100_000
+SEARCH_LETTERS = 100
+
+_READ = frozenset(
+    {
+        "dashboard.read", "members.read", "offers.read", "journeys.read", "outbox.read",
+        "quarantine.read", "conversations.read", "menus.read", "health.read",
+    }
+)
+_MARKETING = frozenset({"offers.edit", "journeys.edit", "menus.edit", "menus.publish"})
+_FLOOR = frozenset({"members.edit", "conversations.reply", "outbox.decide", "quarantine.decide"})
+#: What each role may do. A route not listed for a role is refused (default deny).
+PERMISSIONS: Mapping[Role, frozenset[str]] = {
+    Role.OWNER: _READ | _MARKETING | _FLOOR,
+    Role.MANAGER: _READ | _MARKETING | _FLOOR,
+    Role.MARKETER: frozenset(
+        {"dashboard.read", "offers.read", "journeys.read", "menus.read", "outbox.read"}
+    )
+    | _MARKETING,
+    Role.AUDITOR: _READ,
+}
+#: The frame's navigation: endpoint, permission, words.
+NAVIGATION = (
+    ("admin.dashboard", "dashboard.read", "console.dashboard", "📊"),
+    ("admin.members", "members.read", "console.members", "👥"),
+    ("admin.conversations_list", "conversations.read", "console.conversations", "💬"),
+    ("admin.offers", "offers.read", "console.offers", "🎟️"),
+    ("admin.journeys", "journeys.read", "console.journeys", "✉️"),
+    ("admin.menus", "menus.read", "console.menus", "📱"),
+    ("admin.outbox", "outbox.read", "console.outbox", "📤"),
+    ("admin.quarantine", "quarantine.read", "console.quarantine", "🧺"),
+    ("admin.health", "health.read", "console.health", "🩺"),
+)
+
+
+@resolver("staff")
+def _admit(access: Access) -> None:
+    """Session cookie -> `g.staff`, checked against the rows each time (Z23)."""
+    staff = staff_of(db())
+    if staff is None:
+        raise SignInNeeded
+    g.staff, g.locale = staff, staff.locale
+    if access.permission not in PERMISSIONS[staff.role]:
+        raise Forbidden
+
+
+def staff_of(session: Session) -> Staff | None:
+    """Who is signed in to the console in this browser."""
+    token = read_cookie(runtime().settings, "staff")
+    held = session.get(StaffSession, token_hash(token)) if token else None
+    real = runtime().clock.real_now()
+    if held is None or held.revoked_at is not None or held.expires_at <= real:
+        return None
+    if held.last_seen_at < real - IDLE:
+        return None
+    staff = session.get(Staff, held.staff_id)
+    if staff is None or not staff.is_active:
+        return None
+    if request.method == "POST" and real - held.last_seen_at > SEEN_EVERY:
+        held.last_seen_at = real
+    return staff
+
+
+def may(permission: str) -> bool:
+    """Whether the one signed in may do this; for showing buttons, never instead of the route."""
+    return "staff" in g and permission in PERMISSIONS[g.staff.role]
+
+
+def noted(act: str, **facts: Any) -> None:
+    """Write a privileged act of this person to the audit chain."""
+    audit.record(db(), f"staff:{g.staff.id}", act, facts, runtime().clock.real_now())
+
+
+def here(**changes: Any) -> str:
+    """This page's address with some of its query changed."""
+    values = {**request.args.to_dict(), **(request.view_args or {}), **changes}
+    values.pop("note", None)
+    return url_for(request.endpoint or "admin.dashboard", **values)
+
+
+def csrf_field() -> Markup:
+    """The hidden field every form carries."""
+    return Markup('<input type="hidden" name="csrf_token" value="{}">').format(generate_csrf())
+
+
+def context() -> dict[str, Any]:
+    """What the console's templates may always name."""
+    if request.blueprint != "admin":
+        return {}
+    always = {"csrf": csrf_field, "here": here, "note": note, "may": may}
+    if "staff" not in g or "session" not in g:
+        return always
+    items = [
+        {"endpoint": endpoint, "key": key, "icon": icon, "is_here": is_here(endpoint)}
+        for endpoint, permission, key, icon in NAVIGATION
+        if may(permission)
+    ]
+    unread = conversations.unread_total(db()) if may("conversations.read") else 0
+    return {**always, "navigation": items, "unread": unread, "staff": g.staff}
+
+
+def is_here(endpoint: str) -> bool:
+    """Whether this request is on the page of a navigation item, or below it."""
+    return bool(request.endpoint and request.path.startswith(url_for(endpoint))) and (
+        endpoint != "admin.dashboard" or request.endpoint == endpoint
+    )
+
+
+def back(endpoint: str, note: str | None = None, **values: Any) -> Response:
+    """After a POST: to a page, with a short note of what was done."""
+    if note:
+        values["note"] = note
+    return make_response(redirect(url_for(endpoint, **values), code=303))
+
+
+#: Notes that may come back in the address; anything else is dropped.
+NOTES = frozenset(
+    {
+        "console.saved", "console.published", "console.replied", "console.closed",
+        "console.decided", "console.replayed", "console.dismissed", "console.resumed",
+        "console.changed",
+    }
+)
+
+
+def note() -> str | None:
+    """The note in the address, if it is one of ours."""
+    given = request.args.get("note", "")
+    return given if given in NOTES else None
+
+
+# --- Tables ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that can be sorted by: its key in the address, its words, what orders it."""
+
+    key: str
+    words: str
+    order: Any = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """One page of a list with its search, order and place."""
+
+    rows: Sequence[Any]
+    columns: Sequence[Column]
+    total: int
+    page: int
+    pages: int
+    search: str
+    sort: str
+    is_down: bool
+
+
+def search_text() -> str:
+    """What was searched for. Refuses NUL and over-long texts (FX08)."""
+    text = request.args.get("q", "").strip()
+    if len(text) > SEARCH_LETTERS or "\x00" in text:
+        raise Invalid("errors.invalid_field", field="q")
+    return text
+
+
+def table_of(
+    query: Select[Any], columns: Sequence[Column], *, default: str, tie: Any, is_down: bool = True,
+    shape: Callable[[Any], Any] | None = None,
+) -> Table:
+    """Sort and page a query as the address asks; unknown orders fall back to the default."""
+    by_key = {column.key: column for column in columns if column.order is not None}
+    sort = request.args.get("sort", default)
+    if sort not in by_key:
+        sort = default
+    down = request.args.get("down", "1" if is_down else "0") == "1"
+    total = db().scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
+    pages = max(1, -(-total // PAGE_ROWS))
+    page = min(pages, max(1, request.args.get("page", 1, type=int) or 1), MAX_PAGE)
+    order = by_key[sort].order
+    ordered = query.order_by(order.desc() if down else order.asc(), tie)
+    rows = db().execute(ordered.limit(PAGE_ROWS).offset((page - 1) * PAGE_ROWS)).all()
+    return Table(
+        rows=[shape(row) for row in rows] if shape else rows,
+        columns=columns, total=total, page=page, pages=pages,
+        search=request.args.get("q", "")[:SEARCH_LETTERS], sort=sort, is_down=down,
+    )
+
+
+def escaped(text: str) -> str:
+    """For LIKE with `\\` as its escape: wildcards are letters."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -1,0 +1,140 @@
+"""Members: search, one member with everything that happened, and the menu set by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, abort, render_template, request
+from sqlalchemy import or_, select
+
+from core.errors import Invalid
+from core.i18n import t
+from core.ids import is_member_number
+from core.text import western_digits
+from loyalty import activities, coupons, members as rules, personal, points, stamps
+from models.activities import Activity
+from models.members import Consent, Member, MemberState, MemberTotals
+from models.menus import Menu
+from models.outbox import Message
+from web.admin.ground import (
+    Column,
+    back,
+    blueprint,
+    escaped,
+    may,
+    noted,
+    search_text,
+    table_of,
+)
+from web.admin.words import sentence
+from web.auth import staff_only
+from web.ground import db, locale, runtime
+
+TIMELINE = 60
+COLUMNS = (
+    Column("name", "console.name", Member.name),
+    Column("number", "console.number", Member.member_no),
+    Column("stage", "console.stage", MemberTotals.stage),
+    Column("level", "console.level", MemberTotals.level),
+    Column("points", "console.points", MemberTotals.balance),
+    Column("spent", "console.spent", MemberTotals.spent_satang),
+    Column("last", "console.last_visit", MemberTotals.last_purchase_at),
+    Column("joined", "console.joined", Member.joined_at),
+)
+
+
+@blueprint.get("/members")
+@staff_only("members.read")
+def members() -> str:
+    """Everybody we know, newest first; search by name, number or proven phone."""
+    query = (
+        select(Member, MemberTotals)
+        .join(MemberTotals, MemberTotals.member_id == Member.id)
+        .where(Member.state.in_((MemberState.MEMBER, MemberState.FRIEND)))
+    )
+    if text := search_text():
+        query = query.where(_matches(text))
+    table = table_of(query, COLUMNS, default="joined", tie=Member.id.desc())
+    return render_template("admin/members.html", table=table)
+
+
+def _matches(text: str) -> Any:
+    digits = "".join(western_digits(text).split())
+    if is_member_number(digits):
+        return Member.member_no == digits
+    if (e164 := rules.parse_phone(text)) is not None:
+        return Member.phone_index.in_(
+            runtime().vault.blind_indexes(personal.PHONE_PURPOSE, str(e164))
+        )
+    like = f"%{escaped(text)}%"
+    return or_(
+        Member.name.ilike(like, escape="\\"), Member.line_name.ilike(like, escape="\\"),
+        Member.member_no.like(f"{escaped(digits)}%", escape="\\") if digits else False,
+    )
+
+
+def member_of(public_id: str) -> Member:
+    """The member of this address; 404 alike for unknown, erased and merged."""
+    member = db().scalar(select(Member).where(Member.public_id == public_id))
+    if member is None or member.state in (MemberState.ERASED, MemberState.MERGED):
+        abort(404)
+    return member
+
+
+@blueprint.get("/members/<string:public_id>")
+@staff_only("members.read")
+def member(public_id: str) -> str:
+    """One member: figures, why this level, vouchers, consents, messages, timeline."""
+    session, held, language = db(), runtime(), locale()
+    person = member_of(public_id)
+    now = held.clock.now()
+    phone = personal.phone_of(session, held.vault, person)
+    timeline = session.scalars(
+        select(Activity)
+        .where(Activity.member_id == person.id)
+        .order_by(Activity.at.desc(), Activity.id.desc())
+        .limit(TIMELINE)
+    ).all()
+    return render_template(
+        "admin/member.html",
+        member=person,
+        totals=session.get_one(MemberTotals, person.id),
+        balance=points.balance_of(session, person.id, now),
+        phone=rules.masked_phone(phone) if phone else None,
+        entries=points.history(session, person.id, 20),
+        vouchers=coupons.vouchers_of(session, person.id, now),
+        cards=stamps.cards_of(session, person.id, now),
+        consents=session.scalars(
+            select(Consent).where(Consent.member_id == person.id).order_by(Consent.id.desc())
+        ).all(),
+        messages=session.scalars(
+            select(Message)
+            .where(Message.member_id == person.id)
+            .order_by(Message.id.desc())
+            .limit(20)
+        ).all(),
+        timeline=[(row, sentence(row, language)) for row in timeline],
+        menus=session.scalars(select(Menu).order_by(Menu.priority)).all(),
+        can_edit=may("members.edit"),
+    )
+
+
+@blueprint.post("/members/<string:public_id>/menu")
+@staff_only("members.edit")
+def member_menu(public_id: str) -> Response:
+    """Set a rich menu by hand (VIP until tiers exist), or none."""
+    person = member_of(public_id)
+    chosen = request.form.get("menu", "")
+    overrides = {
+        str(menu.audience["override"])
+        for menu in db().scalars(select(Menu))
+        if "override" in menu.audience
+    }
+    if chosen and chosen not in overrides:
+        raise Invalid("errors.invalid_field", field=t(locale(), "console.menu"))
+    person.menu_override = chosen or None
+    activities.record(
+        db(), person.id, "members.menu_set", runtime().clock.now(), {"menu": chosen or None}
+    )
+    noted("members.menu_set", member=person.public_id, menu=chosen)
+    return back("admin.member", note="console.saved", public_id=public_id)

@@ -1,0 +1,69 @@
+"""The outbox: what is owed, what happened to it, and what only a person can decide."""
+
+from __future__ import annotations
+
+from flask import Response, render_template, request
+from sqlalchemy import select
+
+from core.errors import Invalid
+from engagement import outbox as rules
+from models.members import Member
+from models.outbox import Call, ChannelState, Message, MessageState
+from web.admin.ground import Column, back, blueprint, noted, table_of
+from web.auth import staff_only
+from web.ground import db, runtime
+
+COLUMNS = (
+    Column("made", "console.made_at", Message.created_at),
+    Column("kind", "console.kind", Message.kind),
+    Column("class", "console.class", Message.klass),
+    Column("state", "console.state", Message.state),
+    Column("due", "console.due_at", Message.due_at),
+)
+DECISIONS = {"sent": rules.mark_sent, "again": rules.send_again, "drop": rules.drop}
+
+
+@blueprint.get("/outbox")
+@staff_only("outbox.read")
+def outbox() -> str:
+    """Messages by state, newest first; uncertain ones on top with their choices."""
+    query = (
+        select(Message, Member, Call)
+        .join(Member, Member.id == Message.member_id)
+        .outerjoin(Call, Call.id == Message.call_id)
+    )
+    state = request.args.get("state", "")
+    if state in [one.value for one in MessageState]:
+        query = query.where(Message.state == MessageState(state))
+    return render_template(
+        "admin/outbox.html",
+        table=table_of(query, COLUMNS, default="made", tie=Message.id.desc()),
+        counts=rules.counts(db()),
+        backlog=rules.backlog(db(), runtime().clock.now()),
+        channel=db().get(ChannelState, 1),
+        uncertain=rules.uncertain_calls(db()),
+        states=list(MessageState),
+        state=state,
+    )
+
+
+@blueprint.post("/outbox/calls/<int:call_id>")
+@staff_only("outbox.decide")
+def outbox_decide(call_id: int) -> Response:
+    """Settle an uncertain request: it arrived, send again under a new key, or let it go."""
+    decision = request.form.get("decision", "")
+    if decision not in DECISIONS:
+        raise Invalid("errors.invalid_field", field="decision")
+    DECISIONS[decision](db(), call_id, runtime().clock.now())
+    noted("outbox.decided", call=call_id, decision=decision)
+    return back("admin.outbox", note="console.decided")
+
+
+@blueprint.post("/outbox/resume")
+@staff_only("outbox.decide")
+def outbox_resume() -> Response:
+    """Sending was paused (token, plan): try again now, parked messages too."""
+    rules.resume_sending(db())
+    rules.resume_parked(db(), runtime().clock.now())
+    noted("outbox.resumed")
+    return back("admin.outbox", note="console.resumed")

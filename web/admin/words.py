@@ -1,0 +1,25 @@
+"""What happened to a member, in a sentence of the reader's language."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.i18n import money, t, texts
+from models.activities import Activity
+
+
+def sentence(row: Activity, language: str) -> str:
+    """The words of an activity; a kind without words of its own shows its name."""
+    key = f"activities.{row.kind}"
+    if key not in texts(language):
+        return row.kind
+    facts: dict[str, Any] = dict(row.facts)
+    for name in ("amount_satang", "discount_satang"):
+        if name in facts:
+            facts["amount"] = money(language, int(facts[name]))
+    if language == "en" and facts.get("branch_en"):
+        facts["branch"] = facts["branch_en"]
+    if row.kind == "stages.changed":
+        noun = "stages" if facts.get("field") == "stage" else "levels"
+        facts["after"] = t(language, f"{noun}.{facts['after']}")
+    return t(language, key, **facts)
