@@ -6,22 +6,27 @@ import base64
 from io import BytesIO
 
 import qrcode
+from PIL import Image
 from qrcode.constants import ERROR_CORRECT_M
-from qrcode.image.pure import PyPNGImage
 
 from web.ground import runtime
 
 #: A page asks for its next code this often; a code itself lives 60 seconds.
 REFRESH_SECONDS = 30
+BORDER = 4  # modules of white around, as the standard asks
 
 
 def png(text: str, *, box: int = 10) -> bytes:
     """The picture of `text`; `box` pixels a module."""
-    made = qrcode.QRCode(error_correction=ERROR_CORRECT_M, box_size=box, border=4)
+    made = qrcode.QRCode(error_correction=ERROR_CORRECT_M, border=BORDER)
     made.add_data(text)
     made.make(fit=True)
+    modules = made.get_matrix()
+    side = len(modules)
+    picture = Image.new("1", (side, side), 1)
+    picture.putdata([not is_dark for row in modules for is_dark in row])
     written = BytesIO()
-    made.make_image(image_factory=PyPNGImage).save(written)
+    picture.resize((side * box, side * box), Image.Resampling.NEAREST).save(written, "PNG")
     return written.getvalue()
 
 
