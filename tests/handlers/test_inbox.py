@@ -13,11 +13,13 @@ from bot.webhook import Intake
 from core.errors import Refused
 from handlers import inbox, router
 from handlers.inbox import Inbox, replay_event
-from loyalty import activities, members
+from loyalty import activities, erasure, members
 from models.activities import Activity
+from models.conversations import Conversation
 from models.inbox import Event, EventState
-from models.members import Member
+from models.members import Member, MemberState
 from models.outbox import Call, CallKind, CallState
+from tests import factories
 from tests.bot.webhooks import body_of, other_event, sign, text_event
 from tests.factories import CHANNEL_SECRET, line_id
 
@@ -430,3 +432,100 @@ def test_place_of_an_error_is_in_our_code():
     with pytest.raises(ValueError) as caught:
         json.loads("{")
     assert inbox.place_of(caught.value).startswith("JSONDecodeError at tests/handlers/test_inbox")
+
+
+# FW10 and FW21, with the real handlers
+
+
+def person(database, name="สมชาย"):
+    with database.read() as session:
+        return session.scalar(select(Member).where(Member.line_user_id == line_id(name)))
+
+
+def greetings(replies):
+    return sum(1 for _, _, body in replies if body["messages"])
+
+
+@pytest.mark.parametrize("is_follow_last", [True, False])
+def test_fw10_following_is_as_of_the_latest_event_and_welcomed_once(
+    arrive, box, replies, database, is_follow_last
+):
+    at = text_event()["timestamp"]
+    follow = other_event("follow", timestamp=at + 1000 * is_follow_last)
+    unfollow = other_event("unfollow", timestamp=at + 1000 * (not is_follow_last), replyToken=None)
+    late, early = (follow, unfollow) if is_follow_last else (unfollow, follow)
+    for event in (late, early, late, early):  # the later one arrives first, both arrive twice
+        arrive(event)
+        run(box)
+    assert person(database).is_following == is_follow_last
+    assert greetings(replies) == 1
+
+
+def test_fw10_follow_again_welcomes_back(arrive, box, replies, database):
+    at = text_event()["timestamp"]
+    arrive(other_event("follow", timestamp=at))
+    arrive(other_event("unfollow", timestamp=at + 1, replyToken=None))
+    arrive(other_event("follow", timestamp=at + 2, follow={"isUnblocked": True}))
+    run(box)
+    assert person(database).is_following
+    assert greetings(replies) == 2
+
+
+@pytest.mark.parametrize("is_erased_first", [True, False])
+def test_fw21_event_of_a_member_being_erased_counts_before_or_after_never_half(
+    arrive, box, runtime, database, is_erased_first
+):
+    with database.write() as session:
+        member = factories.somchai(session, vault=runtime.vault)
+    arrive(text_event("ฉันแพ้นมวัว"))
+    if not is_erased_first:
+        run(box)
+    with runtime.transaction() as session:
+        held = session.get(Member, member.id)
+        erasure.erase(session, runtime.vault, held, asked_by="member", now=runtime.clock.now())
+    run(box)
+    with database.read() as session:
+        people = list(session.scalars(select(Member).order_by(Member.id)))
+        heard = list(session.scalars(select(Conversation.member_id)))
+    assert people[0].state == MemberState.ERASED
+    assert people[0].line_user_id is None
+    # Heard before: gone with the person. Heard after: a stranger's.
+    assert heard == ([people[1].id] if is_erased_first else [])
+
+
+def test_fw21_erasure_under_way_makes_the_event_wait(arrive, box, runtime, database):
+    if database.is_sqlite:
+        pytest.skip("SQLite has one writer: handling waits for its turn")
+    with database.write() as session:
+        member = factories.somchai(session, vault=runtime.vault)
+    arrive(text_event("ฉันแพ้นมวัว"))
+    with runtime.transaction() as session:
+        held = session.get(Member, member.id)
+        erasure.erase(session, runtime.vault, held, asked_by="member", now=runtime.clock.now())
+        assert box.run_batch() == 0
+    make_due(database)
+    run(box)
+    assert person(database).state == MemberState.FRIEND
+    assert [event.state for event in events(database)] == [EventState.DONE]
+
+
+def test_fw21_person_who_leaves_and_writes_in_one_breath_is_a_stranger_then(
+    arrive, box, runtime, word, database
+):
+    def leave(ctx):
+        erasure.erase(
+            ctx.session, runtime.vault, ctx.member, asked_by="member", now=ctx.now,
+            event_id=ctx.event_id,
+        )  # fmt: skip
+        return []
+
+    with database.write() as session:
+        factories.somchai(session, vault=runtime.vault)
+    word(leave)
+    at = text_event()["timestamp"]
+    texts = ("ความลับ", SAY, "สวัสดี")
+    arrive(*(text_event(said, timestamp=at + n) for n, said in enumerate(texts)))
+    run(box)
+    assert [event.state for event in events(database)] == [EventState.DONE] * 3
+    assert [json.loads(event.payload) == {} for event in events(database)] == [True, True, False]
+    assert person(database).state == MemberState.FRIEND
