@@ -1,7 +1,7 @@
 """The simulator's own time: real time plus an offset tests can set.
 
-Retry keys, issued tokens and the monthly quota follow it; reply tokens and time-outs do not,
-because they are promises about elapsed time.
+Retry keys, issued tokens and the monthly quota follow it; reply tokens and time-outs do not:
+they are promises about elapsed time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ _EPOCH = date(1970, 1, 1)
 class Clock:
     def __init__(self) -> None:
         self.offset_seconds = 0.0
+        # How far the demonstration shop's clock was moved: LINE's months and the times shown in
+        # the chat follow it, promises about elapsed time do not.
+        self.shown_offset_seconds = 0.0
         self._day_number = -1
         self._day = ""
 
@@ -24,9 +27,12 @@ class Clock:
         """Seconds since the epoch."""
         return time.time() + self.offset_seconds
 
+    def shown_now(self) -> float:
+        return self.now() + self.shown_offset_seconds
+
     def line_day(self) -> str:
         """Today as yyyymmdd where LINE counts; written anew once a day, as sends ask for it."""
-        number = int(self.now() + LINE_ZONE_SECONDS) // 86_400
+        number = int(self.shown_now() + LINE_ZONE_SECONDS) // 86_400
         if number != self._day_number:
             self._day_number = number
             self._day = (_EPOCH + timedelta(days=number)).strftime("%Y%m%d")

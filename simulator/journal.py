@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ class Entry(NamedTuple):
     number: int
     kind: str
     to: str
-    messages: list[Any] | None
+    messages: bytes | None
     message_count: int
     retry_key: str | None
     reply_token: str | None
@@ -60,7 +61,7 @@ class Journal:
                 self._index,
                 kind,
                 joined,
-                messages if self._keeps_messages else None,
+                _packed(messages) if self._keeps_messages else None,
                 len(messages),
                 retry_key,
                 reply_token,
@@ -110,6 +111,11 @@ class Journal:
         }
 
 
+def _packed(messages: list[Any]) -> bytes:
+    """As text a large card takes a tenth of the memory it takes as objects."""
+    return json.dumps(messages, ensure_ascii=False).encode(errors="surrogatepass")
+
+
 def described(entry: Entry) -> dict[str, Any]:
     """An entry as JSON: `to` is a list for sends to many and one id otherwise."""
     recipients = entry.to.split()
@@ -119,7 +125,7 @@ def described(entry: Entry) -> dict[str, Any]:
         "index": entry.number,
         "kind": entry.kind,
         "to": recipients if is_many else entry.to,
-        "messages": entry.messages,
+        "messages": None if entry.messages is None else json.loads(entry.messages),
         "messageCount": entry.message_count,
         "retryKey": entry.retry_key,
         "replyToken": entry.reply_token,

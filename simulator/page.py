@@ -45,6 +45,7 @@ class Page:
         get("/sim/photos/{number}.png", self.photo)
         get("/sim/richmenus/{menu}/image", self.menu_image)
         get("/sim/state", self.state)
+        router.add_route("*", "/sim/elsewhere", self.elsewhere)
         get("/sim/stream", self.stream)
         post("/sim/reset", self.reset)
         post("/sim/clock", self.clock)
@@ -145,7 +146,7 @@ class Page:
                 "undeliveredWebhooks": len(self._webhooks.undelivered),
                 "webhookOutcomes": dict(self._webhooks.outcomes),
                 "webhookEndpoint": world.webhook_endpoint,
-                "clockOffsetSeconds": world.shown_offset_seconds,
+                "clockOffsetSeconds": world.clock.shown_offset_seconds,
                 "now": world.shown_now(),
             }
         )
@@ -184,7 +185,7 @@ class Page:
             return _problem(400, "advance must be a number of seconds above 0")
         world = self._world
         # Moved first, so that what the shop sends meanwhile carries the new time.
-        world.shown_offset_seconds += advance
+        world.clock.shown_offset_seconds += advance
         try:
             timeout = aiohttp.ClientTimeout(total=CLOCK_TIMEOUT_SECONDS, connect=3)
             async with (
@@ -197,10 +198,10 @@ class Page:
             ):
                 raw, status = await answer.read(), answer.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            world.shown_offset_seconds -= advance
+            world.clock.shown_offset_seconds -= advance
             return _problem(502, f"the shop did not answer: {type(error).__name__}")
         if status >= 300:
-            world.shown_offset_seconds -= advance
+            world.clock.shown_offset_seconds -= advance
         world.touch(None, "state")
         with contextlib.suppress(ValueError):
             return web.json_response(json.loads(raw), status=status)
@@ -288,6 +289,20 @@ class Page:
                 "seconds": round(outcome.seconds, 4),
             }
         )
+
+    async def elsewhere(self, request: web.Request) -> web.Response:
+        """Where the 302 fault leads; nobody should follow, least of all with a token."""
+        self._world.journal.calls.append(
+            {
+                "endpoint": "elsewhere",
+                "method": request.method,
+                "path": request.path_qs,
+                "status": 200,
+                "hasToken": "Authorization" in request.headers,
+                "at": self._world.clock.now(),
+            }
+        )
+        return web.json_response({"sentMessages": [{"id": "1"}]})
 
     async def add_silent_friends(self, request: web.Request) -> web.Response:
         """Friends without a phone: pushes to them are accepted and reach nobody's screen."""

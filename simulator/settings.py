@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+# Rows without messages are small, so fast mode remembers more of them.
+FAST_JOURNAL_LIMIT = 200_000
+
 
 @dataclass(frozen=True)
 class SimulatorSettings:
@@ -40,7 +43,7 @@ class SimulatorSettings:
     webhook_timeout_seconds: float = 2.0
     redelivery_base_seconds: float = 1.0
     redelivery_attempts: int = 12
-    journal_limit: int = 200_000
+    journal_limit: int = 50_000
 
     @property
     def channel_secret(self) -> str:
@@ -106,5 +109,5 @@ def from_environment(
         hourly_factor=float(get("SIM_HOURLY_FACTOR") or defaults.hourly_factor),
         monthly_quota=_quota(get("SIM_QUOTA")),
         latency_seconds=float(get("SIM_LATENCY_MS") or 0) / 1000,
-        journal_limit=journal_limit or defaults.journal_limit,
+        journal_limit=journal_limit or (FAST_JOURNAL_LIMIT if is_fast else defaults.journal_limit),
     )

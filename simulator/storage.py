@@ -81,7 +81,7 @@ class Storage:
             "format": _FORMAT,
             "taemUrl": world.settings.taem_url,
             "webhookEndpoint": world.webhook_endpoint,
-            "shownOffsetSeconds": world.shown_offset_seconds,
+            "shownOffsetSeconds": world.clock.shown_offset_seconds,
             "loginKey": world.login_tokens.private_jwk(),
             "customers": [_customer_out(one) for one in world.people.customers.values()],
             "silentFriends": silent,
@@ -104,7 +104,7 @@ class Storage:
             world.people.restore(customer)
         world.people.silent_friends = set(saved["silentFriends"])
         world.login_tokens.set_key(saved["loginKey"])
-        world.shown_offset_seconds = saved["shownOffsetSeconds"]
+        world.clock.shown_offset_seconds = saved["shownOffsetSeconds"]
         for one in saved["menus"]:
             picture = self._picture(one["id"])
             world.menus.menus[one["id"]] = Menu(one["id"], one["body"], picture, one["contentType"])

@@ -33,8 +33,6 @@ class World:
     # Customers' pictures by message id, so that the shop can fetch them.
     contents: dict[str, bytes] = field(default_factory=dict)
     webhook_endpoint: str = ""
-    # Seconds the demonstration shop's clock was moved; only the shown times follow it.
-    shown_offset_seconds: float = 0.0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -61,7 +59,7 @@ class World:
         self.contents.clear()
         self.quota.clear()
         self.clear_faults()
-        self.shown_offset_seconds = 0.0
+        self.clock.shown_offset_seconds = 0.0
         self.webhook_endpoint = f"{self.settings.taem_url}/callback"
         self.touch(None, "state")
 
@@ -76,7 +74,7 @@ class World:
         self.hub.tell(customer_id, what)
 
     def shown_now(self) -> str:
-        return iso(self.clock.now() + self.shown_offset_seconds)
+        return iso(self.clock.shown_now())
 
     def new_reply_token(self, user_id: str, event_at: float) -> str:
         token = identifiers.reply_token()

@@ -72,6 +72,8 @@ class Shop:
         self.received: list[Received] = []
         self.answers: list[int] = []
         self.clock_moves: list[Any] = []
+        # A page of the shop, served at every address.
+        self.page = ""
         # Seconds to think before each answer, used up from the front.
         self.delays: list[float] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -117,6 +119,14 @@ class Shop:
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)
+
+            def do_GET(self) -> None:
+                body = shop.page.encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
 
             def log_message(self, *args: Any) -> None:
                 """Tests read `received` instead."""

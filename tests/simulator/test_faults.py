@@ -45,7 +45,8 @@ def test_a_redirect_leads_elsewhere(simulator, friend):
     simulator.faults(push="302")
     answer = simulator.push(friend)
     assert answer.status == 302
-    assert answer.headers["Location"]
+    simulator.line("POST", answer.headers["Location"].removeprefix(simulator.settings.public_url))
+    assert simulator.sim("GET", "/calls")[-1]["hasToken"] is True
 
 
 @pytest.mark.parametrize("name", ["html200", "empty200", "cutjson"])

@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from tests.simulator.harness import text, wait_until
+from tests.simulator.harness import new_key, text, wait_until
 from tests.simulator.test_menus import create, upload
 
 
@@ -71,6 +71,14 @@ def test_the_clock_is_moved_in_the_shop(simulator, shop, friend):
     assert simulator.state["clockOffsetSeconds"] == 86_400
     simulator.push(friend)
     assert simulator.chat()[-1]["at"] > before
+
+
+def test_a_month_later_the_quota_is_fresh_and_retry_keys_are_not(simulator, friend):
+    key = new_key()
+    simulator.push(friend, key=key)
+    simulator.sim("POST", "/clock", {"advance": 32 * 86_400})
+    assert simulator.state["quota"]["used"] == 0
+    assert simulator.push(friend, key=key).status == 409
 
 
 def test_a_shop_that_does_not_answer_leaves_the_clock(start_simulator):
