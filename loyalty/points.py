@@ -42,7 +42,7 @@ from core.db import insert_into
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, earning
-from models.base import table_of
+from models.base import UtcDateTime, table_of
 from models.members import MemberTotals
 from models.points import EarnPolicy, EntryKind, ExpiryKind, LedgerEntry, Lot, LotDraw
 
@@ -150,6 +150,10 @@ _TOTALS_OF = (
         TOTALS.c.carry_satang,
         TOTALS.c.frozen_at,
         TOTALS.c.purchase_count,
+        TOTALS.c.first_purchase_at,
+        TOTALS.c.last_purchase_at,
+        TOTALS.c.purchase_days,
+        TOTALS.c.purchase_day_count,
     )
     .where(TOTALS.c.member_id == bindparam("member"))
     .with_for_update()
@@ -209,9 +213,13 @@ def earn(
     tz: ZoneInfo,
     facts: dict[str, Any] | None = None,
     policy: EarnPolicy | None = None,
+    locked: Any = None,
 ) -> Moved:
-    """Give points with a lot of their own. The same cause earns once, whatever is retried."""
-    totals = lock_member(session, member_id)
+    """Give points with a lot of their own. The same cause earns once, whatever is retried.
+
+    `locked` is the row of `lock_member`, if the caller has locked and not changed it.
+    """
+    totals = locked or lock_member(session, member_id)
     day = local_day(now, tz)
     policy = policy or policy_for(session, day)
     return _add(
@@ -282,6 +290,12 @@ _LOTS_LEFT = (
         LOTS.c.earned_at,
         LOTS.c.id,
     )
+)
+_USABLE = select(func.coalesce(func.sum(LOTS.c.remaining), 0)).where(
+    LOTS.c.member_id == bindparam("member"),
+    LOTS.c.remaining > 0,
+    or_(LOTS.c.usable_at.is_(None), LOTS.c.usable_at <= bindparam("now", type_=UtcDateTime)),
+    or_(LOTS.c.expires_at.is_(None), LOTS.c.expires_at > bindparam("now", type_=UtcDateTime)),
 )
 _DRAW_LOT = (
     update(LOTS)
@@ -651,6 +665,11 @@ def balance_of(session: Session, member_id: int, now: datetime) -> Balance:
         debt=totals.debt,
         expiring=tuple(Expiring(points, at) for at, points in expiring.items()),
     )
+
+
+def usable_of(session: Session, member_id: int, now: datetime) -> int:
+    """The sum of a member's usable lots; what can be burned, unless there is a debt."""
+    return int(session.scalar(_USABLE, {"member": member_id, "now": now}) or 0)
 
 
 def history(session: Session, member_id: int, limit: int) -> Sequence[LedgerEntry]:

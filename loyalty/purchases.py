@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import and_, func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 
 from core import ids
 from core.clock import local_day
@@ -151,7 +151,7 @@ def record_purchase(
         "branch_en": branch.name_en,
         "branch_code": branch.code,
     }
-    balance = totals.balance
+    balance, debt = totals.balance, totals.debt
     if award.points:
         moved = points.earn(
             session,
@@ -163,9 +163,10 @@ def record_purchase(
             tz=tz,
             facts=facts,
             policy=policy,
+            locked=totals,
         )
-        balance = moved.balance
-    _add_to_totals(session, member_id, purchase)
+        balance, debt = moved.balance, moved.debt
+    _add_to_totals(session, totals, purchase)
     given = _give_stamps(session, purchase, branch, items, now, tz) if stamps else None
     activities.record(
         session,
@@ -180,7 +181,7 @@ def record_purchase(
         points=award.points,
         carry_satang=award.carry_satang,
         balance=balance,
-        available=points.balance_of(session, member_id, now).available,
+        available=0 if debt else points.usable_of(session, member_id, now),
         stamps=given.count if given else 0,
         cards=given.cards if given else (),
         vouchers_issued=given.vouchers if given else (),
@@ -207,6 +208,7 @@ def _give_stamps(
         tz=tz,
         at=purchase.purchased_at,
         items=items,
+        is_locked=True,
     )
 
 
@@ -260,7 +262,10 @@ def _write_purchase(session: Session, row: dict[str, Any]) -> Purchase:
         ).first()
         facts = {"id": known.public_id, "points": known.points} if known else {}
         raise Refused("purchases.already_recorded", **facts)
-    return session.get_one(Purchase, purchase_id)
+    purchase = Purchase(id=purchase_id, voided_at=None, **row)
+    make_transient_to_detached(purchase)  # the row is there: the object need not be read again
+    session.add(purchase)
+    return purchase
 
 
 def _write_items(session: Session, purchase_id: int, items: Sequence[BillItem]) -> None:
@@ -282,18 +287,9 @@ def _write_items(session: Session, purchase_id: int, items: Sequence[BillItem]) 
 # Running totals
 
 
-def _add_to_totals(session: Session, member_id: int, purchase: Purchase) -> None:
+def _add_to_totals(session: Session, row: Any, purchase: Purchase) -> None:
     """Add one bill to the member's running figures (performance.md: totals live on one row)."""
-    row = session.execute(
-        select(
-            TOTALS.c.first_purchase_at,
-            TOTALS.c.last_purchase_at,
-            TOTALS.c.purchase_days,
-            TOTALS.c.purchase_day_count,
-            TOTALS.c.purchase_count,
-            TOTALS.c.own_gap_days,
-        ).where(TOTALS.c.member_id == member_id)
-    ).one()
+    member_id = purchase.member_id
     values: dict[str, Any] = {
         "purchase_count": TOTALS.c.purchase_count + 1,
         "spent_satang": TOTALS.c.spent_satang + purchase.amount_satang,

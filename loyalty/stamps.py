@@ -100,12 +100,15 @@ def give_stamps(
     tz: ZoneInfo,
     at: datetime | None = None,
     items: Iterable[Item] = (),
+    is_locked: bool = False,
 ) -> StampResult:
     """Stamp the member's cards for a purchase, once per cause (T2).
 
     `at` is when it was bought (its local day is what limits count); `now` by default.
+    `is_locked` says that the caller has locked the member.
     """
-    points.lock_member(session, member_id)
+    if not is_locked:
+        points.lock_member(session, member_id)
     at = at or now
     day = local_day(at, tz)
     given = 0
@@ -317,14 +320,17 @@ def _was_given(session: Session, key: str, source: str, source_id: str) -> bool:
 
 
 def prizes_of(session: Session, program: StampProgram) -> tuple[Prize, ...]:
-    """The prizes of a programme, the goal last."""
-    rows = session.execute(
-        select(StampPrize.at_stamp, Coupon)
-        .join(Coupon, Coupon.id == StampPrize.coupon_id)
-        .where(StampPrize.program_id == program.id)
-        .order_by(StampPrize.at_stamp)
-    )
-    return tuple(Prize(at_stamp, coupon) for at_stamp, coupon in rows)
+    """The prizes of a programme, the goal last; a version's prizes never change."""
+    known: dict[int, tuple[Prize, ...]] = session.info.setdefault("stamp_prizes", {})
+    if program.id not in known:
+        rows = session.execute(
+            select(StampPrize.at_stamp, Coupon)
+            .join(Coupon, Coupon.id == StampPrize.coupon_id)
+            .where(StampPrize.program_id == program.id)
+            .order_by(StampPrize.at_stamp)
+        )
+        known[program.id] = tuple(Prize(at_stamp, coupon) for at_stamp, coupon in rows)
+    return known[program.id]
 
 
 # Showing
