@@ -181,8 +181,8 @@ class Page:
     async def clock(self, request: web.Request) -> web.Response:
         """Move the demonstration shop's clock; the chat's times follow it."""
         advance = (await _body(request)).get("advance")
-        if not isinstance(advance, int | float) or isinstance(advance, bool) or advance <= 0:
-            return _problem(400, "advance must be a number of seconds above 0")
+        if not isinstance(advance, int) or isinstance(advance, bool) or advance <= 0:
+            return _problem(400, "advance must be whole seconds above 0")
         world = self._world
         # Moved first, so that what the shop sends meanwhile carries the new time.
         world.clock.shown_offset_seconds += advance

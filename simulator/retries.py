@@ -37,6 +37,13 @@ class RetryKeys:
         self._keys.pop(key, None)
         self._keys[key] = Accepted(now + LIFE_SECONDS, request_id, sent)
 
+    def newest(self, count: int) -> list[list[Any]]:
+        """The last keys as plain lists, for the state file."""
+        return [[key, *self._keys[key]] for key in list(self._keys)[-count:]]
+
+    def restore(self, saved: list[list[Any]]) -> None:
+        self._keys = {key: Accepted(*rest) for key, *rest in saved}
+
     def clear(self) -> None:
         self._keys.clear()
 

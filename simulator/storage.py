@@ -17,6 +17,7 @@ from simulator.world import World
 
 SAVE_DELAY_SECONDS = 0.5
 SILENT_FRIENDS_LIMIT = 50_000
+RETRY_KEYS_LIMIT = 2_000
 _FORMAT = 1
 
 
@@ -91,6 +92,7 @@ class Storage:
             ],
             "aliases": menus.aliases,
             "defaultMenu": menus.default_id,
+            "retryKeys": world.retry_keys.newest(RETRY_KEYS_LIMIT),
             "months": dict(world.quota.months),
             "days": [[kind, day, count] for (kind, day), count in world.quota.days.items()],
         }
@@ -110,6 +112,7 @@ class Storage:
             world.menus.menus[one["id"]] = Menu(one["id"], one["body"], picture, one["contentType"])
         world.menus.aliases.update(saved["aliases"])
         world.menus.default_id = saved["defaultMenu"]
+        world.retry_keys.restore(saved["retryKeys"])
         world.quota.months.update(saved["months"])
         world.quota.days.update({(kind, day): count for kind, day, count in saved["days"]})
         # An address set for another Taem would send the webhooks astray.

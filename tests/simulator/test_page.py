@@ -88,7 +88,7 @@ def test_a_shop_that_does_not_answer_leaves_the_clock(start_simulator):
     assert simulator.state["clockOffsetSeconds"] == 0
 
 
-@pytest.mark.parametrize("advance", [0, -5, "1", True, None])
+@pytest.mark.parametrize("advance", [0, -5, 0.5, "1", True, None])
 def test_the_clock_goes_forward_only(simulator, advance):
     answer = simulator.line("POST", "/sim/clock", {"advance": advance}, token=None)
     assert answer.status == 400
@@ -135,7 +135,8 @@ def test_a_restart_continues_chats_and_menus(start_simulator, shop, tmp_path):
     first.act("c1", "image")
     first.sim("POST", "/customers", {"name": "นก"})
     shop.wait_for(2)
-    first.push(first.user_id("c1"), text("จำได้ไหม"))
+    retry_key = new_key()
+    first.push(first.user_id("c1"), text("จำได้ไหม"), key=retry_key)
     menu_id = create(first)
     upload(first, menu_id)
     first.line("POST", f"/v2/bot/user/all/richmenu/{menu_id}")
@@ -145,6 +146,7 @@ def test_a_restart_continues_chats_and_menus(start_simulator, shop, tmp_path):
     second = start_simulator(state_path=path)
     assert second.said_by_shop() == ["จำได้ไหม"]
     assert [one["name"] for one in second.state["customers"]][3] == "นก"
+    assert second.push(second.user_id("c1"), key=retry_key).status == 409
     assert second.state["quota"]["used"] == 1
     shown = second.sim("GET", "/customers/c2")["richMenu"]
     assert shown["richMenuId"] == menu_id

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import ssl
+import urllib.error
 import urllib.request
+from datetime import UTC, datetime
 
 import pytest
 
 from simulator.settings import from_environment
+from tests import servers
 from tests.processes import free_port
 
 
@@ -24,6 +28,24 @@ def test_starts_as_a_module_and_ends_politely(processes, tmp_path):
     assert state["shop"]["links"]["cashier"] == "http://127.0.0.1:5001/cashier"
     assert processes.stop(process) == 0
     assert (tmp_path / "sim.json").exists()
+
+
+def test_serves_tls(processes, tmp_path):
+    port = free_port()
+    certificate = servers.make_certificate(tmp_path, datetime.now(UTC))
+    processes.spawn(
+        *("python", "-m", "simulator", "--port", str(port)),
+        *("--certificate", str(certificate), "--key", str(tmp_path / "key.pem")),
+        ready=lambda: servers.is_listening(port),
+    )
+    trust = ssl.create_default_context(cafile=str(certificate))
+    url = f"https://localhost:{port}/v2/bot/message/push"
+    request = urllib.request.Request(url, b"{}", {"Content-Type": "application/json"})
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(request, timeout=5, context=trust)
+    assert refused.value.code == 401
+    assert refused.value.headers["x-line-request-id"]
+    refused.value.close()
 
 
 def test_reads_lines_own_variables():
