@@ -6,14 +6,16 @@ Its journal is the oracle: who was sent what, and how often.
 from __future__ import annotations
 
 import json
+import threading
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 from tests.factories import CHANNEL_SECRET, CHANNEL_TOKEN
-from tests.processes import Processes, free_port
+from tests.processes import Processes, free_port, wait_until
 
 CHANNEL_ID = "1650000001"
 LOGIN_CHANNEL_ID = "1650000002"
@@ -66,6 +68,24 @@ class SimulatedLine:
         """Make these known friends without a phone."""
         self.post("/sim/silent-friends", {"userIds": user_ids})
 
+    def reply_token(self, customer: str = "c1") -> str:
+        """A fresh reply token: this customer has just written something."""
+        with listening() as ear:
+            request = urllib.request.Request(
+                f"{self.url}/v2/bot/channel/webhook/endpoint",
+                json.dumps({"endpoint": f"{ear.url}/callback"}).encode(),
+                {
+                    "Content-Type": "application/json",
+                    "Authorization": f"Bearer {CHANNEL_TOKEN}",
+                },
+                method="PUT",
+            )
+            urllib.request.urlopen(request, timeout=10).close()
+            self.post(f"/sim/customers/{customer}/text", {"text": "แต้ม"})
+            wait_until(lambda: any("replyToken" in event for event in ear.events))
+            token: str = ear.events[-1]["replyToken"]
+            return token
+
     def received(self) -> dict[str, int]:
         """User id -> accepted sends that reached them."""
         received: dict[str, int] = self.get("/sim/journal/recipients")
@@ -89,6 +109,42 @@ class SimulatedLine:
         """The LINE user id of one customer with a phone."""
         found: str = self.get(f"/sim/customers/{customer}")["customer"]["userId"]
         return found
+
+
+class Ear:
+    """A webhook that says 200 to everything and remembers the events."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        ear = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                ear.events.extend(json.loads(body)["events"])
+                self.send_response(200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002
+                return
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+@contextmanager
+def listening() -> Iterator[Ear]:
+    """A webhook for a moment."""
+    ear = Ear()
+    thread = threading.Thread(target=ear.server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield ear
+    finally:
+        ear.server.shutdown()
+        thread.join()
+        ear.server.server_close()
 
 
 @contextmanager

@@ -109,7 +109,8 @@ class Desk:
         """Write down what is left, then close everything."""
         await self.flush()
         await self._http.close()
-        self._database_pool.shutdown(wait=False)
+        # Whoever closes the database next must not find a transaction of ours under way.
+        self._database_pool.shutdown(wait=True, cancel_futures=True)
         self._rare_pool.shutdown(wait=False)
 
     # LINE

@@ -60,6 +60,7 @@ class Lane:
         self._pace = Pace()
         self._may_have_more = True
         self._looked_at = 0.0
+        self._halted_at = 0.0
         self._new_token_at = 0.0
         self._stocking: asyncio.Task[None] | None = None
         self._leasing: asyncio.Task[None] | None = None
@@ -159,6 +160,9 @@ class Lane:
             self.stirred.set()
 
     def _receive(self, stock: Stock, limit: int, asked_at: float) -> None:
+        if self._halted_at > asked_at:  # what was claimed before the halt is not to leave after it
+            self._return(stock.calls)
+            return
         self._desk.paused_for = stock.paused_for
         if stock.is_probe and stock.calls:
             self.trouble.is_probing = True
@@ -294,7 +298,8 @@ class Lane:
 
     def halt(self) -> None:
         """Let nothing more leave until the pause is written down and looked at."""
-        self.trouble.until = time.monotonic() + self._desk.habits.sweep_seconds
+        self._halted_at = time.monotonic()
+        self.trouble.until = self._halted_at + self._desk.habits.sweep_seconds
         self.trouble.is_probing = True
         self.empty_hand()
 

@@ -141,12 +141,15 @@ class Sender:
         recorder = asyncio.create_task(desk.record_for_ever())
         await self._ensure_limits(desk)
         self._take_replies()
-        feeders: list[Service] = [lane.feed for lane in self._lanes]
-        services = [
-            asyncio.create_task(self._for_ever(desk, service))
-            for service in [*feeders, self._replies.feed, self._keep_house]
-        ]
+        services = [asyncio.create_task(self._for_ever(desk, self._replies.feed))]
         try:
+            # Before the first push: what may still be sent this month. Replies need no quota.
+            await self._know_quota(desk)
+            feeders: list[Service] = [lane.feed for lane in self._lanes]
+            services += [
+                asyncio.create_task(self._for_ever(desk, service))
+                for service in [*feeders, self._keep_house]
+            ]
             await self._stopped.wait()
             await self._wind_down(desk, services)
         finally:
@@ -220,6 +223,14 @@ class Sender:
         habits = self.habits
         pause = min(habits.housekeeping_seconds, habits.low_quota_seconds) * habits.patience
         await asyncio.sleep(pause)
+
+    async def _know_quota(self, desk: Desk) -> None:
+        reading = asyncio.create_task(self._read_quota(desk))
+        stopping = asyncio.create_task(self._stopped.wait())
+        await asyncio.wait({reading, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if reading.done() and reading.exception() is not None:
+            log.error("sender: the quota is not known: %s", type(reading.exception()).__name__)
 
     async def _read_quota(self, desk: Desk) -> None:
         habits, real_now = self.habits, self._runtime.clock.real_now()

@@ -21,8 +21,8 @@ from models.members import Member, MemberState
 from models.outbox import Call, Message, MessageClass
 from tests.factories import DATA_KEY, INDEX_KEY, make_settings
 from tests.fakes import FakeLine
-from tests.line import SimulatedLine
-from tests.processes import Processes, wait_until
+from tests.line import SimulatedLine, running_line
+from tests.processes import wait_until
 from worker.desk import Habits
 from worker.sender import Sender
 
@@ -64,10 +64,17 @@ class MovableClock:
         self.offset += timedelta(**span)
 
 
+@pytest.fixture(scope="session")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedLine]:
+    with running_line(tmp_path_factory.mktemp("line")) as line:
+        yield line
+
+
 @pytest.fixture
-def line(processes: Processes) -> SimulatedLine:
-    """LINE in a process of its own, with an unlimited plan."""
-    return SimulatedLine(processes, {})
+def line(simulated: SimulatedLine) -> SimulatedLine:
+    """LINE in a process of its own, with an unlimited plan, as if it had just been started."""
+    simulated.post("/sim/reset")
+    return simulated
 
 
 @pytest.fixture
