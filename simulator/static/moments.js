@@ -17,8 +17,8 @@ export function setNow(moment) {
 
 export const shopNow = () => new Date(Date.now() + aheadMs);
 
-// Western years on purpose: chats show them, and Thai dates would otherwise say 2569.
-const locale = () => (currentLanguage() === "en" ? "en-GB" : "th-TH-u-ca-gregory");
+// In Thai the years are those of the Buddhist era, as in the shop's own messages.
+const locale = () => (currentLanguage() === "en" ? "en-GB" : "th-TH");
 const format = (moment, options) =>
   new Intl.DateTimeFormat(locale(), { timeZone: zone, ...options }).format(moment);
 

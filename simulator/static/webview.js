@@ -67,14 +67,15 @@ export function takeWish() {
 function openTab(href) {
   // A blocked pop-up must not lose the link: offer it as a link instead.
   if (window.open(href, "_blank")) return;
-  openSheet({ title: t("web.new_tab"), content: tabLink(href, "sheet-go"), testid: "tab-sheet" });
+  openSheet({ title: t("web.new_tab"), content: tabLink(href, "sheet-go", t("web.new_tab")), testid: "tab-sheet" });
 }
 
-function tabLink(href, look) {
+function tabLink(href, look, ...content) {
+  const label = t("web.new_tab");
   return el("a", {
-    class: look, href, target: "_blank", rel: "noopener", text: t("web.new_tab"),
+    class: look, href, target: "_blank", rel: "noopener", title: label, "aria-label": label,
     data: { testid: "webview-new-tab" },
-  });
+  }, content);
 }
 
 function openFrame(url) {
@@ -83,19 +84,13 @@ function openFrame(url) {
     allow: "camera; clipboard-write; fullscreen", referrerpolicy: "no-referrer-when-downgrade",
     data: { testid: "webview-frame" },
   });
-  const bar = el(
-    "div",
-    { class: "web-foot" },
-    el("span", { text: t("web.empty") }),
-    tabLink(url.href, "web-tab"),
-  );
   const obey = (event) => fromPage(event, frame);
   window.addEventListener("message", obey);
   openSheet({
     title: url.host,
     kind: "full",
-    extra: [el("span", { class: "web-mark" }, icon("out"), el("span", { text: t("web.in_phone") }))],
-    content: [frame, bar],
+    extra: tabLink(url.href, "web-tab", icon("out")),
+    content: frame,
     testid: "webview",
     onClose: () => window.removeEventListener("message", obey),
   });

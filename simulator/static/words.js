@@ -10,7 +10,6 @@ const WORDS = {
   "page.controls": ["แผงควบคุม", "Controls"],
   "page.close": ["ปิด", "Close"],
   "page.cancel": ["ยกเลิก", "Cancel"],
-  "page.confirm": ["ตกลง", "OK"],
   "link.lost": ["ขาดการเชื่อมต่อ กำลังลองใหม่…", "Connection lost, trying again…"],
   "trouble.unreachable": [
     "ติดต่อโปรแกรมจำลองไม่ได้ ดูว่ายังเปิดอยู่หรือไม่",
@@ -82,8 +81,6 @@ const WORDS = {
   "sheet.picture": ["รูปภาพ", "Picture"],
   "sheet.send": ["ส่ง", "Send"],
   "web.new_tab": ["เปิดในแท็บใหม่", "Open in a new tab"],
-  "web.in_phone": ["เปิดในไลน์", "Opened in LINE"],
-  "web.empty": ["ถ้าหน้าไม่ขึ้น ให้เปิดในแท็บใหม่", "If the page stays empty, open it in a new tab."],
   "web.outside": [
     "ลิงก์นี้ไปเว็บข้างนอก จึงเปิดในแท็บใหม่",
     "This link leads outside, so it opens in a new tab.",
@@ -113,7 +110,7 @@ const WORDS = {
   "clock.running": ["กำลังเลื่อนเวลา… {seconds} วินาที", "Moving the clock… {seconds} s"],
   "clock.done": ["เลื่อนเวลาแล้ว", "Clock moved"],
   "clock.now": ["ตอนนี้ในร้านคือ {moment}", "In the shop it is now {moment}"],
-  "clock.stops": ["หยุดทำงานที่ถึงกำหนดระหว่างทาง {count} ครั้ง", "Stops on the way for what was due: {count}"],
+  "clock.stops": ["ทำงานที่ถึงกำหนดระหว่างทาง {count} รอบ", "Rounds of due work on the way: {count}"],
   "clock.sent": ["ร้านส่งข้อความถึงลูกค้า {count} ครั้ง", "Messages the shop sent meanwhile: {count}"],
   "clock.silent": ["ร้านไม่ได้ส่งข้อความระหว่างนี้", "The shop sent no messages meanwhile."],
   "webhook.title": ["เหตุการณ์ที่ส่งให้ร้าน", "Events for the shop"],
