@@ -45,6 +45,7 @@ class Children:
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.passing: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *command: str) -> None:
         """Start a process that is to stay; its output goes to `instance/<name>.log`."""
@@ -58,19 +59,28 @@ class Children:
         if code:
             raise Failed(f"{name} failed:\n{_last_words(name)}")
 
+    def begin(self, name: str, *command: str) -> None:
+        """Start a process that will end by itself while the others go on."""
+        with _log_of(name).open("wb") as log:
+            self.passing[name] = self._spawn(command, log)
+
     def check(self) -> None:
-        """Raise Failed if one of them has ended by itself."""
+        """Raise Failed if one of them has ended that was to stay, or failed."""
         for name, process in self.running.items():
             if process.poll() is not None:
                 raise Failed(f"{name} ended with {process.returncode}:\n{_last_words(name)}")
+        for name, process in self.passing.items():
+            if process.poll():
+                raise Failed(f"{name} failed:\n{_last_words(name)}")
 
     def stop(self) -> None:
         """Ask all of them to end, and insist after ten seconds."""
-        for process in self.running.values():
+        processes = [*self.passing.values(), *self.running.values()]
+        for process in processes:
             if process.poll() is None:
                 process.terminate()
         deadline = time.monotonic() + STOP_SECONDS
-        for process in self.running.values():
+        for process in processes:
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -130,8 +140,13 @@ def start(children: Children, port: int, simulator_port: int) -> None:
         children.finish("seed", "flask", "--app", "app", "seed", "demo")
     children.start("taem", "app", "all")
     wait_for(f"{simulator}/sim/state", children)
-    children.finish("menus", "flask", "--app", "app", "menus", "publish")
-    wait_for(f"{taem}/readyz", children)
+    publish = ("menus", "flask", "--app", "app", "menus", "publish")
+    if has_menus():  # published before: only what has changed since, and nobody need wait for it
+        wait_for(f"{taem}/readyz", children)
+        children.begin(*publish)
+    else:
+        children.finish(*publish)
+        wait_for(f"{taem}/readyz", children)
 
 
 def demo_environment(port: int, simulator_port: int) -> dict[str, str]:
@@ -172,6 +187,11 @@ def is_migrated() -> bool:
 def is_seeded() -> bool:
     """Whether the café has opened before."""
     return _ask("SELECT code FROM branches LIMIT 1") is not None
+
+
+def has_menus() -> bool:
+    """Whether rich menus have been published before."""
+    return _ask("SELECT id FROM menu_publications WHERE state = 'live' LIMIT 1") is not None
 
 
 def wait_for(url: str, children: Children) -> None:
