@@ -1,0 +1,62 @@
+"""The product in real processes of one database, beside the simulator, for tests that kill it."""
+
+from __future__ import annotations
+
+import http.client
+from typing import Any
+
+from config import Settings
+from tests import factories
+from tests.bot.webhooks import body_of, sign
+from tests.line import SimulatedLine
+from tests.processes import Processes, free_port
+
+
+class Product:
+    """Starts, kills and restarts roles; its LINE takes any reply token, once each."""
+
+    def __init__(self, processes: Processes, url: str, **environment: str) -> None:
+        self.processes = processes
+        self.line = SimulatedLine(
+            processes, {"SIM_FAST": "1", "SIM_ACCEPT_UNKNOWN_USERS": "1", "SIM_RATE_LIMITS": "off"}
+        )
+        self.port = free_port()
+        self.settings: Settings = factories.make_settings(
+            url,
+            port=self.port,
+            public_url=f"http://127.0.0.1:{self.port}",
+            line_api_url=self.line.url,
+            line_api_data_url=self.line.url,
+        )
+        self.environment = environment
+        self.roles: dict[str, Any] = {}
+
+    def start(self, name: str) -> None:
+        """Start a role and wait until a web one answers; `worker-2` is another `worker`."""
+        role = name.partition("-")[0]
+        has_web = role in ("all", "web")
+        self.roles[name] = self.processes.spawn(
+            *("python", "app.py", role),
+            env=factories.environment(self.settings) | self.environment,
+            ready=f"http://127.0.0.1:{self.port}/healthz" if has_web else None,
+        )
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, as in a power cut."""
+        self.processes.kill(self.roles.pop(name))
+
+    def stop(self, name: str) -> int:
+        """SIGTERM, and wait; the exit code."""
+        return self.processes.stop(self.roles.pop(name))
+
+    def deliver(self, *events: dict[str, Any]) -> int:
+        """One webhook; its status, 0 without an answer within LINE's two seconds."""
+        body = body_of(*events)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        try:
+            connection.request("POST", "/callback", body, {"X-Line-Signature": sign(body)})
+            return connection.getresponse().status
+        except (OSError, http.client.HTTPException):
+            return 0
+        finally:
+            connection.close()

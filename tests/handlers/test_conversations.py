@@ -1,0 +1,97 @@
+"""Free text goes to staff, the bot helps now and then and keeps silent after a person wrote."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from core.i18n import t
+from loyalty import conversations
+from models.conversations import Conversation, ConversationLine, ConversationState
+from models.staff import AuditRow
+from tests.factories import prem
+from tests.handlers.chat import words_of
+
+HELP = "members.help_title"
+
+
+def lines(chat):
+    return conversations.lines_of(chat.session, chat.vault, chat.member)
+
+
+def test_free_text_is_kept_for_staff_sealed(chat):
+    chat.says("ร้านเปิดกี่โมงคะ")
+    assert [line.text for line in lines(chat)] == ["ร้านเปิดกี่โมงคะ"]
+    sealed = chat.session.scalars(select(ConversationLine.text_sealed)).one()
+    assert "ร้านเปิด".encode() not in sealed
+    assert chat.session.scalars(select(Conversation)).one().unread_count == 1
+
+
+def test_M11_helps_at_most_once_in_twelve_hours(chat):
+    assert t("th", HELP) in words_of(chat.says("ร้านเปิดกี่โมงคะ"))
+    chat.clock.advance(hours=11, minutes=59)
+    assert chat.says("ฮัลโหล") == []
+    chat.clock.advance(minutes=1)
+    assert t("th", HELP) in words_of(chat.says("มีใครอยู่ไหม"))
+
+
+def test_M11_is_silent_for_thirty_minutes_after_staff_wrote(chat):
+    chat.says("ร้านเปิดกี่โมงคะ")
+    chat.clock.advance(hours=13)
+    owner = prem(chat.session)
+    conversations.reply_of_staff(
+        chat.session, chat.vault, chat.member, staff_id=owner.id, text="เปิด 8 โมงค่ะ",
+        now=chat.clock.now(),
+    )  # fmt: skip
+    chat.clock.advance(minutes=29)
+    assert chat.says("ขอบคุณค่ะ") == []
+    chat.clock.advance(minutes=1)
+    assert t("th", HELP) in words_of(chat.says("แล้วที่จอดรถล่ะคะ"))
+
+
+def test_a_chat_word_is_answered_even_then(chat):
+    chat.says("สวัสดี")
+    assert t("th", HELP) in words_of(chat.says("เมนู"))
+
+
+def test_asking_for_staff_opens_the_conversation(chat):
+    assert t("th", "conversations.staff_called") in words_of(chat.says("ติดต่อพนักงาน"))
+    conversation = chat.session.scalars(select(Conversation)).one()
+    assert conversation.state == ConversationState.OPEN
+    conversations.close(chat.session, conversation)
+    chat.says("ขอถามอีกเรื่องค่ะ")
+    assert conversation.state == ConversationState.OPEN
+
+
+@pytest.mark.parametrize("kind", ["sticker", "image", "video", "audio", "file", "location"])
+def test_whatever_else_is_sent_is_noted(chat, kind):
+    chat.sends(kind)
+    assert [(line.kind, line.text) for line in lines(chat)] == [(kind, None)]
+
+
+def test_FW24_an_unsent_text_is_gone_and_the_audit_has_no_text(chat):
+    chat.says("ความลับ")
+    message_id = chat.session.scalars(select(ConversationLine.line_message_id)).one()
+    chat.hears({"type": "unsend", "unsend": {"messageId": message_id}})
+    assert [(line.text, line.is_unsent) for line in lines(chat)] == [(None, True)]
+    row = chat.session.scalars(select(AuditRow)).one()
+    assert row.act == "conversations.unsent"
+    assert "ความลับ" not in row.canonical.decode()
+
+
+def test_unsending_another_persons_message_does_nothing(chat, session, vault):
+    from tests.handlers.chat import Chat
+
+    chat.says("ความลับ")
+    message_id = chat.session.scalars(select(ConversationLine.line_message_id)).one()
+    other = Chat(session, vault, line_user_id="U" + "8" * 32)
+    other.hears({"type": "unsend", "unsend": {"messageId": message_id}})
+    assert lines(chat)[0].text == "ความลับ"
+
+
+def test_hostile_text_is_cleaned(chat):
+    chat.says("a\x00b\u202ec" + "\u0301" * 500)
+    text = lines(chat)[0].text
+    assert "\x00" not in text
+    assert "\u202e" not in text
+    assert len(text) < 30
