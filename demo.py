@@ -170,6 +170,10 @@ def demo_environment(port: int, simulator_port: int) -> dict[str, str]:
         "DATABASE_URL": f"sqlite:///{DATABASE}",
         "HOST": HOST,
         "TAEM_URL": taem,
+        # LINE allows 100 new menus an hour: a few publications. A demonstration may try more.
+        "SIM_HOURLY_FACTOR": "10",
+        # Friends of a seeded history have no telephone, and are friends all the same.
+        "SIM_ACCEPT_UNKNOWN_USERS": "1",
         "BROKER_URL": "",
         "SENDING": "on",
         "TRUSTED_PROXIES": "0",
