@@ -30,7 +30,7 @@ from core import ids
 from core.db import insert_into
 from core.errors import NotFound, Refused
 from core.sabotage import is_sabotaged
-from loyalty import coupons, points
+from loyalty import coupons, points, undoing
 from loyalty.coupons import RedemptionResult, ReversalResult
 from models.base import table_of
 from models.coupons import CodePurpose, CodeState, Redemption, ScanCode, Voucher, VoucherState
@@ -579,15 +579,19 @@ def reverse_redemption(
     api_key_id: int | None = None,
     staff_id: int | None = None,
 ) -> ReversalResult:
-    """Undo one use of a voucher, once. A cashier may undo their own for 10 minutes (K6)."""
+    """Undo one use of a voucher, once; who may is said in `undoing`."""
     found = select(Redemption).where(Redemption.public_id == redemption_public_id)
     redemption = session.scalars(found).first()
     if redemption is None:
         raise NotFound("coupons.redemption_not_found")
-    if cashier_id is not None and staff_id is None:
-        is_own = redemption.cashier_id == cashier_id
-        if not is_own or now - redemption.at > coupons.VOID_WITHIN:
-            raise Refused("purchases.needs_manager", status=403)
+    undoing.refuse_unless_allowed(
+        session,
+        done_by=redemption.cashier_id,
+        done_at=redemption.at,
+        cashier_id=cashier_id,
+        staff_id=staff_id,
+        now=now,
+    )
     return coupons.reverse(session, redemption, now=now, tz=tz)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -48,8 +48,6 @@ TRIES = table_of(CodeTry)
 
 TRIES_A_MINUTE = 5
 TRIES_A_DAY = 20
-#: A cashier may undo what they did themselves for so long (K6).
-VOID_WITHIN = timedelta(minutes=10)
 #: What the member asked for counts against `per_member`; what the shop owes or gives does not.
 ASKED_FOR = ("claim", "code", "points")
 USABLE = (VoucherState.ISSUED, VoucherState.HELD)

@@ -24,7 +24,7 @@ from core.errors import Invalid, NotFound, Refused
 from core.i18n import money
 from core.sabotage import is_sabotaged
 from core.text import clean, receipt_key
-from loyalty import activities, coupons, earning, points, shop, stamps
+from loyalty import activities, coupons, earning, points, shop, stamps, undoing
 from loyalty.stamps import CardView
 from models.base import table_of
 from models.coupons import Voucher
@@ -380,12 +380,18 @@ def return_purchase(
 ) -> ReturnResult:
     """Void a bill (`amount_satang` None) or return part of it (P6, T4, C7, K6).
 
-    A cashier may void their own bill for 10 minutes; later, and others', with `staff_id`, the
-    manager who agreed. Refused: `purchases.not_found`, `purchases.already_voided`,
+    Who may is said in `undoing`. Refused: `purchases.not_found`, `purchases.already_voided`,
     `purchases.needs_manager`, `purchases.returned_too_much`.
     """
     purchase = _find_purchase(session, purchase_public_id)
-    _refuse_unless_allowed(session, purchase, now, cashier_id, staff_id)
+    undoing.refuse_unless_allowed(
+        session,
+        done_by=purchase.cashier_id,
+        done_at=purchase.recorded_at,
+        cashier_id=cashier_id,
+        staff_id=staff_id,
+        now=now,
+    )
     if not is_sabotaged("purchases.lock"):
         points.lock_member(session, purchase.member_id)
         session.refresh(purchase)  # as it is under the lock
@@ -474,22 +480,6 @@ def _find_purchase(session: Session, public_id: str) -> Purchase:
     if purchase is None:
         raise NotFound("purchases.not_found")
     return purchase
-
-
-def _refuse_unless_allowed(
-    session: Session,
-    purchase: Purchase,
-    now: datetime,
-    cashier_id: int | None,
-    staff_id: int | None,
-) -> None:
-    """The same cashier for 10 minutes, a manager at any time (K6)."""
-    if cashier_id is None or staff_id is not None:
-        return
-    minutes = int(shop.get(session, "purchases.void_minutes"))
-    is_late = now - purchase.recorded_at > timedelta(minutes=minutes)
-    if purchase.cashier_id != cashier_id or is_late:
-        raise Refused("purchases.needs_manager", status=403)
 
 
 def _write_return(session: Session, row: dict[str, Any]) -> PurchaseReturn:

@@ -254,6 +254,19 @@ def test_somebody_elses_bill_needs_a_manager(session, till, somchai):
     assert till.give_back(bought, cashier_id=other.id, staff_id=prem.id).points == 4
 
 
+def test_pin_of_a_manager_voids_at_any_time(session, till, somchai):
+    nok, boss = factories.nok(session), factories.nok(session)
+    prem = factories.prem(session)
+    boss.staff_id = prem.id
+    session.flush()
+    bought = till.buy(somchai, 100, cashier_id=nok.id)
+    later = NOW + timedelta(days=1)
+    prem.is_active = False
+    assert refusal_of(till.give_back, bought, cashier_id=boss.id, now=later).status == 403
+    prem.is_active = True
+    assert till.give_back(bought, cashier_id=boss.id, now=later).points == 4
+
+
 def test_unknown_bill_is_not_found(session, till):
     with pytest.raises(NotFound):
         purchases.return_purchase(
