@@ -52,6 +52,18 @@ def run(
 ) -> int:
     """Run `all`, `web`, `worker` or `scheduler`; returns the exit code."""
     logs.set_up(settings.log_level)
+    with ending_politely():
+        return _run(role, settings, build_runtime, create_app, make_clock)
+    return 0  # told to stop
+
+
+def _run(
+    role: str,
+    settings: Settings,
+    build_runtime: BuildRuntime,
+    create_app: CreateApp,
+    make_clock: Callable[[Runtime], Clock],
+) -> int:
     wake = wake_for(settings)
     runtime = build_runtime(settings, wake)
     if role == "web":
@@ -61,13 +73,11 @@ def run(
         return serve_web(app, settings, on_fork=disown, on_stop=partial(close, app))
     if role == "all":
         return serve_all(settings, runtime, wake, create_app, make_clock)
-    with ending_politely():
-        if role == "worker":
-            with working(settings, runtime, wake):
-                wait_for_ever()
-        else:
-            with ticking(make_clock(runtime)):
-                wait_for_ever()
+    has_work = (
+        working(settings, runtime, wake) if role == "worker" else ticking(make_clock(runtime))
+    )
+    with has_work:
+        threading.Event().wait()  # until a signal raises
     return 0
 
 
@@ -133,11 +143,7 @@ def serve_all(
         clear_untrusted_proxy_headers=False,
     )
     try:
-        with (
-            ending_politely(),
-            working(settings, runtime, wake),
-            ticking(make_clock(runtime)),
-        ):
+        with working(settings, runtime, wake), ticking(make_clock(runtime)):
             server.run()
     finally:
         server.close()
@@ -201,8 +207,3 @@ def ending_politely() -> Iterator[None]:
         log.info("stopping")
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-def wait_for_ever() -> None:
-    """Until a signal raises."""
-    threading.Event().wait()
