@@ -271,7 +271,7 @@ def _point_aliases(runtime: Runtime, line: Line, targets: list[Wanted]) -> None:
                 select(MenuPublication.alias, MenuPublication.line_menu_id).where(
                     MenuPublication.state == PublicationState.LIVE
                 )
-            ).tuples()
+            ).tuples().all()
         )
     for target in targets:
         line_id = live.get(target.alias)
