@@ -12,6 +12,7 @@ from web.security import nonce
 
 _SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 _STYLE = re.compile(r"<style\b[^>]*>")
+_STYLED = re.compile(r' style="[^"]*"')
 _PROLOGUE = re.compile(r"<\?xml[^>]*\?>")
 LEAF, AMBER = "#0E6B5C", "#F2B544"
 
@@ -35,7 +36,7 @@ def bars(title: str, points: Sequence[tuple[date, int]], colour: str = LEAF) -> 
     )
     chart.x_labels = [f"{on.day}/{on.month}" for on, _ in points]
     chart.add(title, [value for _, value in points])
-    svg = chart.render().decode() if isinstance(chart.render(), bytes) else chart.render()
-    svg = _PROLOGUE.sub("", _SCRIPT.sub("", svg))
+    svg = _PROLOGUE.sub("", _SCRIPT.sub("", chart.render(is_unicode=True)))
+    svg = _STYLED.sub("", svg)
     svg = _STYLE.sub(f'<style nonce="{nonce()}">', svg)
     return Markup(svg)  # noqa: S704  (pygal escapes its texts; ours are day numbers)

@@ -49,15 +49,15 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
 }
 #: The frame's navigation: endpoint, permission, words.
 NAVIGATION = (
-    ("admin.dashboard", "dashboard.read", "console.dashboard", "📊"),
-    ("admin.members", "members.read", "console.members", "👥"),
-    ("admin.conversations_list", "conversations.read", "console.conversations", "💬"),
-    ("admin.offers", "offers.read", "console.offers", "🎟️"),
-    ("admin.journeys", "journeys.read", "console.journeys", "✉️"),
-    ("admin.menus", "menus.read", "console.menus", "📱"),
-    ("admin.outbox", "outbox.read", "console.outbox", "📤"),
-    ("admin.quarantine", "quarantine.read", "console.quarantine", "🧺"),
-    ("admin.health", "health.read", "console.health", "🩺"),
+    ("admin.dashboard", "dashboard.read", "console.dashboard", "bar-chart-line"),
+    ("admin.members", "members.read", "console.members", "people"),
+    ("admin.conversations_list", "conversations.read", "console.conversations", "chat-dots"),
+    ("admin.offers", "offers.read", "console.offers", "ticket-perforated"),
+    ("admin.journeys", "journeys.read", "console.journeys", "envelope-heart"),
+    ("admin.menus", "menus.read", "console.menus", "phone"),
+    ("admin.outbox", "outbox.read", "console.outbox", "send"),
+    ("admin.quarantine", "quarantine.read", "console.quarantine", "inbox"),
+    ("admin.health", "health.read", "console.health", "heart-pulse"),
 )
 
 

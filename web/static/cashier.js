@@ -326,7 +326,7 @@ async function startCamera() {
   video.srcObject = stream;
   await video.play();
   by("viewer").hidden = false;
-  by("camera").textContent = words.stop;
+  by("camera-words").textContent = words.stop;
   const detector = "BarcodeDetector" in window ? new window.BarcodeDetector({ formats: ["qr_code"] }) : null;
   isReading = true;
   while (isReading) {
@@ -364,7 +364,7 @@ function stopCamera() {
   if (stream) for (const track of stream.getTracks()) track.stop();
   stream = null;
   by("viewer").hidden = true;
-  by("camera").textContent = `📷 ${words.scan}`;
+  by("camera-words").textContent = words.scan;
 }
 by("camera").addEventListener("click", () => (stream ? stopCamera() : startCamera()));
 
