@@ -240,7 +240,8 @@ class Page:
 
     async def journal(self, request: web.Request) -> web.Response:
         entries = []
-        for entry in self._world.journal.since(int(request.query.get("since", 0))):
+        since = request.query.get("since", "0")
+        for entry in self._world.journal.since(int(since) if since.isdigit() else 0):
             entries.append(entry)
             if len(entries) >= JOURNAL_PAGE:
                 break

@@ -41,6 +41,8 @@ class SimulatorSettings:
     monthly_quota: int | None = 5000
     latency_seconds: float = 0.0
     webhook_timeout_seconds: float = 2.0
+    # How long events wait for company while batches or disorder are switched on.
+    webhook_hold_seconds: float = 0.5
     redelivery_base_seconds: float = 1.0
     redelivery_attempts: int = 12
     journal_limit: int = 50_000
@@ -108,6 +110,10 @@ def from_environment(
         burst_seconds=float(get("SIM_BURST_SECONDS") or defaults.burst_seconds),
         hourly_factor=float(get("SIM_HOURLY_FACTOR") or defaults.hourly_factor),
         monthly_quota=_quota(get("SIM_QUOTA")),
+        redelivery_base_seconds=float(
+            get("SIM_REDELIVERY_SECONDS") or defaults.redelivery_base_seconds
+        ),
+        redelivery_attempts=int(get("SIM_REDELIVERY_ATTEMPTS") or defaults.redelivery_attempts),
         latency_seconds=float(get("SIM_LATENCY_MS") or 0) / 1000,
         journal_limit=journal_limit or (FAST_JOURNAL_LIMIT if is_fast else defaults.journal_limit),
     )

@@ -23,8 +23,6 @@ from simulator.people import Customer
 from simulator.world import World
 
 CONCURRENT_POSTS = 64
-# How long events wait for company when batches or disorder are switched on.
-HOLD_SECONDS = 0.5
 REDELIVERY_CEILING_SECONDS = 60.0
 UNDELIVERED_LIMIT = 10_000
 READ_TOKEN_LIMIT = 50_000
@@ -128,7 +126,8 @@ class WebhookSender:
         if faults.is_on("webhook_batch") or faults.is_on("webhook_reorder"):
             self._held.append(event)
             if len(self._held) == 1:
-                asyncio.get_running_loop().call_later(HOLD_SECONDS, self._release)
+                hold = self._world.settings.webhook_hold_seconds
+                asyncio.get_running_loop().call_later(hold, self._release)
             return
         self._post_soon([event])
 

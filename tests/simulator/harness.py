@@ -146,7 +146,8 @@ class Simulator:
             "login_channel_id": LOGIN_CHANNEL,
             "liff_id": LIFF_ID,
             "redelivery_base_seconds": 0.05,
-            "webhook_timeout_seconds": 1.0,
+            "webhook_timeout_seconds": 5.0,
+            "webhook_hold_seconds": 1.0,
         }
         self.settings = SimulatorSettings(**(defaults | more))
         self._pool = urllib3.PoolManager(retries=False)

@@ -71,6 +71,11 @@ def test_quota_may_be_a_number_or_none(given, quota):
     assert from_environment({"SIM_QUOTA": given}).monthly_quota == quota
 
 
+def test_redelivery_can_be_hurried():
+    settings = from_environment({"SIM_REDELIVERY_SECONDS": "0.1", "SIM_REDELIVERY_ATTEMPTS": "50"})
+    assert (settings.redelivery_base_seconds, settings.redelivery_attempts) == (0.1, 50)
+
+
 def test_fast_mode_knows_everybody_unless_told_otherwise():
     assert from_environment({"SIM_FAST": "1"}).accepts_unknown_users
     strict = {"SIM_FAST": "1", "SIM_ACCEPT_UNKNOWN_USERS": "0"}

@@ -161,8 +161,8 @@ def test_a_refused_webhook_comes_again_with_the_same_id(simulator, shop):
 
 
 def test_a_late_answer_counts_as_refused(start_simulator, shop):
-    simulator = start_simulator(webhook_timeout_seconds=0.2)
-    shop.delays = [0.5]
+    simulator = start_simulator(webhook_timeout_seconds=1.0)
+    shop.delays = [1.5]
     simulator.act("c1", "follow")
     shop.wait_for(2)
     wait_until(lambda: simulator.state["pendingWebhooks"] == 0)
