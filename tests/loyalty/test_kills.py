@@ -1,0 +1,119 @@
+"""Power cuts in the middle of business: every operation is there whole, or not at all (Z10)."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+
+from loyalty import proof
+from models.coupons import Obtained, Redemption
+from models.purchases import Operation, Purchase, PurchaseReturn
+from tests import factories
+from tests.moments import NOW
+from tests.processes import ROOT, bare_environment
+
+PLAYERS = 3
+
+pytestmark = [pytest.mark.soak, pytest.mark.slow]
+
+
+class Nursery:
+    """A process that brings up players, one at a time, for us to kill."""
+
+    def __init__(self, url: str, name: str, log: Any, sabotage: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.loyalty.players", url, name],
+            cwd=ROOT,
+            env=bare_environment() | {"TAEM_TESTING": "1", "TAEM_SABOTAGE": sabotage},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        assert self.hear() == "ready"
+        self.player = self.next_player()
+
+    def hear(self) -> str:
+        assert self.process.stdout is not None
+        return self.process.stdout.readline().strip()
+
+    def next_player(self) -> int:
+        assert self.process.stdin is not None
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+        return int(self.hear())
+
+    def kill_player(self) -> None:
+        os.kill(self.player, signal.SIGKILL)
+
+    def stop(self) -> None:
+        self.kill_player()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        self.process.wait(10)
+        self.process.stdout.close()
+
+
+def lay_out(database) -> None:
+    with database.write() as session:
+        factories.make_branch(session)
+        for number in range(4):
+            factories.make_member(session, f"m{number}")
+        prize = factories.make_coupon(session, "prize", obtained=Obtained.STAMPS)
+        factories.make_stamp_program(session, size=5, prize=prize)
+        factories.make_coupon(
+            session, "mug", obtained=Obtained.POINTS, price_points=15, per_member=10_000
+        )
+
+
+def play(database_url, kills, folder, sabotage="") -> str:
+    """Let players do business, kill them `kills` times; returns what they complained about."""
+    chance = random.Random(10)
+    with (folder / "players.log").open("w+") as log:
+        nurseries = [Nursery(database_url, f"p{n}", log, sabotage) for n in range(PLAYERS)]
+        for _ in range(kills):
+            time.sleep(chance.uniform(0.02, 0.3))
+            nursery = chance.choice(nurseries)
+            nursery.kill_player()
+            nursery.player = nursery.next_player()
+        time.sleep(0.5)
+        for nursery in nurseries:
+            nursery.stop()
+        log.seek(0)
+        return log.read()
+
+
+def halves(database) -> dict[str, Any]:
+    """Operations without an answer, and answers without their effect or the other way round."""
+    tables = {"purchase": Purchase, "return": PurchaseReturn, "redemption": Redemption}
+    with database.write() as session:
+        assert session.scalar(select(func.count()).select_from(Operation)) > PLAYERS
+        answers = session.scalars(select(Operation.answer)).all()
+        wrong: dict[str, Any] = {"unanswered": answers.count(None)}
+        for kind, table in tables.items():
+            told = {answer[kind] for answer in answers if answer and kind in answer}
+            wrong[kind] = told ^ set(session.scalars(select(table.id)))
+        wrong["differences"] = proof.check_all(session, NOW)
+    return {kind: found for kind, found in wrong.items() if found}
+
+
+def test_z10_killed_business_leaves_no_half_operation(database, database_url, scale, tmp_path):
+    lay_out(database)
+    complaints = play(database_url, max(12, scale(500)), tmp_path)
+    assert complaints == ""  # no lock, no fault: only refusals, which are answers
+    assert halves(database) == {}
+
+
+def test_z10_answers_apart_from_their_effects_would_be_noticed(database, database_url, tmp_path):
+    lay_out(database)
+    complaints = play(database_url, 12, tmp_path, "operations.together")
+    assert complaints or halves(database)
