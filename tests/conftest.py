@@ -30,7 +30,7 @@ from core.db import Database
 from core.runtime import Runtime
 from tests import factories, postgres, servers
 from tests.moments import BANGKOK, NOW
-from tests.processes import ROOT, Processes
+from tests.processes import Processes
 
 SOAK = os.environ.get("TAEM_SOAK") == "1"
 FOLDER = pytest.StashKey[Path]()
@@ -247,14 +247,11 @@ def vault() -> Vault:
 
 
 @pytest.fixture
-def runtime(settings: Settings, database: Database, clock: FixedClock, vault: Vault) -> Runtime:
+def runtime(settings: Settings, database: Database, clock: FixedClock) -> Runtime:
     """Everything wired as in production, on the fresh database, with the fixed clock."""
-    try:
-        from app import build_runtime
+    from app import build_runtime
 
-        built = build_runtime(settings)
-    except ImportError:  # until every layer exists
-        return Runtime(settings=settings, database=database, clock=clock, vault=vault)
+    built = build_runtime(settings)
     built.database.dispose()
     return dataclasses.replace(built, database=database, clock=clock)
 
@@ -286,17 +283,6 @@ def migrate(url: str, revision: str = "head") -> None:
     """Bring the database at `url` to `revision`."""
     from alembic import command
 
-    if not list((ROOT / "migrations" / "versions").glob("*.py")):  # until the first one exists
-        import models  # noqa: F401
-        from migrations import triggers
-        from models.base import Base
-
-        database = Database(url)
-        Base.metadata.create_all(database.engine)
-        with database.engine.begin() as connection:
-            triggers.install(connection)
-        database.dispose()
-        return
     command.upgrade(alembic_config(url), revision)
 
 

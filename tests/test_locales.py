@@ -58,7 +58,7 @@ def literals() -> set[str]:
 
 
 def patterns() -> list[re.Pattern[str]]:
-    """What composed keys can look like: `f"levels.{level}"` or `"levels." ~ level`."""
+    """What composed keys look like: `f"levels.{level}"`, `"levels." ~ level`, `f"{key}_title"`."""
     shapes = {
         "".join(
             re.escape(part.value) if isinstance(part, ast.Constant) else "[a-z_0-9.]+"
@@ -70,8 +70,14 @@ def patterns() -> list[re.Pattern[str]]:
         and isinstance(node.values[0], ast.Constant)
         and re.match(r"[a-z][a-z_0-9]*\.", str(node.values[0].value))
     }
+    plain = literals()
     shapes |= {
-        re.escape(text) + ".+" for text in literals() if re.fullmatch(r"[a-z][a-z_0-9.]*\.", text)
+        re.escape(text) + ".+"
+        for text in plain
+        if re.fullmatch(r"[a-z][a-z_0-9]*\.([a-z_0-9.]*[_.])?", text)
+    }
+    shapes |= {
+        re.escape(text + ending) for ending in endings() for text in plain if KEY.fullmatch(text)
     }
     return [re.compile(shape) for shape in shapes]
 
@@ -84,6 +90,19 @@ def refusals() -> set[str]:
         for tree in trees().values()
         for node in ast.walk(tree)
         if isinstance(node, ast.ClassDef) and {dotted(base) for base in node.bases} & REFUSALS
+    }
+
+
+def endings() -> set[str]:
+    """What f-strings hang on a whole key, e.g. `_title`."""
+    return {
+        str(node.values[1].value)
+        for tree in trees().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        and len(node.values) == 2
+        and isinstance(node.values[1], ast.Constant)
+        and re.fullmatch(r"[._][a-z_0-9.]+", str(node.values[1].value))
     }
 
 
