@@ -66,7 +66,8 @@ class SimulatedLine:
 
     def befriend(self, user_ids: list[str]) -> None:
         """Make these known friends without a phone."""
-        self.post("/sim/silent-friends", {"userIds": user_ids})
+        for start in range(0, len(user_ids), 5000):
+            self.post("/sim/silent-friends", {"userIds": user_ids[start : start + 5000]})
 
     def reply_token(self, customer: str = "c1") -> str:
         """A fresh reply token: this customer has just written something."""
@@ -102,7 +103,9 @@ class SimulatedLine:
 
     def journal(self) -> list[dict[str, Any]]:
         """Everything accepted, in order."""
-        entries: list[dict[str, Any]] = self.get("/sim/journal")
+        entries: list[dict[str, Any]] = []
+        while page := self.get(f"/sim/journal?since={entries[-1]['index'] + 1 if entries else 0}"):
+            entries += page
         return entries
 
     def user_id(self, customer: str = "c1") -> str:
