@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
+from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
@@ -37,7 +38,7 @@ def _refused(error: Refused) -> Any:
 
 
 def _http(error: HTTPException) -> Any:
-    status = error.code or 500
+    status = 403 if isinstance(error, CSRFError) else error.code or 500
     if status < 400:  # redirects of the router
         return error
     codes = {400: "errors.bad_request", 403: "auth.forbidden", 404: "errors.not_found",
