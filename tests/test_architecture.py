@@ -9,6 +9,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,11 @@ def product_files() -> list[Path]:
 
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def parsed(path: Path) -> ast.AST:
+    return ast.parse(path.read_text("utf-8"))
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -213,7 +219,7 @@ def offences(rule: str, spared: Callable[[str], bool]) -> list[str]:
         f"{relative(path)}:{line}"
         for path in product_files()
         if not spared(relative(path))
-        for line in check(ast.parse(path.read_text("utf-8")))
+        for line in check(parsed(path))
     ]
 
 
@@ -265,7 +271,7 @@ def test_templates_never_switch_escaping_off():
 
 
 def imports_of(path: Path) -> set[str]:
-    return set(imported(ast.parse(path.read_text("utf-8"))))
+    return set(imported(parsed(path)))
 
 
 def test_settings_stand_at_the_bottom():

@@ -13,7 +13,7 @@ import pytest
 
 from core.i18n import LOCALES
 from tests.processes import ROOT
-from tests.test_architecture import dotted, product_files, relative
+from tests.test_architecture import dotted, parsed, product_files, relative
 
 KEY = re.compile(r"[a-z][a-z_0-9]*(\.[a-z_0-9]+)+")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -38,12 +38,13 @@ def pages() -> list[Path]:
 
 @cache
 def trees() -> dict[str, ast.AST]:
-    return {relative(path): ast.parse(path.read_text("utf-8")) for path in product_files()}
+    return {relative(path): parsed(path) for path in product_files()}
 
 
 # What the code says
 
 
+@cache
 def literals() -> set[str]:
     """Every plain string of code and pages."""
     found = {
