@@ -42,6 +42,7 @@ class Bench:
         self.is_quick = is_quick
         self.rounds = ROUNDS_QUICK if is_quick else ROUNDS
         self.processes = Processes(folder)
+        self._ours: list[subprocess.Popen[bytes]] = []
         self._databases = 0
         self._postgres: str | None = None
 
@@ -76,7 +77,14 @@ class Bench:
         self, *command: str, env: Mapping[str, str], ready: str | Callable[[], object]
     ) -> subprocess.Popen[bytes]:
         """A process of ours that answers before this returns."""
-        return self.processes.spawn(*command, env=env, ready=ready)
+        self._ours.append(self.processes.spawn(*command, env=env, ready=ready))
+        return self._ours[-1]
+
+    def stop_ours(self) -> None:
+        """End what `start` started so far."""
+        for process in self._ours:
+            self.processes.stop(process)
+        self._ours.clear()
 
     def close(self) -> None:
         """End everything."""

@@ -32,6 +32,8 @@ class Outcome:
     """Statuses, seconds for everything, and seconds for each request from its scheduled moment."""
 
     seconds: float = 0.0
+    #: Seconds since 1970 at which the first request was due.
+    began_at: float = 0.0
     statuses: dict[str, int] = field(default_factory=dict)
     latencies: list[float] = field(default_factory=list)
 
@@ -96,14 +98,15 @@ class Driver:
                 lambda: Connection(self), self.plan.host, self.plan.port
             )
             self.free.append(connection)
-        started = time.perf_counter()
+        began_at, started = time.time(), time.perf_counter()
         if self.plan.per_second:
             await self._scheduled(started)
         else:
             for connection in list(self.free):
                 self._hand_out(connection)
         await self.done.wait()
-        return Outcome(time.perf_counter() - started, dict(self.statuses), self.latencies)
+        seconds = time.perf_counter() - started
+        return Outcome(seconds, began_at, dict(self.statuses), self.latencies)
 
     async def _scheduled(self, started: float) -> None:
         total = len(self.plan.requests)

@@ -116,8 +116,6 @@ class IntakeMiddleware:
         status = self._answer(environ)
         metrics.intake.labels(str(status)).inc()
         headers = [("Content-Type", "text/plain"), ("Content-Length", "0")]
-        if status == 413:
-            headers.append(("Connection", "close"))  # nobody reads the rest of that body
         start_response(_STATUS[status], headers)
         return [b""]
 

@@ -33,7 +33,6 @@ SWEEP_SECONDS = 1.0
 ERROR_PAUSE_SECONDS = 1.0
 BEAT_SECONDS = 15.0
 STOP_SECONDS = 8.0
-PROFILES = 20
 #: A profile that cannot be had now is asked for again this much later.
 PROFILE_PAUSE = timedelta(minutes=5)
 
@@ -91,7 +90,7 @@ class Workers:
         self.inbox = Inbox(runtime, sender.reply, rides.ride, self._name)
         self._loops = [
             Loop("events", self.inbox.run_batch, wake.wait_for_events),
-            Loop("profiles", self._fetch_profiles),
+            Loop("profiles", self._fetch_next_profile),
             Loop("menus", self._link_menus),
             Loop("heartbeat", self._beat, every=BEAT_SECONDS),
         ]
@@ -125,19 +124,22 @@ class Workers:
             )
         return 0
 
-    def _fetch_profiles(self) -> int:
-        """Ask LINE for the names that are owed; one transaction a person, none while asking."""
-        real_now = self.runtime.clock.real_now()
+    def _fetch_next_profile(self) -> int:
+        """Ask LINE for the name that is owed longest; no transaction is open while asking."""
         with self.runtime.database.read() as session:
             owed = session.execute(
                 select(Member.id, Member.line_user_id)
-                .where(Member.profile_due_at <= real_now, Member.line_user_id.is_not(None))
+                .where(
+                    Member.profile_due_at <= self.runtime.clock.real_now(),
+                    Member.line_user_id.is_not(None),
+                )
                 .order_by(Member.profile_due_at)
-                .limit(PROFILES)
-            ).all()
-        for member_id, line_user_id in owed:
-            self._fetch_profile(member_id, str(line_user_id))
-        return len(owed)
+                .limit(1)
+            ).first()
+        if owed is None:
+            return 0
+        self._fetch_profile(owed.id, str(owed.line_user_id))
+        return 1
 
     def _fetch_profile(self, member_id: int, line_user_id: str) -> None:
         clock = self.runtime.clock

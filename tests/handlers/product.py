@@ -5,24 +5,29 @@ from __future__ import annotations
 import http.client
 from typing import Any
 
+from sqlalchemy import select
+
 from config import Settings
+from core.db import Database
+from models.schedule import Heartbeat
 from tests import factories
 from tests.bot.webhooks import body_of, sign
 from tests.line import SimulatedLine
-from tests.processes import Processes, free_port
+from tests.processes import READY_SECONDS, Processes, free_port, wait_until
 
 
 class Product:
     """Starts, kills and restarts roles; its LINE takes any reply token, once each."""
 
-    def __init__(self, processes: Processes, url: str, **environment: str) -> None:
+    def __init__(self, processes: Processes, database: Database, **environment: str) -> None:
         self.processes = processes
+        self.database = database
         self.line = SimulatedLine(
             processes, {"SIM_FAST": "1", "SIM_ACCEPT_UNKNOWN_USERS": "1", "SIM_RATE_LIMITS": "off"}
         )
         self.port = free_port()
         self.settings: Settings = factories.make_settings(
-            url,
+            database.url,
             port=self.port,
             public_url=f"http://127.0.0.1:{self.port}",
             line_api_url=self.line.url,
@@ -35,11 +40,19 @@ class Product:
         """Start a role and wait until a web one answers; `worker-2` is another `worker`."""
         role = name.partition("-")[0]
         has_web = role in ("all", "web")
-        self.roles[name] = self.processes.spawn(
+        process = self.processes.spawn(
             *("python", "app.py", role),
             env=factories.environment(self.settings) | self.environment,
             ready=f"http://127.0.0.1:{self.port}/healthz" if has_web else None,
         )
+        self.roles[name] = process
+        if not has_web:
+            wait_until(lambda: self._has_beaten(process.pid), within=READY_SECONDS)
+
+    def _has_beaten(self, pid: int) -> bool:
+        """Whether this process has said that it is alive."""
+        with self.database.read() as session:
+            return any(beat.endswith(f":{pid}") for beat in session.scalars(select(Heartbeat.id)))
 
     def kill(self, name: str) -> None:
         """SIGKILL, as in a power cut."""

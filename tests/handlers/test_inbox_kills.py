@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
@@ -21,6 +22,7 @@ from tests.processes import wait_until
 
 SENDERS = 8
 GIVE_UP_SECONDS = 120
+IN_TIME = timedelta(seconds=45)
 
 
 class Sender:
@@ -90,7 +92,7 @@ def pending(database):
 @pytest.mark.slow
 def test_z1_fw20_no_event_lost_or_doubled_through_kills(database, processes, scale, engine_kind):
     names = ["all"] if engine_kind == "sqlite" else ["web", "worker-1", "worker-2"]
-    product = Product(processes, database.url)
+    product = Product(processes, database)
     for name in names:
         product.start(name)
     number, kills = scale(10_000), scale(500)
@@ -107,10 +109,9 @@ def test_z1_fw20_no_event_lost_or_doubled_through_kills(database, processes, sca
         product.start(name)
     sending.join()
     assert sender.done == len(sender.parcels)
-    wait_until(lambda: pending(database) == 0, within=60)
+    wait_until(lambda: pending(database) == 0, within=GIVE_UP_SECONDS)
     with database.read() as session:
-        stored = Counter(session.scalars(select(Event.webhook_event_id)))
-        states = Counter(session.scalars(select(Event.state)))
+        rows = list(session.scalars(select(Event)))
         texts = {event["webhookEventId"]: event["message"]["text"] for event in events}
         replied = Counter(
             session.scalars(
@@ -120,18 +121,24 @@ def test_z1_fw20_no_event_lost_or_doubled_through_kills(database, processes, sca
             )
         )
         heard = session.scalar(select(func.sum(Conversation.unread_count)))
-    assert stored == Counter(texts.keys())
-    assert states == {EventState.DONE: number}
+    assert Counter(row.webhook_event_id for row in rows) == Counter(texts.keys())
+    assert {row.state for row in rows} == {EventState.DONE}
     assert heard == sum(1 for text in texts.values() if text != "แต้ม")
-    asked = {event_id for event_id, text in texts.items() if text == "แต้ม"}
-    assert {event_id: replied[event_id] for event_id in asked} == dict.fromkeys(asked, 1)
+    assert max(replied.values()) == 1
+    # A product that was away for too long may not use the token any more (FW09).
+    in_time = {
+        row.webhook_event_id
+        for row in rows
+        if texts[row.webhook_event_id] == "แต้ม" and row.done_at - row.received_at < IN_TIME
+    }
+    assert in_time <= replied.keys()
     # LINE refuses a token it has seen, so a second try would show here.
     assert set(product.line.answers("reply")) <= {"200"}
 
 
 def test_z26_sigterm_lets_the_work_under_way_finish(database, processes, engine_kind):
     names = ["all"] if engine_kind == "sqlite" else ["web", "worker"]
-    product = Product(processes, database.url)
+    product = Product(processes, database)
     for name in names:
         product.start(name)
     events = make_events(20)
