@@ -452,28 +452,6 @@ def forget_message(session: Session, line_user_id: str, message_id: str) -> None
         )
 
 
-def replay_event(session: Session, event_id: int, now: datetime) -> bool:
-    """Give a failed or dismissed event five new tries; False if it is neither."""
-    replayed = session.execute(
-        update(Event)
-        .where(Event.id == event_id, Event.state.in_((EventState.FAILED, EventState.DISMISSED)))
-        .values(state=EventState.PENDING, attempts=0, next_try_at=now, error=None)
-        .returning(Event.id)
-    )
-    return replayed.first() is not None
-
-
-def dismiss_event(session: Session, event_id: int, now: datetime) -> bool:
-    """Let a failed event go; False if it has not failed."""
-    dismissed = session.execute(
-        update(Event)
-        .where(Event.id == event_id, Event.state == EventState.FAILED)
-        .values(state=EventState.DISMISSED, done_at=now)
-        .returning(Event.id)
-    )
-    return dismissed.first() is not None
-
-
 def database_now(session: Session) -> datetime:
     """The moment by the clock that stamped `received_at`: the server's, or on SQLite this one's."""
     if is_sqlite(session):

@@ -9,10 +9,11 @@ import pytest
 import sqlalchemy
 from sqlalchemy import select, update
 
+from bot.quarantine import replay_event
 from bot.webhook import Intake
 from core.errors import Refused
 from handlers import inbox, router
-from handlers.inbox import Inbox, replay_event
+from handlers.inbox import Inbox
 from loyalty import activities, erasure, members
 from models.activities import Activity
 from models.conversations import Conversation

@@ -5,8 +5,8 @@ from __future__ import annotations
 from flask import Response, abort, render_template, request
 from sqlalchemy import select
 
+from bot.quarantine import dismiss_event, replay_event
 from bot.webhook import replay_quarantined
-from handlers import inbox
 from models.inbox import Event, EventState, Quarantined, QuarantineState
 from web.admin.ground import Column, back, blueprint, noted, table_of
 from web.auth import staff_only
@@ -55,7 +55,7 @@ def _shown(content: bytes) -> str:
 def event_decide(event_id: int) -> Response:
     """Five new tries for a failed event, or let it go."""
     is_replay = request.form.get("decision") == "replay"
-    act = inbox.replay_event if is_replay else inbox.dismiss_event
+    act = replay_event if is_replay else dismiss_event
     if not act(db(), event_id, runtime().clock.real_now()):
         abort(404)
     noted("quarantine.decided", event=event_id, decision="replay" if is_replay else "dismiss")
