@@ -1,0 +1,1 @@
+"""What the bot does about each LINE event: one module for each noun."""

@@ -1,0 +1,1 @@
+"""Claims rows that are due, handles events, and sends what is queued."""
