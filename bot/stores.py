@@ -11,6 +11,7 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from sqlalchemy.engine import make_url
@@ -18,6 +19,7 @@ from sqlalchemy.engine import make_url
 from bot.events import Oddity, ReadEvent
 from core.db import prepare_sqlite
 from core.sabotage import is_sabotaged, reach
+from core.turns import turns_of
 
 BUSY_SECONDS = 1.0
 BUSY_SECONDS_UNHEALTHY = 0.1
@@ -130,9 +132,12 @@ class SqliteStore:
 
     def __init__(self, url: str) -> None:
         self.is_broken = False
+        self._patience = BUSY_SECONDS
+        path = make_url(url).database or ":memory:"
+        self._turns = turns_of(str(Path(path).resolve()))
         try:
             self._connection = sqlite3.connect(
-                make_url(url).database or ":memory:",
+                path,
                 timeout=BUSY_SECONDS,
                 check_same_thread=False,
             )
@@ -154,9 +159,9 @@ class SqliteStore:
         return self._transaction(work, is_writing=not notes.is_empty())
 
     def hurry(self, *, is_healthy: bool) -> None:
-        seconds = BUSY_SECONDS if is_healthy else BUSY_SECONDS_UNHEALTHY
+        self._patience = BUSY_SECONDS if is_healthy else BUSY_SECONDS_UNHEALTHY
         try:
-            self._connection.execute(f"PRAGMA busy_timeout={int(seconds * 1000)}")
+            self._connection.execute(f"PRAGMA busy_timeout={int(self._patience * 1000)}")
         except sqlite3.Error as error:
             raise Unavailable(type(error).__name__) from error
 
@@ -177,6 +182,8 @@ class SqliteStore:
     def _transaction(
         self, work: Callable[[sqlite3.Cursor], Result], *, is_writing: bool = True
     ) -> Result:
+        if not self._turns.take(self._patience):
+            raise Unavailable("no turn")
         cursor = self._connection.cursor()
         try:
             cursor.execute("BEGIN IMMEDIATE" if is_writing else "BEGIN")
@@ -191,6 +198,7 @@ class SqliteStore:
             raise Unavailable(f"{type(error).__name__}: {error}") from error
         finally:
             cursor.close()
+            self._turns.give()
         return result
 
     def _roll_back(self, cursor: sqlite3.Cursor) -> None:

@@ -7,6 +7,7 @@ because a deferred one that reads and then writes fails at once whatever the bus
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.sabotage import is_sabotaged
+from core.turns import Turns, turns_of
 
 BUSY_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 3
@@ -122,12 +126,31 @@ def _make_engine(
         prepare_sqlite(connection)
 
     begin_writing = "BEGIN" if is_sabotaged("db.immediate") else "BEGIN IMMEDIATE"
+    is_file = bool(path) and path != ":memory:"
+    turns = turns_of(str(Path(str(path)).resolve())) if is_file else Turns()
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        is_reading = connection.get_execution_options().get("is_reading")
-        connection.exec_driver_sql("BEGIN" if is_reading else begin_writing)
+        if connection.get_execution_options().get("is_reading") or begin_writing == "BEGIN":
+            connection.exec_driver_sql("BEGIN")
+            return
+        if not turns.take(busy_timeout):
+            locked = sqlite3.OperationalError("database is locked")
+            raise OperationalError(begin_writing, None, locked)
+        try:
+            connection.exec_driver_sql(begin_writing)
+        except BaseException:
+            turns.give()
+            raise
+        connection.info["has_turn"] = True
 
+    def _give(_connection: object, record: ConnectionPoolEntry, *_more: object) -> None:
+        if record.info.pop("has_turn", False):
+            turns.give()
+
+    # A session hands its connection back as soon as its transaction has ended.
+    for end in ("checkin", "invalidate", "close"):
+        event.listen(engine, end, _give)
     return engine
 
 

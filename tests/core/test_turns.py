@@ -1,0 +1,110 @@
+"""Turns at SQLite's write lock: in order, once each, and never lost."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
+
+from core.db import Database
+from core.turns import Turns, turns_of
+
+
+def test_first_come_first_served():
+    turns, served = Turns(), []
+    assert turns.take(0)
+    threads = []
+    for number in range(10):
+        thread = threading.Thread(target=lambda n=number: turns.take(5) and served.append(n))
+        thread.start()
+        threads.append(thread)
+        while len(turns._waiting) <= number:
+            time.sleep(0.001)
+    for number in range(10):
+        turns.give()
+        threads[number].join(5)
+    assert served == list(range(10))
+
+
+def test_whoever_gives_up_leaves_the_queue():
+    turns = Turns()
+    assert turns.take(0)
+    assert not turns.take(0.05)
+    turns.give()
+    assert turns.take(0)
+
+
+def test_only_one_has_the_turn():
+    turns, inside, most = Turns(), [], []
+
+    def work(_):
+        assert turns.take(10)
+        inside.append(1)
+        most.append(len(inside))
+        inside.pop()
+        turns.give()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, range(2000)))
+    assert max(most) == 1
+    assert turns.take(0)
+
+
+def test_one_file_has_one_queue_however_it_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    here, there = (
+        Database("sqlite:///x.db"),
+        Database(f"sqlite:///{tmp_path}/x.db", busy_timeout=0.1),
+    )
+    with here.write() as session:
+        session.execute(text("CREATE TABLE t (x)"))
+        with pytest.raises(OperationalError), there.write() as other:
+            other.execute(text("SELECT 1"))
+    with there.write() as other:
+        other.execute(text("SELECT 1"))
+    here.dispose()
+    there.dispose()
+    assert turns_of(str(tmp_path / "x.db")).take(0)
+    turns_of(str(tmp_path / "x.db")).give()
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO t VALUES (1)", "nonsense"])
+def test_turn_comes_back_however_the_transaction_ends(tmp_path, statement):
+    database = Database(f"sqlite:///{tmp_path}/x.db", busy_timeout=0.2)
+    with database.write() as session:
+        session.execute(text("CREATE TABLE t (x)"))
+    for _ in range(3):
+        try:
+            with database.write() as session:
+                session.execute(text(statement))
+        except OperationalError:
+            pass
+    with pytest.raises(ZeroDivisionError), database.write() as session:
+        session.execute(text("INSERT INTO t VALUES (1)"))
+        raise ZeroDivisionError
+    with database.engine.connect() as connection, connection.begin():
+        connection.execute(text("INSERT INTO t VALUES (1)"))
+    database.dispose()
+    assert turns_of(str(tmp_path / "x.db")).take(0)
+    turns_of(str(tmp_path / "x.db")).give()
+
+
+def test_lock_of_another_process_gives_the_turn_back(tmp_path):
+    import sqlite3
+
+    database = Database(f"sqlite:///{tmp_path}/x.db", busy_timeout=0.1)
+    with database.write() as session:
+        session.execute(text("CREATE TABLE t (x)"))
+    other = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(OperationalError), database.write() as session:
+        session.execute(text("SELECT 1"))
+    other.execute("ROLLBACK")
+    other.close()
+    with database.write() as session:
+        session.execute(text("SELECT 1"))
+    database.dispose()
