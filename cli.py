@@ -82,7 +82,9 @@ def seed_demo(member_count: int, day_count: int) -> None:
     for sentence in seeding.cafe(held()):
         click.echo(sentence)
     if member_count:
-        seeding.history(held(), member_count, day_count, say=click.echo)
+        import history  # noqa: PLC0415
+
+        history.make(held(), member_count, day_count, say=click.echo)
 
 
 # --- People and tills ---------------------------------------------------------------------------

@@ -1,0 +1,76 @@
+"""The demo café and its history: idempotent, believable, and true to every rule."""
+
+from __future__ import annotations
+
+import seed
+from sqlalchemy import func, select
+
+import history
+from core.clock import local_day
+from loyalty import lifecycle, proof
+from models.coupons import Coupon
+from models.members import Member, MemberTotals
+from models.points import LedgerEntry
+from models.purchases import Purchase
+from models.staff import Branch
+from tests.moments import NOW
+
+
+def counts(runtime, *tables):
+    with runtime.database.read() as session:
+        return [session.scalar(select(func.count()).select_from(table)) for table in tables]
+
+
+def test_a_second_seed_changes_nothing(runtime):
+    seed.cafe(runtime)
+    before = counts(runtime, Branch, Coupon)
+    seed.cafe(runtime)
+    assert counts(runtime, Branch, Coupon) == before
+    assert before == [len(seed.BRANCHES), len(seed.COUPONS)]
+
+
+def test_makes_no_sign_ins_outside_the_demo(runtime):
+    assert not runtime.settings.demo
+    assert "staff add" in seed.cafe(runtime)[0]
+
+
+def test_history_is_written_for_everybody_and_proves_clean(runtime):
+    seed.cafe(runtime)
+    written = history.make(runtime, 120, 400, say=lambda _: None)
+    members, purchases, entries = counts(runtime, Member, Purchase, LedgerEntry)
+    assert members == 120
+    assert purchases > 120
+    assert entries > purchases * 0.9
+    assert written > members + purchases + entries
+    with runtime.database.write() as session:
+        assert proof.check_all(session, NOW) == []
+
+
+def test_history_can_be_added_to_without_a_clash(runtime):
+    seed.cafe(runtime)
+    history.make(runtime, 30, 90, say=lambda _: None)
+    history.make(runtime, 30, 90, say=lambda _: None)
+    assert counts(runtime, Member) == [60]
+
+
+def test_history_leaves_levels_as_the_nightly_pass_would(runtime):
+    seed.cafe(runtime)
+    history.make(runtime, 80, 300, say=lambda _: None)
+    with runtime.database.read() as session:
+        before = {row.member_id: row.level for row in session.scalars(select(MemberTotals))}
+    with runtime.transaction(NOW) as session:
+        lifecycle.nightly(session, NOW, runtime.clock.tz, after_id=0, limit=1000)
+    with runtime.database.read() as session:
+        after = {row.member_id: row.level for row in session.scalars(select(MemberTotals))}
+    assert after == before
+    assert len(set(before.values())) >= 3
+
+
+def test_nothing_in_the_history_lies_in_the_future(runtime):
+    seed.cafe(runtime)
+    history.make(runtime, 60, 200, say=lambda _: None)
+    with runtime.database.read() as session:
+        latest = session.scalar(select(func.max(Purchase.purchased_at)))
+        day = session.scalar(select(func.max(Purchase.local_on)))
+    assert latest <= NOW
+    assert day <= local_day(NOW, runtime.clock.tz)
