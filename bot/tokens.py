@@ -63,6 +63,9 @@ class TokenSource:
 
     def get(self) -> str:
         """The token in force, issued if need be (one call to LINE). Raises OutsideFault."""
+        now, held = time.monotonic(), self._held
+        if held is not None and now < held.until and now - self._read_at < REREAD_SECONDS:
+            return held.token
         with self._lock:
             self._reread()
             held = self._held

@@ -16,11 +16,12 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import delete, func, insert, or_, select, text, update
+from sqlalchemy import Table, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from core.bulk import insert_many
 from core.db import after_commit, insert_into
 from core.errors import NotFound, Refused
 from core.ids import retry_key
@@ -183,22 +184,12 @@ def _queue_chunk(session: Session, drafts: Sequence[Draft], now: datetime) -> in
         for key, draft in fresh.items()
         if _needs_call(draft)
     }
-    ids: dict[str, int] = {}
-    if calls:
-        made = session.execute(
-            insert(Call).returning(Call.retry_key, Call.id), list(calls.values())
-        )
-        by_retry_key = dict(made.all())
-        ids = {key: by_retry_key[row["retry_key"]] for key, row in calls.items()}
+    by_retry_key = _insert_calls(session, list(calls.values()))
+    ids = {key: by_retry_key[row["retry_key"]] for key, row in calls.items()}
     rows = [_message_row(draft, contents[key], now, ids.get(key)) for key, draft in fresh.items()]
-    written = set(
-        session.scalars(
-            insert_into(session, Message)
-            .values(rows)
-            .on_conflict_do_nothing(index_elements=["key"])
-            .returning(Message.key)
-        )
-    )
+    table = cast("Table", Message.__table__)
+    made = insert_many(session, table, rows, returning=["key"], unique="key")
+    written = {row.key for row in made}
     if lost := [ids[key] for key in fresh if key not in written and key in ids]:
         session.execute(delete(Call).where(Call.id.in_(lost)))
     wake_senders(session)
@@ -341,10 +332,18 @@ def _call_row(
         "body": body,
         "recipient_count": recipient_count,
         "state": CallState.WAITING,
+        "attempts": 0,
         "created_at": now,
         "next_try_at": due_at,
         "not_after": not_after,
     }
+
+
+def _insert_calls(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """Write calls; their ids by retry key."""
+    table = cast("Table", Call.__table__)
+    made = insert_many(session, table, rows, returning=["retry_key", "id"])
+    return {row.retry_key: row.id for row in made}
 
 
 def _message_row(
@@ -461,8 +460,7 @@ def make_calls(
         kind = CallKind.PUSH if is_push else CallKind.MULTICAST
         body = push_body(users[0], content) if is_push else multicast_body(users, content)
         rows.append(_call_row(kind, klass, body, len(users), now, now, not_after))
-    made = session.execute(insert(Call).returning(Call.retry_key, Call.id), rows)
-    ids = dict(made.all())
+    ids = _insert_calls(session, rows)
     for part, row in zip(parts, rows, strict=True):
         session.execute(
             update(Message)

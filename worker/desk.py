@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import uuid
 from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
@@ -90,6 +91,10 @@ class Desk:
         self.on_halt: Callable[[], None] = lambda: None
         self.on_work: Callable[[], None] = lambda: None
         self._base = runtime.settings.line_api_url
+        self._counters: dict[tuple[str, str], Any] = {}
+        # Asked once: looking into the environment for every call would be felt.
+        self.is_testing = os.environ.get("TAEM_TESTING") == "1"
+        self._has_fresh_keys = is_sabotaged("retry_key_per_attempt")
         self._outcomes: list[Outcome] = []
         self._replies: list[ReplyOutcome] = []
         self._has_outcomes = asyncio.Event()
@@ -122,7 +127,7 @@ class Desk:
 
         Returns the answer and the token it was given to.
         """
-        if retry_key is not None and is_sabotaged("retry_key_per_attempt"):
+        if retry_key is not None and self._has_fresh_keys:
             retry_key = str(uuid.uuid4())
         tokens = self.tokens
         for _ in range(2):
@@ -168,10 +173,19 @@ class Desk:
         )
         log.error("sender: LINE answers %s; sending is paused", verdict.value)
 
+    def reach(self, point: str) -> None:
+        """Pass a named crash point (tests only)."""
+        if self.is_testing:
+            reach(point)
+
     def count(self, kind: str, verdict: Verdict) -> None:
         """Count one answer, for `/metrics`."""
-        self.counted[kind, verdict.value] += 1
-        metrics.calls.labels(kind, verdict.value).inc()
+        name = (kind, verdict.value)
+        self.counted[name] += 1
+        counter = self._counters.get(name)
+        if counter is None:
+            counter = self._counters[name] = metrics.calls.labels(*name)
+        counter.inc()
 
     # Outcomes
 
@@ -220,7 +234,7 @@ class Desk:
                 await asyncio.sleep(self.habits.sweep_seconds)
                 self._has_outcomes.set()
             return
-        reach("outbox.recorded")
+        self.reach("outbox.recorded")
         if _leaves_work(outcomes):
             self.on_work()
 

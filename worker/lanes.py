@@ -9,7 +9,6 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from core.errors import OutsideFault
-from core.sabotage import reach
 from engagement import outbox
 from models.outbox import CallKind
 from worker import calls
@@ -150,7 +149,7 @@ class Lane:
                 has_new_token=has_new_token,
             )
             stock = await desk.in_database(lambda session: calls.take_stock(session, look))
-            reach("outbox.claimed")
+            desk.reach("outbox.claimed")
             self._receive(stock, limit, asked_at)
         except Exception as error:
             log.error("sender: claiming failed: %s", type(error).__name__)
@@ -233,7 +232,7 @@ class Lane:
             outcome.answer, token = await self._desk.call(
                 PATHS[call.kind], call.body, call.retry_key
             )
-            reach("outbox.answered")
+            self._desk.reach("outbox.answered")
             if call.kind == CallKind.MULTICAST:
                 outcome = await self._judge_multicast(outcome)
         except Exception as error:  # a mistake of ours must not lose sight of the call

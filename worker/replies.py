@@ -12,7 +12,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, replace
 
-from core.sabotage import is_sabotaged, reach
+from core.sabotage import is_sabotaged
 from models.outbox import CallKind
 from worker.calls import ReplyOutcome
 from worker.desk import HALTS, PATHS, Desk, log
@@ -118,7 +118,7 @@ class ReplyLane:
         answer, token = Answer(Verdict.UNKNOWN, words={"error": "stopped"}), None
         try:
             answer, token = await self._try(asked)
-            reach("reply.answered")
+            desk.reach("reply.answered")
         finally:
             self._in_flight -= 1
             self.stirred.set()

@@ -104,8 +104,11 @@ def _is_about_recipient(message: str, details: Any) -> bool:
     return named or "'to'" in message or message.startswith("Failed to send messages")
 
 
+_decode = json.JSONDecoder().decode
+
+
 def _is_object(raw: bytes) -> bool:
     try:
-        return isinstance(json.loads(raw), dict)
+        return isinstance(_decode(raw.decode()), dict)
     except (ValueError, RecursionError):
         return False
