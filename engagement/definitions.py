@@ -47,6 +47,12 @@ THANK_YOU: dict[str, Any] = {
                         " ชวนเพื่อนมาด้วยกันได้ตลอดเลยนะคะ",
                         "button": "ดูคูปอง",
                     },
+                    "plain": {
+                        "title": "ขอบคุณที่แวะมานะคะ คุณ{name}",
+                        "body": "วันนี้ได้เพิ่ม {points} แต้ม ตอนนี้มีทั้งหมด {balance} แต้มค่ะ"
+                        " ไว้แวะมาเจอกันอีกนะคะ",
+                        "button": "",
+                    },
                 },
                 "en": {
                     "default": {
@@ -67,6 +73,12 @@ THANK_YOU: dict[str, Any] = {
                         " Friends are always welcome.",
                         "button": "See coupons",
                     },
+                    "plain": {
+                        "title": "Thank you for coming, {name}",
+                        "body": "You earned {points} points today and have {balance} in all."
+                        " See you again soon.",
+                        "button": "",
+                    },
                 },
             },
         }
@@ -74,7 +86,7 @@ THANK_YOU: dict[str, Any] = {
 }
 
 WIN_BACK: dict[str, Any] = {
-    "trigger": {"on": "silence", "silence_after_days": 120},
+    "trigger": {"on": "silence"},
     "exit": ["purchases.recorded"],
     "steps": [
         {
@@ -88,14 +100,18 @@ WIN_BACK: dict[str, Any] = {
                 "th": {
                     "default": {
                         "title": "คิดถึงคุณ{name}นะคะ",
-                        "body": "ไม่ได้เจอกันสักพักแล้ว เราเตรียม {gift} ไว้ให้"
-                        " แวะมาพักจิบอะไรเย็น ๆ กันนะคะ",
+                        "body": "ไม่ได้เจอกันสักพักแล้ว เราเตรียม {gift} ไว้ให้ แวะมาพักจิบอะไรเย็น ๆ กันนะคะ",
                         "button": "ดูคูปองของฉัน",
                     },
                     "purchase": {
                         "title": "แวะมาอีกครั้งนะคะ คุณ{name}",
                         "body": "ยังมีเมนูอร่อยอีกเยอะที่อยากให้ลองค่ะ เราใส่ {gift} ไว้ให้แล้ว",
                         "button": "ดูคูปองของฉัน",
+                    },
+                    "plain": {
+                        "title": "คิดถึงคุณ{name}นะคะ",
+                        "body": "ไม่ได้เจอกันสักพักแล้ว แวะมาพักจิบอะไรเย็น ๆ กันนะคะ",
+                        "button": "",
                     },
                 },
                 "en": {
@@ -108,6 +124,11 @@ WIN_BACK: dict[str, Any] = {
                         "title": "Come and see us again, {name}",
                         "body": "There is much more to try. {gift} is already yours.",
                         "button": "My coupons",
+                    },
+                    "plain": {
+                        "title": "We miss you, {name}",
+                        "body": "It has been a while. Come by for a break whenever you like.",
+                        "button": "",
                     },
                 },
             },
@@ -126,7 +147,12 @@ WIN_BACK: dict[str, Any] = {
                         "body": "ร้านยังอยู่ที่เดิมและคิดถึงคุณค่ะ รับ {gift} ไปใช้ได้เลย"
                         " แต้ม {balance} แต้มของคุณก็ยังรออยู่",
                         "button": "ดูคูปองของฉัน",
-                    }
+                    },
+                    "plain": {
+                        "title": "สองเดือนแล้วนะคะ คุณ{name}",
+                        "body": "ร้านยังอยู่ที่เดิมและคิดถึงคุณค่ะ แต้ม {balance} แต้มของคุณก็ยังรออยู่นะคะ",
+                        "button": "",
+                    },
                 },
                 "en": {
                     "default": {
@@ -134,7 +160,13 @@ WIN_BACK: dict[str, Any] = {
                         "body": "We are still here and thinking of you. {gift} is yours, and your"
                         " {balance} points are waiting.",
                         "button": "My coupons",
-                    }
+                    },
+                    "plain": {
+                        "title": "Two months already, {name}",
+                        "body": "We are still here and thinking of you."
+                        " Your {balance} points are waiting.",
+                        "button": "",
+                    },
                 },
             },
         },
@@ -152,7 +184,12 @@ WIN_BACK: dict[str, Any] = {
                         "body": "เราเก็บ {gift} ไว้ให้คุณโดยเฉพาะ แวะมาเมื่อไรก็ยินดีเสมอนะคะ"
                         " หลังจากนี้เราจะไม่รบกวนแล้วค่ะ",
                         "button": "ดูคูปองของฉัน",
-                    }
+                    },
+                    "plain": {
+                        "title": "ยังคิดถึงคุณ{name}อยู่นะคะ",
+                        "body": "แวะมาเมื่อไรก็ยินดีเสมอค่ะ หลังจากนี้เราจะไม่รบกวนแล้วนะคะ",
+                        "button": "",
+                    },
                 },
                 "en": {
                     "default": {
@@ -160,7 +197,12 @@ WIN_BACK: dict[str, Any] = {
                         "body": "We kept {gift} just for you. You are always welcome, and we will"
                         " not write again about this.",
                         "button": "My coupons",
-                    }
+                    },
+                    "plain": {
+                        "title": "You are always welcome, {name}",
+                        "body": "Come by whenever you like. We will not write again about this.",
+                        "button": "",
+                    },
                 },
             },
         },
@@ -181,8 +223,7 @@ BIRTHDAY: dict[str, Any] = {
                 "th": {
                     "default": {
                         "title": "สุขสันต์วันเกิดค่ะ คุณ{name} 🎂",
-                        "body": "ขอให้เป็นวันที่อบอุ่นและมีแต่เรื่องดี ๆ นะคะ"
-                        " จากพวกเราทุกคนที่{shop}",
+                        "body": "ขอให้เป็นวันที่อบอุ่นและมีแต่เรื่องดี ๆ นะคะ จากพวกเราทุกคนที่{shop}",
                         "button": "ดูคูปองของฉัน",
                     }
                 },
@@ -211,8 +252,7 @@ EXPIRING: dict[str, Any] = {
                 "th": {
                     "default": {
                         "title": "แต้มใกล้หมดอายุค่ะ",
-                        "body": "คุณ{name}มี {points} แต้มที่ใช้ได้ถึง {expires}"
-                        " แลกของรางวัลก่อนหมดอายุนะคะ",
+                        "body": "คุณ{name}มี {points} แต้มที่ใช้ได้ถึง {expires} แลกของรางวัลก่อนหมดอายุนะคะ",
                         "button": "ดูของรางวัล",
                     }
                 },
@@ -253,7 +293,10 @@ def ensure(session: Session, now: datetime) -> int:
         session.flush()  # the version needs its journey's id
         session.add(
             JourneyVersion(
-                journey_id=journey.id, version=1, definition=definition, made_by="seed",
+                journey_id=journey.id,
+                version=1,
+                definition=definition,
+                made_by="seed",
                 made_at=now,
             )
         )
@@ -282,7 +325,10 @@ def save_texts(
     number = current.version + 1
     session.add(
         JourneyVersion(
-            journey_id=journey.id, version=number, made_by=made_by, made_at=now,
+            journey_id=journey.id,
+            version=number,
+            made_by=made_by,
+            made_at=now,
             definition={**current.definition, "steps": steps},
         )
     )

@@ -16,12 +16,17 @@ from sqlalchemy.orm import Session
 
 from core.clock import at_local, local_day
 from core.crypto import Vault
-from loyalty import personal, shop
-from models.members import Consent, Member, MemberState, Purpose
+from engagement.outbox import TOO_LATE, UNREACHABLE
+from loyalty import consents, personal, shop
+from loyalty.birthdays import is_minor
+from models.members import Member, MemberState, Purpose
 from models.outbox import Message, MessageClass, MessageState
 
+GONE = "delivery.gone"
+NO_CONSENT = "delivery.no_consent"
+MINOR = "delivery.minor"
+CAPPED = "delivery.capped"
 CAP_WINDOW = timedelta(days=7)
-ADULT_YEARS = 20
 #: States in which a message has gone out or is about to: they count against the cap.
 COUNTED = (
     MessageState.WAITING,
@@ -66,7 +71,9 @@ class Rules:
         day = local.date()
         if self.quiet_from > self.quiet_until and local.time() >= self.quiet_from:
             day += timedelta(days=1)
-        return at_local(day, self.quiet_until.hour, self.quiet_until.minute, tz)
+        ends = at_local(day, self.quiet_until.hour, self.quiet_until.minute, tz)
+        # Where the clocks go back, the wall shows an hour twice; the end is still to come.
+        return ends if ends > moment else ends + timedelta(hours=1)
 
     def last_loud(self, moment: datetime, tz: ZoneInfo) -> datetime:
         """A deadline inside quiet hours, moved to just before them (M5)."""
@@ -111,11 +118,11 @@ def decide(
     """
     rules = Rules.of(session)
     if member.state in (MemberState.ERASED, MemberState.MERGED):
-        return Decision("delivery.gone")
+        return Decision(GONE)
     if not is_ride and not member.can_be_pushed:
-        return Decision("delivery.unreachable")
+        return Decision(UNREACHABLE)
     if not_after is not None and now > not_after:
-        return Decision("delivery.too_late")
+        return Decision(TOO_LATE)
     if klass == MessageClass.TRANSACTIONAL:
         return GO
     if klass == MessageClass.PROMOTIONAL and (
@@ -125,7 +132,7 @@ def decide(
     if not is_ride and rules.is_quiet(now, tz):
         until = rules.next_loud(now, tz)
         if not_after is not None and until > not_after:
-            return Decision("delivery.too_late")
+            return Decision(TOO_LATE)
         return Decision(until=until)
     return GO
 
@@ -134,10 +141,10 @@ def promotion_refused(
     session: Session, vault: Vault, member: Member, rules: Rules, *, now: datetime, tz: ZoneInfo
 ) -> str | None:
     """Why this member gets no promotion now: no consent, too young, or enough this week."""
-    if not has_consent(session, member.id, Purpose.MARKETING):
-        return "delivery.no_consent"
-    if is_minor(session, vault, member, local_day(now, tz)):
-        return "delivery.minor"
+    if not consents.is_given(session, member.id, Purpose.MARKETING):
+        return NO_CONSENT
+    if is_unguarded_minor(session, vault, member, local_day(now, tz)):
+        return MINOR
     sent = session.scalar(
         select(func.count())
         .select_from(Message)
@@ -148,28 +155,12 @@ def promotion_refused(
             Message.state.in_(COUNTED),
         )
     )
-    return "delivery.capped" if (sent or 0) >= rules.weekly_cap else None
+    return CAPPED if (sent or 0) >= rules.weekly_cap else None
 
 
-def has_consent(session: Session, member_id: int, purpose: Purpose) -> bool:
-    """Whether consent for this purpose is in force."""
-    return (
-        session.scalar(
-            select(Consent.id).where(
-                Consent.member_id == member_id,
-                Consent.purpose == purpose,
-                Consent.withdrawn_at.is_(None),
-            )
-        )
-        is not None
-    )
-
-
-def is_minor(session: Session, vault: Vault, member: Member, today: date) -> bool:
-    """Whether the known birthday lies less than 20 years back; an unknown one never does."""
+def is_unguarded_minor(session: Session, vault: Vault, member: Member, today: date) -> bool:
+    """Whether the member is too young to agree alone, and no guardian has (J2)."""
     born = personal.birthday_of(session, vault, member)
-    if born is None:
+    if born is None or not is_minor(born, today, shop.get(session, "members.guardian_age")):
         return False
-    age = today.year - born.year - ((today.month, today.day) < (born.month, born.day))
-    return age < ADULT_YEARS
-
+    return not consents.has_guardian(session, member.id)

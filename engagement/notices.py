@@ -21,9 +21,7 @@ from models.outbox import MessageClass
 Build = Callable[[Session, Activity, str], dict[str, Any] | None]
 
 
-def react(
-    runtime: Runtime, session: Session, activities: list[Activity], now: datetime
-) -> None:
+def react(runtime: Runtime, session: Session, activities: list[Activity], now: datetime) -> None:
     """The `Reaction` of notices."""
     for activity in activities:
         rule = RULES.get(activity.kind)
@@ -41,8 +39,14 @@ def react(
             continue
         session.flush()  # the activity's id is the message's key
         outbox.queue(
-            session, key=f"activity:{activity.id}", member=member, klass=klass,
-            kind=activity.kind, messages=[message], now=now, due_at=decision.until or now,
+            session,
+            key=f"activity:{activity.id}",
+            member=member,
+            klass=klass,
+            kind=activity.kind,
+            messages=[message],
+            now=now,
+            due_at=decision.until or now,
         )
 
 
@@ -51,8 +55,11 @@ def _redeemed(session: Session, activity: Activity, locale: str) -> dict[str, An
     return notice(
         t(locale, "notices.redeemed_title"),
         t(
-            locale, "notices.redeemed_body", coupon=_coupon_name(session, facts, locale),
-            branch=facts.get("branch", ""), amount=money(locale, facts.get("discount_satang", 0)),
+            locale,
+            "notices.redeemed_body",
+            coupon=_coupon_name(session, facts, locale),
+            branch=facts.get("branch", ""),
+            amount=money(locale, facts.get("discount_satang", 0)),
         ),
         action=theme.postback_action(t(locale, "notices.see_coupons"), "coupons.show"),
     )
@@ -60,7 +67,7 @@ def _redeemed(session: Session, activity: Activity, locale: str) -> dict[str, An
 
 def _redemption_reversed(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
     name = _coupon_name(session, activity.facts, locale)
-    is_back = activity.facts.get("is_back", True)
+    is_back = activity.facts["is_voucher_back"]
     key = "notices.redemption_reversed_body" if is_back else "notices.redemption_reversed_ended"
     return notice(t(locale, "notices.redemption_reversed_title"), t(locale, key, coupon=name))
 
@@ -72,7 +79,9 @@ def _returned(session: Session, activity: Activity, locale: str) -> dict[str, An
     return notice(
         t(locale, f"{key}_title"),
         t(
-            locale, f"{key}_body", amount=money(locale, facts.get("amount_satang", 0)),
+            locale,
+            f"{key}_body",
+            amount=money(locale, facts.get("amount_satang", 0)),
             points=abs(facts.get("points", 0)),
         ),
         action=theme.postback_action(t(locale, "notices.see_history"), "points.history"),
@@ -84,7 +93,8 @@ def _adjusted(session: Session, activity: Activity, locale: str) -> dict[str, An
     points = activity.facts.get("points", 0)
     key = "notices.adjusted_up" if points > 0 else "notices.adjusted_down"
     return notice(
-        t(locale, "notices.adjusted_title"), t(locale, key, points=abs(points)),
+        t(locale, "notices.adjusted_title"),
+        t(locale, key, points=abs(points)),
         action=theme.postback_action(t(locale, "notices.see_history"), "points.history"),
     )
 

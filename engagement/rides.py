@@ -11,9 +11,8 @@ from sqlalchemy.orm import Session
 from core.runtime import Runtime
 from engagement import delivery, journeys, outbox
 from models.conversations import Conversation, ConversationState
-from models.journeys import Intent, IntentState, Journey
+from models.journeys import Intent, IntentState
 from models.members import JoinForm, Member
-from models.outbox import Message
 
 MAX_BUBBLES = 5
 CANDIDATES = 5
@@ -49,11 +48,21 @@ def ride(
         return [], []
     for intent in intents:
         decision = delivery.decide(
-            session, runtime.vault, member, intent.klass, now=now, tz=runtime.clock.tz,
-            not_after=intent.not_after, is_ride=True,
+            session,
+            runtime.vault,
+            member,
+            intent.klass,
+            now=now,
+            tz=runtime.clock.tz,
+            not_after=intent.not_after,
+            is_ride=True,
         )
-        if decision.is_go:
+        if not decision.is_go:
+            continue
+        why = journeys.why_pointless(session, intent, now, runtime.clock.tz)
+        if why is None:
             return _claim(session, runtime, intent, member, now)
+        journeys.settle(session, intent, IntentState.SKIPPED, now, why)
     return [], []
 
 
@@ -61,14 +70,19 @@ def _claim(
     session: Session, runtime: Runtime, intent: Intent, member: Member, now: datetime
 ) -> tuple[list[dict[str, Any]], list[int]]:
     content = journeys.compose(session, runtime, intent, member, now)
-    kind = session.scalars(select(Journey.key).where(Journey.id == intent.journey_id)).one()
     message = outbox.queue_ride(
-        session, key=f"intent:{intent.id}", member=member, klass=intent.klass, kind=kind,
-        messages=content, now=now, intent_id=intent.id,
+        session,
+        key=f"intent:{intent.id}",
+        member=member,
+        klass=intent.klass,
+        kind=journeys.key_of(session, intent),
+        messages=content,
+        now=now,
+        intent_id=intent.id,
     )
     if message is None:
         return [], []
-    intent.state, intent.decided_at = IntentState.TURNED, now
+    journeys.settle(session, intent, IntentState.TURNED, now)
     return content, [message.id]
 
 
@@ -86,14 +100,3 @@ def _is_busy(session: Session, member_id: int) -> bool:
         )
     )
     return chatting is not None
-
-
-def returned(session: Session, message: Message, now: datetime) -> None:
-    """A reply was definitely refused: its intent waits again (a voucher stays issued)."""
-    if message.intent_id is None:
-        return
-    intent = session.get_one(Intent, message.intent_id)
-    if intent.state == IntentState.TURNED and intent.not_after > now:
-        intent.state, intent.decided_at = IntentState.WAITING, None
-
-

@@ -12,7 +12,9 @@ from core.i18n import LOCALES, fill
 FIELDS = ("title", "body", "button")
 LIMITS = {"title": 60, "body": 600, "button": 20}
 DEFAULT = "default"
-VARIANTS = (DEFAULT, "consideration", "purchase", "retention", "advocacy")
+#: Said when there is no offer or gift to name.
+PLAIN = "plain"
+VARIANTS = (DEFAULT, "consideration", "purchase", "retention", "advocacy", PLAIN)
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 Texts = Mapping[str, Mapping[str, Mapping[str, str]]]

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from itertools import pairwise
 from statistics import median
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -33,6 +34,8 @@ AT_RISK_DAYS, AT_RISK_FLOOR, AT_RISK_GAPS = 45, 14, 1.5
 REGULAR_PURCHASE_DAYS = 3
 SPEND_WINDOW_DAYS = 90
 SPEND_DROP_MIN_PURCHASES = 3
+#: Numbers behind a level that change with every day that passes.
+MOVING = ("silent_days", "spent_90", "spent_before_90")
 
 
 # --- Arithmetic: pure -----------------------------------------------------------------------
@@ -43,7 +46,7 @@ def own_gap(days: Sequence[date]) -> float | None:
     kept = sorted(days)[-GAP_DAYS_KEPT:]
     if len(kept) < GAP_KNOWN_FROM:
         return None
-    return float(median((b - a).days for a, b in zip(kept, kept[1:], strict=False)))
+    return float(median((b - a).days for a, b in pairwise(kept)))
 
 
 def is_return_visit(before: date, after: date, gap: float | None) -> bool:
@@ -138,9 +141,7 @@ def level_of(now: Standing) -> Verdict:
     )
 
 
-def react(
-    runtime: Runtime, session: Session, activities_: list[Activity], now: datetime
-) -> None:
+def react(runtime: Runtime, session: Session, activities_: list[Activity], now: datetime) -> None:
     """The `Reaction` of stages and levels: what people do moves them at once (L5)."""
     tz = runtime.clock.tz
     for activity in activities_:
@@ -150,7 +151,7 @@ def react(
             if activity.facts.get("is_first"):
                 _note_friend_bought(session, activity.member_id, now, tz)
             after_purchase(session, activity.member_id, now, tz)
-        elif activity.kind == "purchases.returned" and activity.facts.get("is_void"):
+        elif activity.kind == "purchases.returned":
             after_return(session, activity.member_id, now, tz)
 
 
@@ -163,10 +164,35 @@ def _note_friend_bought(session: Session, friend_id: int, now: datetime, tz: Zon
         return
     referral.bought_at = now
     session.flush()  # the referrer's stage is decided by it
-    totals = session.get_one(MemberTotals, referral.referrer_id)
+    totals = _locked(session, referral.referrer_id)
     if totals.stage == Stage.RETENTION:
         _set_stage(session, totals, Stage.ADVOCACY, {"cause": "friend_bought"}, now)
         _judge(session, [totals], now, tz)
+
+
+def _note_friend_returned(session: Session, friend_id: int, now: datetime, tz: ZoneInfo) -> None:
+    """A brought friend's only purchase was taken back, and with it what it did for another."""
+    referral = session.scalar(
+        select(Referral).where(Referral.friend_id == friend_id, Referral.bought_at.is_not(None))
+    )
+    if referral is None:
+        return
+    referral.bought_at = None
+    session.flush()  # the referrer's stage is decided by it
+    totals = _locked(session, referral.referrer_id)
+    if totals.stage == Stage.ADVOCACY and not _friend_bought(session, referral.referrer_id):
+        _set_stage(session, totals, Stage.RETENTION, {"cause": "friend_returned"}, now)
+        _judge(session, [totals], now, tz)
+
+
+def _locked(session: Session, member_id: int) -> MemberTotals:
+    """Somebody else's totals row, as it is under its lock."""
+    return session.scalars(
+        select(MemberTotals)
+        .where(MemberTotals.member_id == member_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one()
 
 
 # --- At the event ---------------------------------------------------------------------------
@@ -175,7 +201,8 @@ def _note_friend_bought(session: Session, friend_id: int, now: datetime, tz: Zon
 def after_join(session: Session, member: Member, now: datetime) -> None:
     """A friend has joined, or a member has come in by import or till."""
     totals = session.get_one(MemberTotals, member.id)
-    _set_stage(session, totals, _joined_stage(totals), {"cause": "joined"}, now)
+    if totals.stage == Stage.AWARENESS:
+        _set_stage(session, totals, Stage.CONSIDERATION, {"cause": "joined"}, now)
 
 
 def after_purchase(session: Session, member_id: int, now: datetime, tz: ZoneInfo) -> None:
@@ -185,11 +212,7 @@ def after_purchase(session: Session, member_id: int, now: datetime, tz: ZoneInfo
     stage = totals.stage
     if stage in (Stage.AWARENESS, Stage.CONSIDERATION):
         stage = Stage.PURCHASE
-    if (
-        stage == Stage.PURCHASE
-        and len(days) > 1
-        and is_return_visit(days[1], days[0], totals.own_gap_days)
-    ):
+    if stage == Stage.PURCHASE and stage_of(True, days, friend_bought=False) == Stage.RETENTION:
         stage = Stage.RETENTION
     if stage == Stage.RETENTION and _friend_bought(session, member_id):
         stage = Stage.ADVOCACY
@@ -199,6 +222,7 @@ def after_purchase(session: Session, member_id: int, now: datetime, tz: ZoneInfo
 
 def after_return(session: Session, member_id: int, now: datetime, tz: ZoneInfo) -> None:
     """A purchase was reversed: the stage it caused goes back; silence alone never does that."""
+    session.flush()  # what is read below
     totals = session.get_one(MemberTotals, member_id)
     member = session.get_one(Member, member_id)
     days = session.scalars(
@@ -211,6 +235,8 @@ def after_return(session: Session, member_id: int, now: datetime, tz: ZoneInfo) 
     )
     _set_stage(session, totals, stage, {"cause": "return"}, now)
     _judge(session, [totals], now, tz)
+    if not days:
+        _note_friend_returned(session, member_id, now, tz)
 
 
 # --- Nightly ----------------------------------------------------------------------------------
@@ -291,10 +317,6 @@ def _friend_bought(session: Session, member_id: int) -> bool:
     )
 
 
-def _joined_stage(totals: MemberTotals) -> Stage:
-    return Stage.CONSIDERATION if totals.stage == Stage.AWARENESS else totals.stage
-
-
 def _set_stage(
     session: Session, totals: MemberTotals, stage: Stage, why: dict[str, Any], now: datetime
 ) -> None:
@@ -305,11 +327,18 @@ def _set_stage(
 
 
 def _set_level(session: Session, totals: MemberTotals, verdict: Verdict, now: datetime) -> None:
-    if totals.level == verdict.level:
-        return
     why = dict(verdict.why)
+    if totals.level == verdict.level:
+        # Only what says why is kept up to date; figures that move every day are not (L5).
+        if _lasting(totals.level_why) != _lasting(why):
+            totals.level_why = why
+        return
     _remember(session, totals.member_id, "level", totals.level, verdict.level, why, now)
     totals.level, totals.level_at, totals.level_why = verdict.level, now, why
+
+
+def _lasting(why: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in why.items() if name not in MOVING}
 
 
 def _remember(

@@ -202,7 +202,10 @@ def take_profile(
 
 
 def become_member(session: Session, member: Member, now: datetime) -> None:
-    """Turn a friend into a member: number, referral code, stage. Flushes, to find a free number."""
+    """Turn a friend into a member: number, referral code. Flushes, to find a free number.
+
+    The caller records `members.joined`, to which the stage reacts.
+    """
     assert member.state == MemberState.FRIEND
     member.joined_at = now
     for attempt in range(MAX_TRIES):
@@ -216,10 +219,6 @@ def become_member(session: Session, member: Member, now: datetime) -> None:
         except IntegrityError:
             if attempt == MAX_TRIES - 1:
                 raise
-    totals = session.get_one(MemberTotals, member.id)
-    if totals.stage == Stage.AWARENESS:
-        totals.stage = Stage.CONSIDERATION
-        totals.stage_at = now
 
 
 def create_walk_in(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -16,7 +17,7 @@ from models.inbox import Event, EventState
 from models.journeys import Intent, IntentState
 from models.outbox import Call, CallState, ChannelState
 from scheduler import runner
-from scheduler.schedule import JOBS
+from scheduler.schedule import JOBS, Job
 
 MAX_ADVANCE = timedelta(days=400)
 MAX_STEPS = 20_000
@@ -47,24 +48,27 @@ def advance(runtime: Runtime, seconds: int) -> Advanced:
         target = here + span
         stops = 0
         runner.tick(runtime, here)
-        while stops < MAX_STEPS:
+        while here < target and stops < MAX_STEPS:
             stop = _next_stop(runtime, here, target)
             _move_to(runtime, stop)
-            runner.tick(runtime, stop)
+            runner.tick(runtime, stop, _due_jobs(runtime, here, stop))
             _let_settle(runtime)
             stops += 1
             here = stop
-            if stop >= target:
-                break
         return Advanced(now=runtime.clock.now(), stops=stops)
+
+
+def _due_jobs(runtime: Runtime, after: datetime, until: datetime) -> list[Job]:
+    """The jobs with an occurrence in (after, until]."""
+    return [job for job in JOBS.values() if any(job.occurrences(after, until, runtime.clock.tz))]
 
 
 def _next_stop(runtime: Runtime, here: datetime, target: datetime) -> datetime:
     """The next moment at which a job, an intent or a waiting call is due; else the target."""
+    horizon = min(target, here + timedelta(days=2))
     moments = [target]
     for job in JOBS.values():
-        moments += list(job.occurrences(here, min(target, here + timedelta(days=2)),
-                                        runtime.clock.tz))[:1]
+        moments += list(job.occurrences(here, horizon, runtime.clock.tz))[:1]
     with runtime.database.read() as session:
         moments += [
             session.scalar(
@@ -86,9 +90,12 @@ def _next_stop(runtime: Runtime, here: datetime, target: datetime) -> datetime:
 def _move_to(runtime: Runtime, moment: datetime) -> None:
     clock = runtime.clock
     assert isinstance(clock, SystemClock)
-    offset = round((moment - clock.real_now()).total_seconds())
+    real = clock.real_now()
+    offset = math.ceil((moment - real).total_seconds())
     with runtime.database.write() as session:
-        shop.set_clock_offset(session, offset, clock.real_now())
+        # A short move may take longer than its span: time never runs backwards.
+        before = int(shop.get(session, shop.CLOCK_OFFSET))
+        shop.set_clock_offset(session, max(before, offset), real)
     clock.refresh()
     runtime.wake.calls()
     runtime.wake.events()

@@ -77,32 +77,24 @@ def greet_birthdays(session: Session, run: Run) -> int:
 
 def notice_expiring(session: Session, run: Run) -> int:
     """Tell members of points that end within 30 days, and again within 7."""
-    lots = journeys.expiring_lots(
+    endings = journeys.ending_points(
         session, run.now, run.runtime.clock.tz, EXPIRY_NOTICE_DAYS, run.cursor, run.limit
     )
-    if not lots:
+    if not endings:
         return _turn(session, run, "points.expiring_notice")
-    # A member's last lot may lie beyond this batch: finish whole members only.
-    complete = len(lots) < run.limit or lots[0][0] == lots[-1][0]
-    batch = lots if complete else [lot for lot in lots if lot[0] != lots[-1][0]]
-    for member_id, last_valid, amount in batch:
-        journeys.wish_expiry_notice(
-            session, run.runtime, run.now, member_id, last_valid, amount
-        )
-    run.cursor = batch[-1][0]
-    return len(batch)
+    for ending in endings:
+        journeys.wish_expiry_notice(session, run.runtime, run.now, ending)
+    run.cursor = endings[-1].member_id
+    return len(endings)
 
 
 def win_back(session: Session, run: Run) -> int:
     """Wish the rung of the win-back ladder that each silent member has reached."""
-    silent = journeys.silent_members(
-        session, run.now, run.runtime.clock.tz, run.cursor, run.limit
-    )
+    silent = journeys.silent_members(session, run.now, run.cursor, run.limit)
     if not silent:
         return _turn(session, run, "lifecycle.win_back")
     for totals in silent:
-        limit_days = lifecycle.at_risk_after(totals.own_gap_days)
-        journeys.wish_win_back(session, run.runtime, run.now, totals, limit_days)
+        journeys.wish_win_back(session, run.runtime, run.now, totals)
     run.cursor = silent[-1].member_id
     return len(silent)
 

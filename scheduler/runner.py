@@ -9,18 +9,19 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Collection
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import case, func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from core import metrics
 from core.clock import local_day, start_of_day
-from core.db import upsert
+from core.db import is_sqlite, upsert
 from core.runtime import Runtime
 from core.sabotage import is_sabotaged
 from engagement import journeys
@@ -33,6 +34,7 @@ TICK_SECONDS = 15
 LEASE = timedelta(seconds=60)
 MAX_BATCHES = 100_000
 MAX_MISSED = 400
+LOCK_SPACE = 0x7AE4  # keeps our advisory locks apart from anybody else's
 #: The demo clock and the tick take turns in one process.
 TURN = threading.Lock()
 
@@ -79,11 +81,19 @@ def _claim(
     """The cursor to start from once the occurrence is ours; otherwise why it is not."""
     real = runtime.clock.real_now()
     with runtime.database.write() as session:
+        if _is_another_running(session, job, on=on, subject=subject, real_now=real):
+            return Outcome.RUNNING
         made = session.execute(
             upsert(session, Occurrence)
             .values(
-                job=job.id, subject=subject, local_on=on, due_at=due, claimed_by=who,
-                state=OccurrenceState.RUNNING, claimed_at=real, lease_until=real + LEASE,
+                job=job.id,
+                subject=subject,
+                local_on=on,
+                due_at=due,
+                claimed_by=who,
+                state=OccurrenceState.RUNNING,
+                claimed_at=real,
+                lease_until=real + LEASE,
             )
             .on_conflict_do_nothing(index_elements=["job", "subject", "local_on"])
             .returning(Occurrence.id)
@@ -106,27 +116,58 @@ def _claim(
     return Outcome.RUNNING if state == OccurrenceState.RUNNING else Outcome.ALREADY_DONE
 
 
+def _is_another_running(
+    session: Session, job: Job, *, on: date, subject: str, real_now: datetime
+) -> bool:
+    """Whether another day's run of this job is under way: runs of one job never overlap."""
+    if not is_sqlite(session):  # claims of one job one after the other; SQLite has one writer
+        session.execute(select(func.pg_advisory_xact_lock(LOCK_SPACE, func.hashtext(job.id))))
+    under_way = select(Occurrence.id).where(
+        Occurrence.job == job.id,
+        Occurrence.state == OccurrenceState.RUNNING,
+        Occurrence.lease_until >= real_now,
+        (Occurrence.local_on != on) | (Occurrence.subject != subject),
+    )
+    is_unguarded = is_sabotaged("scheduler_without_claim")
+    return not is_unguarded and session.scalar(under_way.limit(1)) is not None
+
+
 def _keep(
-    session: Session, runtime: Runtime, job: Job, on: date, subject: str, who: str, run: Run,
-    done: int, *, is_last: bool,
+    session: Session,
+    runtime: Runtime,
+    job: Job,
+    on: date,
+    subject: str,
+    who: str,
+    run: Run,
+    done: int,
+    *,
+    is_last: bool,
 ) -> bool:
     """Save how far we are, in the batch's own transaction. False when the lease was lost."""
     real = runtime.clock.real_now()
     values: dict[str, Any] = {
-        "cursor": run.cursor, "lease_until": real + LEASE,
+        "cursor": run.cursor,
+        "lease_until": real + LEASE,
         "rows_done": Occurrence.rows_done + done,
     }
     if is_last:
-        values |= {"state": OccurrenceState.DONE, "finished_at": real}
-    kept = session.execute(
+        values |= {"state": OccurrenceState.DONE, "finished_at": _not_before_claim(real)}
+    kept: Any = session.execute(
         update(Occurrence)
         .where(
-            *_is(job, on, subject), Occurrence.claimed_by == who,
+            *_is(job, on, subject),
+            Occurrence.claimed_by == who,
             Occurrence.state == OccurrenceState.RUNNING,
         )
         .values(**values)
     )
     return bool(kept.rowcount) or is_sabotaged("scheduler_without_claim")
+
+
+def _not_before_claim(real: datetime) -> Any:
+    """This moment, or the claim's if the machine's clock was put back since (Z18)."""
+    return case((Occurrence.claimed_at > real, Occurrence.claimed_at), else_=real)
 
 
 def _is(job: Job, on: date, subject: str) -> tuple[Any, ...]:
@@ -161,8 +202,16 @@ def skip(runtime: Runtime, job: Job, *, on: date, due: datetime, reason: str) ->
         session.execute(
             upsert(session, Occurrence)
             .values(
-                job=job.id, subject="", local_on=on, due_at=due, claimed_by=me(), claimed_at=real,
-                lease_until=real, finished_at=real, state=OccurrenceState.SKIPPED, reason=reason,
+                job=job.id,
+                subject="",
+                local_on=on,
+                due_at=due,
+                claimed_by=me(),
+                claimed_at=real,
+                lease_until=real,
+                finished_at=real,
+                state=OccurrenceState.SKIPPED,
+                reason=reason,
             )
             .on_conflict_do_nothing(index_elements=["job", "subject", "local_on"])
         )
@@ -186,7 +235,9 @@ def catch_up(runtime: Runtime, job: Job, now: datetime) -> None:
             skip(runtime, job, on=on, due=due, reason="too late")
             continue
         acts_at = due if job.catch_up == CatchUp.ALWAYS else now
-        run_occurrence(runtime, job, on=on, due=due, now=acts_at)
+        outcome = run_occurrence(runtime, job, on=on, due=due, now=acts_at)
+        if outcome == Outcome.RUNNING:
+            break  # the days after it wait their turn
     _take_over(runtime, job, now)
 
 
@@ -213,17 +264,44 @@ def _take_over(runtime: Runtime, job: Job, now: datetime) -> None:
             )
         ).all()
     for row in rows:
+        until = job.latest_start(row.due_at, runtime.clock.tz)
+        if until is not None and now > until:
+            _give_up(runtime, job, row, "too late")
+            continue
         acts_at = row.due_at if job.catch_up == CatchUp.ALWAYS else max(now, row.due_at)
         run_occurrence(
             runtime, job, on=row.local_on, due=row.due_at, now=acts_at, subject=row.subject
         )
 
 
-def tick(runtime: Runtime, now: datetime | None = None) -> None:
-    """Everything that is due: jobs, then intents whose deadline has come. One failing job
-    never holds up the others."""
+def _give_up(runtime: Runtime, job: Job, row: Occurrence, reason: str) -> None:
+    """Record that the rest of a broken-off run will never be done, and why."""
+    real = runtime.clock.real_now()
+    with runtime.database.write() as session:
+        session.execute(
+            update(Occurrence)
+            .where(
+                Occurrence.id == row.id,
+                Occurrence.state == OccurrenceState.RUNNING,
+                Occurrence.lease_until < real,
+            )
+            .values(
+                state=OccurrenceState.SKIPPED, reason=reason, finished_at=_not_before_claim(real)
+            )
+        )
+    metrics.job_runs.labels(job=job.id, outcome="skipped").inc()
+    log.warning("job_given_up", job=job.id, on=row.local_on.isoformat(), reason=reason)
+
+
+def tick(
+    runtime: Runtime, now: datetime | None = None, jobs: Collection[Job] | None = None
+) -> None:
+    """Everything that is due: jobs (all, or these), then intents whose deadline has come.
+
+    One failing job never holds up the others.
+    """
     moment = now or runtime.clock.now()
-    for job in JOBS.values():
+    for job in JOBS.values() if jobs is None else jobs:
         try:
             catch_up(runtime, job, moment)
         except DBAPIError as error:
@@ -235,7 +313,7 @@ def tick(runtime: Runtime, now: datetime | None = None) -> None:
 
 
 def turn_all(runtime: Runtime, now: datetime) -> int:
-    """Turn every due intent, a batch per transaction; a batch that fails is done one by one."""
+    """Turn every due intent, a batch per transaction."""
     turned = 0
     for _ in range(MAX_BATCHES):
         with runtime.transaction(now) as session:
@@ -267,14 +345,17 @@ class Scheduler:
 
     def start(self) -> None:
         """Begin ticking in a thread of its own."""
-        from apscheduler.schedulers.background import (  # noqa: PLC0415  (slow; scheduler only)
-            BackgroundScheduler,
-        )
+        from apscheduler.schedulers.background import BackgroundScheduler
 
         self._scheduler = BackgroundScheduler(timezone=self._runtime.clock.tz)
         self._scheduler.add_job(
-            self._tick, "interval", seconds=TICK_SECONDS, max_instances=1, coalesce=True,
-            misfire_grace_time=None, next_run_time=self._runtime.clock.real_now(),
+            self._tick,
+            "interval",
+            seconds=TICK_SECONDS,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+            next_run_time=self._runtime.clock.real_now(),
         )
         self._scheduler.start()
 
@@ -289,7 +370,7 @@ class Scheduler:
         try:
             beat(self._runtime, "scheduler")
             tick(self._runtime)
-        except DBAPIError as error:
+        except Exception as error:  # the next tick tries again
             log.error("tick_failed", kind=type(error).__name__)
         finally:
             TURN.release()

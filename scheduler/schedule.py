@@ -72,8 +72,3 @@ JOBS: dict[str, Job] = {
         Job("lifecycle.thank_you", time(20, 30), jobs.thank_you, CatchUp.LATEST),
     )
 }
-
-
-def missed(job: Job, since: datetime, now: datetime, tz: ZoneInfo) -> list[datetime]:
-    """Every occurrence of a job in (since, now], oldest first."""
-    return list(job.occurrences(since, now, tz))

@@ -16,7 +16,7 @@ def register(app: Flask) -> None:
     if app.extensions["taem"].settings.demo:
         app.extensions["taem_open"].add("demo.clock")  # it keeps transactions of its own
         app.register_blueprint(blueprint)
-        from web import csrf  # noqa: PLC0415  (made while this module is being registered)
+        from web import csrf
 
         csrf.exempt(blueprint)
 
