@@ -298,6 +298,7 @@ def _take(
     """
     _refuse_closed(session, coupon, member, now)
     points.lock_member(session, member.id)
+    _refuse_unless(member.is_member, "members.not_joined")
     owned = _owned(session, member.id, [coupon.id]).get(coupon.id, 0)
     if owned >= coupon.per_member and not is_sabotaged("coupons.per_member"):
         raise Refused("coupons.already_claimed")

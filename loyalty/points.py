@@ -38,12 +38,12 @@ from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 
 from core.clock import local_day
-from core.db import insert_into
+from core.db import insert_into, is_sqlite
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, earning
 from models.base import UtcDateTime, table_of
-from models.members import MemberTotals
+from models.members import Member, MemberTotals
 from models.points import EarnPolicy, EntryKind, ExpiryKind, LedgerEntry, Lot, LotDraw
 
 #: No single movement and no balance comes near what a 64-bit column or a spreadsheet can hold.
@@ -178,7 +178,8 @@ _MOVE_TOTALS = (
 def lock_member(session: Session, member_id: int) -> Any:
     """Lock and read a member's totals; the row is made if the member has none yet.
 
-    PostgreSQL keeps others out by the row; SQLite's writers are one at a time anyway.
+    PostgreSQL keeps others out by the row; SQLite's writers are one at a time anyway. Whoever had
+    to wait here may have waited for an erasure: a loaded member's state is read again after it.
     """
     session.flush()  # Core statements must see what the caller has added so far
     row = session.execute(_TOTALS_OF, {"member": member_id}).first()
@@ -186,6 +187,9 @@ def lock_member(session: Session, member_id: int) -> Any:
         new = insert_into(session, TOTALS).values(member_id=member_id, purchase_days=[])
         session.execute(new.on_conflict_do_nothing())
         row = session.execute(_TOTALS_OF, {"member": member_id}).one()
+    loaded = session.identity_map.get(identity_key(Member, member_id))
+    if loaded is not None and not is_sqlite(session):
+        session.expire(loaded, ["state"])
     return row
 
 

@@ -114,10 +114,12 @@ def record_purchase(
     bought_at = purchased_at or now
     _refuse_bad_bill(session, amount_satang, bought_at, now, api_key_id, items)
     member = session.get(Member, member_id)
-    if member is None or not member.is_member:
+    if member is None:
+        raise Refused("members.not_joined")
+    totals = points.lock_member(session, member_id)
+    if not member.is_member:
         raise Refused("members.not_joined")
     _refuse_own_account(session, cashier_id, member_id)
-    totals = points.lock_member(session, member_id)
     policy = points.policy_for(session, local_day(bought_at, tz))
     award = earning.award(policy, amount_satang, totals.carry_satang)
     is_first = totals.purchase_count == 0

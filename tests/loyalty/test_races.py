@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -17,8 +18,10 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
+from core.errors import Refused
 from loyalty import audit, codes, coupons, points, proof, purchases
 from models.coupons import CodePurpose, Obtained, Redemption, Voucher
+from models.members import Member, MemberState
 from models.points import LedgerEntry
 from models.purchases import Purchase, PurchaseReturn
 from models.staff import AuditRow
@@ -352,3 +355,36 @@ def test_z22_writers_make_one_chain(racers, database, database_url, scale):
 def test_z22_without_the_head_lock_writers_collide(racers, database, database_url):
     outcomes = racers.run(database_url, "audit", 64, "audit.head_lock,db.immediate")
     assert faults(outcomes)
+
+
+def test_fw21_whoever_waited_for_an_erasure_finds_nobody(database, engine_kind):
+    """A purchase that waits for the member's lock must not trust what it read before."""
+    if engine_kind == "sqlite":
+        pytest.skip("SQLite lets nobody read while it waits to write")
+    with database.write() as session:
+        somchai, branch = factories.somchai(session), factories.make_branch(session)
+    outcome: list[str] = []
+
+    def buy() -> None:
+        try:
+            with database.write() as session:
+                member = session.get_one(Member, somchai.id)
+                assert member.is_member
+                read.set()
+                purchases.record_purchase(
+                    session, member_id=member.id, branch=session.merge(branch),
+                    amount_satang=100, operation_id="x", now=NOW, tz=BANGKOK,
+                )  # fmt: skip
+        except Refused as refusal:
+            outcome.append(refusal.code)
+
+    read = threading.Event()
+    with database.write() as session:
+        points.lock_member(session, somchai.id)
+        buying = threading.Thread(target=buy)
+        buying.start()
+        read.wait(10)
+        time.sleep(0.2)  # long enough to be waiting for the lock
+        session.get_one(Member, somchai.id).state = MemberState.MERGED
+    buying.join(10)
+    assert outcome == ["members.not_joined"]
