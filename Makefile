@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
 TEST_WORKERS ?= 2
-CODE := app.py checkup.py cli.py config.py demo.py seed.py bot core engagement handlers insights loyalty models rich_menus scheduler simulator web worker
+CODE := app.py checkup.py cli.py config.py demo.py history.py seed.py bot core engagement handlers insights loyalty models rich_menus scheduler simulator web worker
 
 .PHONY: help
 help:  ## Show this list
