@@ -270,6 +270,20 @@ def test_fq01_replay_says_when_and_where_it_was_used(till, voucher, later):
     assert refused.facts == {"when": "22/11/2026 14:00", "branch": "สยาม"}
 
 
+@pytest.mark.soak
+def test_z13_no_replay_is_ever_accepted(session, till, somchai, voucher, scale):
+    """After use, after expiry, in the leeway, at another till, for another purpose."""
+    used, unused = till.code(voucher), codes.parse(KEY, identify(session, somchai))
+    till.redeem(voucher, parsed=used)
+    for number in range(max(100, scale(1000))):
+        later = NOW + timedelta(seconds=number % 400, milliseconds=number)
+        holder = f"device:{number % 7}"
+        for parsed in (used, unused):
+            refused = refusal_of(till.redeem, voucher, parsed=parsed, holder=holder, now=later)
+            assert refused.code in ("coupons.used", "codes.expired")
+    assert voucher.coupon.redeemed_count == 1
+
+
 def test_fq01_second_code_of_a_used_voucher_is_refused(session, till, voucher):
     first, second = till.code(voucher), till.code(voucher)
     till.redeem(voucher, parsed=first)
