@@ -53,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[FOLDER] = Path(config.workerinput["taem_folder"])
     else:
         config.stash[FOLDER] = Path(tempfile.mkdtemp(prefix="taem-tests-"))
+        (config.stash[FOLDER] / "owner").write_text(str(os.getpid()))
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -125,7 +126,9 @@ def postgres_url(run_folder: Path) -> str:
     noted = run_folder / "postgres.url"
     with _locked(run_folder):
         if not noted.exists():
-            server = os.environ.get("TEST_POSTGRES_URL") or postgres.start(run_folder)
+            server = os.environ.get("TEST_POSTGRES_URL") or postgres.start(
+                run_folder, owner_pid=int((run_folder / "owner").read_text())
+            )
             template = f"{_run_name(run_folder)}_template"
             postgres.execute(server, f'CREATE DATABASE "{template}"')
             migrate(postgres.database_url(server, template))

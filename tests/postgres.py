@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import stat
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +32,23 @@ shared_buffers = 64MB
 """
 
 
-def start(folder: Path) -> str:
-    """Start a server below `folder` and return its SQLAlchemy URL (database `postgres`)."""
+# Ends the server and removes the folder once the process in $1 is gone, however it went.
+WATCH = """
+(
+    while kill -0 "$1" 2>/dev/null; do sleep 1; done
+    [ -e "$2/postgres/postmaster.pid" ] && kill -QUIT "$(head -n 1 "$2/postgres/postmaster.pid")"
+    sleep 1
+    rm -rf "$2"
+) >/dev/null 2>&1 </dev/null &
+"""
+
+
+def start(folder: Path, owner_pid: int) -> str:
+    """Start a server below `folder` and return its SQLAlchemy URL (database `postgres`).
+
+    It ends with `stop`, or when the process `owner_pid` does, even by SIGKILL.
+    """
+    subprocess.run(["sh", "-c", WATCH, "sh", str(owner_pid), str(folder)], check=True)
     data = folder / "postgres"
     data.mkdir()
     runtime = folder / "runtime"
