@@ -21,6 +21,7 @@ LINK_MINUTES = 10
 SESSION_HOURS = 12
 IDLE_MINUTES = 30  # on pages that redeem
 SEEN_EVERY_SECONDS = 60
+KEPT_AFTER = timedelta(days=1)
 START_PATH = "/m/home"
 #: Kept past a token's own life by leeway and margin, so that no replay slips in between.
 TOKEN_KEPT = timedelta(minutes=5)
@@ -153,3 +154,14 @@ def close_all(session: Session, member_id: int) -> None:
     """End every session and link of a member at once."""
     session.execute(delete(MemberSession).where(MemberSession.member_id == member_id))
     session.execute(delete(ChatLink).where(ChatLink.member_id == member_id))
+
+
+def sweep(session: Session, real_now: datetime, limit: int) -> int:
+    """Delete links and sessions that opened nothing for a day. Returns how many."""
+    over = real_now - KEPT_AFTER
+    gone = 0
+    for table in (ChatLink, MemberSession):
+        dead = select(table.token_hash).where(table.expires_at < over).limit(limit)
+        deleted = delete(table).where(table.token_hash.in_(dead)).returning(table.token_hash)
+        gone += len(session.execute(deleted).all())
+    return gone

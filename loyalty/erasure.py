@@ -7,6 +7,7 @@ nobody. A journal row without personal data is replayed after a restore.
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 from sqlalchemy import case, delete, or_, select, update
@@ -16,9 +17,19 @@ from core import ids
 from core.crypto import Vault
 from core.db import insert_into
 from core.errors import Refused
-from loyalty import activities, audit, consents, doors, personal, tombstones, traces
+from loyalty import (
+    activities,
+    audit,
+    consents,
+    coupons,
+    doors,
+    personal,
+    points,
+    tombstones,
+    traces,
+)
 from models.conversations import Conversation, ConversationLine, Ticket
-from models.coupons import CodeState, CodeTry, ScanCode, Voucher, VoucherState
+from models.coupons import CodeState, CodeTry, ScanCode
 from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
 from models.members import Erasure, JoinForm, Member, MemberKey, MemberState, Purpose
 from models.outbox import Call, CallKind, CallState, Message, MessageState
@@ -36,13 +47,14 @@ def erase(
     now: datetime,
     event_id: int | None = None,
 ) -> None:
-    """Erase this person now. Locks their row; `event_id` is the stored event that asked for it.
+    """Erase this person now. Locks their totals and row; `event_id` is the stored event that asked for it.
 
     1. Tombstones, so that rejoining brings no second gift.
     2. The key and everything sealed under it, identifiers, consents, sessions.
     3. What was still to be sent or used.
     4. Stored LINE events; then the journal and the fact.
     """
+    points.lock_member(session, member.id)  # first, as whatever moves value does
     session.refresh(member, with_for_update=True)
     if member.state == MemberState.ERASED:
         raise Refused("members.unknown", status=404)
@@ -60,12 +72,12 @@ def erase(
     for purpose in Purpose:
         consents.withdraw(session, member.id, purpose, now)
     _drop_chats(session, member.id)
-    _drop_sending(session, member.id, now)
+    _drop_sending(session, member.id, line_user_id, now)
     _void_codes(session, member.id, now)
     if line_user_id:
         traces.forget_person(session, line_user_id, event_id)
     _empty(session, member, now)
-    audit.append(session, asked_by, "members.erased", {"account": member.id}, now)
+    audit.record(session, asked_by, "members.erased", {"account": member.id}, now)
     activities.record(
         session, member.id, "members.left", now, {"by": asked_by}, key=f"members.left:{member.id}"
     )
@@ -95,7 +107,9 @@ def _drop_chats(session: Session, member_id: int) -> None:
     doors.close_all(session, member_id)
 
 
-def _drop_sending(session: Session, member_id: int, now: datetime) -> None:
+def _drop_sending(
+    session: Session, member_id: int, line_user_id: str | None, now: datetime
+) -> None:
     """Drop what has not left, and the bodies of what has: they hold the LINE id and the name."""
     unsent = (MessageState.WAITING, MessageState.CALLING, MessageState.PARKED)
     own_calls = select(Message.call_id).where(
@@ -111,11 +125,11 @@ def _drop_sending(session: Session, member_id: int, now: datetime) -> None:
     session.execute(
         update(Call).where(is_own, Call.state != CallState.SENDING).values(body=None, answer=None)
     )
+    left_alone = _leave_multicasts(session, member_id, line_user_id, now)
     is_unsent = Message.state.in_(unsent) & or_(
         Message.call_id.is_(None),
-        Message.call_id.in_(
-            select(Call.id).where(Call.state.in_((CallState.DROPPED, CallState.PARKED)))
-        ),
+        Message.call_id.in_(left_alone),
+        Message.call_id.in_(select(Call.id).where(Call.state == CallState.DROPPED)),
     )
     session.execute(
         update(Message)
@@ -140,19 +154,59 @@ def _drop_sending(session: Session, member_id: int, now: datetime) -> None:
     )
 
 
+def _leave_multicasts(
+    session: Session, member_id: int, line_user_id: str | None, now: datetime
+) -> list[int]:
+    """Take the LINE id out of calls to many; returns those that had not left yet.
+
+    A body is frozen once its first byte has left, so a call that is being tried stays as it is.
+    """
+    shared = (
+        select(Call)
+        .join(Message, Message.call_id == Call.id)
+        .where(Message.member_id == member_id, Call.kind == CallKind.MULTICAST)
+        .where(Call.state != CallState.SENDING, Call.body.is_not(None))
+        .with_for_update(of=Call)
+    )
+    unsent = []
+    for call in session.scalars(shared).all():
+        is_tried = call.attempts > 0 and call.state in (CallState.WAITING, CallState.PARKED)
+        if is_tried or call.body is None:
+            continue
+        body = json.loads(call.body)
+        body["to"] = [user for user in body["to"] if user != line_user_id]
+        call.body = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        if call.state in (CallState.WAITING, CallState.PARKED):
+            unsent.append(call.id)
+            call.recipient_count = len(body["to"])
+            if not body["to"]:
+                call.state, call.finished_at = CallState.DROPPED, now
+    session.flush()  # before the messages of these calls are settled
+    return unsent
+
+
+def sweep(session: Session, limit: int) -> int:
+    """Empty what could not be emptied at the time: bodies that were under way. Returns how many."""
+    over = (
+        select(Call.id)
+        .join(Message, Message.call_id == Call.id)
+        .join(Member, Member.id == Message.member_id)
+        .where(Member.state == MemberState.ERASED, Call.kind != CallKind.MULTICAST)
+        .where(Call.body.is_not(None), Call.finished_at.is_not(None))
+        .limit(limit)
+    )
+    emptied = session.execute(
+        update(Call).where(Call.id.in_(over)).values(body=None, answer=None).returning(Call.id)
+    )
+    return len(emptied.all())
+
+
 def _void_codes(session: Session, member_id: int, now: datetime) -> None:
+    coupons.void_all(session, member_id, now=now)  # vouchers before codes, as a scan locks them
     session.execute(
         update(ScanCode)
         .where(ScanCode.member_id == member_id, ScanCode.state != CodeState.USED)
         .values(state=CodeState.REVOKED, held_by=None, hold_expires_at=None)
-    )
-    session.execute(
-        update(Voucher)
-        .where(
-            Voucher.member_id == member_id,
-            Voucher.state.in_((VoucherState.ISSUED, VoucherState.HELD)),
-        )
-        .values(state=VoucherState.VOID, voided_at=now)
     )
     session.execute(update(Cashier).where(Cashier.member_id == member_id).values(member_id=None))
 

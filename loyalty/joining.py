@@ -309,6 +309,7 @@ def join(around: Surroundings, answers: Answers, *, channel: str) -> Joined:
     4. Who brought them, and the joining gift, once per person (J6, J7).
     """
     session, member, now = around.session, around.member, around.now
+    session.flush()  # reading the row again would lose what was not yet written
     session.refresh(member, with_for_update=True)
     if member.is_member:
         return Joined(member, None, is_new=False)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.crypto import Vault
 from core.errors import Refused
-from loyalty import activities, coupons, members, personal, tombstones
+from loyalty import activities, coupons, members, personal, points, tombstones
 from models.activities import Activity
 from models.conversations import Conversation, Ticket
 from models.coupons import Redemption, ScanCode, Voucher
@@ -64,6 +64,8 @@ def prove_phone(
         return member
     holder = members.by_phone(session, vault, phone)
     rows = sorted({member.id} | ({holder.id} if holder else set()))
+    for row in rows:  # no purchase may slip in between looking for a history and moving
+        points.lock_member(session, row)
     list(session.scalars(select(Member).where(Member.id.in_(rows)).with_for_update()))
     if holder is not None and holder.line_user_id is not None:
         raise Refused("members.phone_taken")

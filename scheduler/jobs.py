@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from core.clock import local_day
 from core.runtime import Runtime
 from engagement import journeys
-from loyalty import coupons, lifecycle, personal, points, proof
+from loyalty import coupons, doors, erasure, lifecycle, personal, points, proof, tombstones
 from rich_menus import assign
 
 log = structlog.get_logger("jobs")
@@ -55,6 +55,16 @@ def check_ledger(session: Session, run: Run) -> int:
         log.error("ledger_difference", kind=difference.what, count=1)
     run.cursor = 1
     return 1
+
+
+def forget(session: Session, run: Run) -> int:
+    """Delete what is kept no longer: tombstones, dead links and sessions, bodies of the erased."""
+    real_now = run.runtime.clock.real_now()
+    return (
+        tombstones.forget(session, run.now, run.limit)
+        + doors.sweep(session, real_now, run.limit)
+        + erasure.sweep(session, run.limit)
+    )
 
 
 def repair_menus(session: Session, run: Run) -> int:

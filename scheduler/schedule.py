@@ -65,6 +65,7 @@ JOBS: dict[str, Job] = {
         Job("vouchers.expire", time(0, 10), jobs.expire_vouchers, CatchUp.ALWAYS),
         Job("lifecycle.nightly", time(2, 30), jobs.judge_levels, CatchUp.LATEST, limit=1000),
         Job("ledger.check", time(3, 30), jobs.check_ledger, CatchUp.LATEST),
+        Job("members.forget", time(3, 45), jobs.forget, CatchUp.LATEST),
         Job("menus.repair", time(4, 0), jobs.repair_menus, CatchUp.LATEST),
         Job("members.birthday", time(9, 0), jobs.greet_birthdays, CatchUp.SAME_DAY),
         Job("points.expiring_notice", time(10, 0), jobs.notice_expiring, CatchUp.LATEST),

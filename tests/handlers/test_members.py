@@ -229,3 +229,39 @@ def test_refusing_to_erase_twice(chat, vault):
     with pytest.raises(Refused) as refusal:
         erasure.erase(chat.session, vault, old, asked_by="cli", now=chat.clock.now())
     assert refusal.value.code == "members.unknown"
+
+
+# Erasure in the middle of a batch (FW21)
+
+
+def test_FW21_what_was_sent_after_leaving_is_a_strangers(database, runtime):
+    import json
+
+    from bot.webhook import Intake
+    from handlers.inbox import Inbox
+    from loyalty import joining
+    from loyalty.joining import Answers, Surroundings
+    from tests.bot.webhooks import body_of, other_event, sign, text_event
+    from tests.factories import CHANNEL_SECRET, line_id
+    from tests.moments import BANGKOK, NOW
+
+    with runtime.transaction() as session:
+        member = members.friend_for(session, line_id("สมชาย"), NOW)
+        around = Surroundings(session, runtime.vault, member, NOW, BANGKOK)
+        joining.join(around, Answers(name="สมชาย", phone="+66812345678"), channel="chat")
+    leave = other_event("postback", postback={"data": "members.confirm_leave"})
+    after = text_event("แต้ม", timestamp=leave["timestamp"] + 1)
+    intake = Intake(database.url, [CHANNEL_SECRET])
+    body = body_of(leave, after)
+    assert intake.receive(body, sign(body).encode()) == 200
+    intake.close()
+    replies = []
+    box = Inbox(runtime, lambda _call, _token, bytes_: replies.append(json.loads(bytes_)))
+    while box.run_batch():
+        pass
+    assert len(replies) == 2
+    assert t("th", "members.left") in words_of(replies[0]["messages"])
+    assert t("th", "members.must_join_title") in words_of(replies[1]["messages"])
+    with database.read() as session:
+        states = session.scalars(select(Member.state).order_by(Member.id)).all()
+        assert states == [MemberState.ERASED, MemberState.FRIEND]

@@ -240,6 +240,15 @@ def test_signing_out_ends_it(open_phone, somebody):
     assert phone.get("/m/home").status_code == 401
 
 
+def test_dead_links_and_sessions_are_swept_away(open_phone, somebody, runtime, database, clock):
+    open_phone(somebody("แพรว"))
+    with runtime.transaction() as session:
+        assert doors.sweep(session, clock.real_now(), 100) == 0
+    clock.advance(days=2)
+    with runtime.transaction() as session:
+        assert doors.sweep(session, clock.real_now(), 100) == 1
+
+
 def test_only_hashes_of_secrets_are_stored(open_phone, somebody, database):
     phone = open_phone(somebody("แพรว"))
     secret = phone.client.get_cookie("taem_member").value
