@@ -130,7 +130,8 @@ def take_stock(session: Session, look: Look) -> Stock:
         stock.paused_for = "quota"
         return stock
     if channel.quota_limit is not None:
-        left = channel.quota_limit - (channel.quota_used or 0)
+        session.refresh(channel, with_for_update=True)  # two senders must not use the same rest
+        left = (channel.quota_limit or 0) - (channel.quota_used or 0)
         reserve = outbox.reserve_of(session, channel.quota_limit)
         room = {True: max(left, 0), False: max(left - reserve, 0)}
         if room[False] == 0:
@@ -564,9 +565,17 @@ def resume(session: Session) -> None:
         outbox.resume_sending(session)
 
 
-def claim_quota_reading(
+@dataclass(frozen=True)
+class Reading:
+    """How the count stood when LINE was asked, so that what left meanwhile is not forgotten."""
+
+    used_before: int
+    under_way: int
+
+
+def begin_reading(
     session: Session, real_now: datetime, usual: timedelta, often: timedelta
-) -> bool:
+) -> Reading | None:
     """Whether it is this sender's turn to ask LINE for the quota: oftener when it runs out."""
     channel = outbox.channel(session)
     limit, used = channel.quota_limit, channel.quota_used or 0
@@ -583,25 +592,36 @@ def claim_quota_reading(
         .values(quota_read_at=real_now),
         execution_options={"synchronize_session": False},
     )
-    return bool(_touched(taken))
-
-
-def note_quota(
-    session: Session, limit: int | None, used: int, now: datetime, *, rests: timedelta
-) -> int:
-    """Take over LINE's figures and resume what they allow; returns recipients resumed.
-
-    After a refusal that LINE's figures do not explain (a running campaign reserves quota), parked
-    calls rest for `rests` before they are tried again.
-    """
+    if not _touched(taken):
+        return None
     under_way = session.scalars(
         select(Call.recipient_count).where(
             outbox.IS_OPEN, Call.state == CallState.SENDING, Call.kind.in_(outbox.KEPT_KINDS)
         )
     ).all()
+    return Reading(used, sum(under_way))
+
+
+def note_quota(
+    session: Session,
+    limit: int | None,
+    used: int,
+    now: datetime,
+    reading: Reading,
+    *,
+    rests: timedelta,
+) -> int:
+    """Take over LINE's figures and resume what they allow; returns recipients resumed.
+
+    LINE's count is as old as the question: what was under way then and claimed since is added,
+    rather too much than too little. After a refusal that LINE's figures do not explain (a running
+    campaign reserves quota), parked calls rest for `rests` before they are tried again.
+    """
     channel = outbox.channel(session)
+    session.refresh(channel, with_for_update=True)
+    claimed_since = max((channel.quota_used or 0) - reading.used_before, 0)
     channel.quota_limit = limit
-    channel.quota_used = used + sum(under_way)
+    channel.quota_used = used + reading.under_way + claimed_since
     left = None if limit is None else limit - channel.quota_used
     if channel.quota_exhausted_at is not None:
         has_rested = now - channel.quota_exhausted_at >= rests or now < channel.quota_exhausted_at

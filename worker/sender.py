@@ -236,9 +236,10 @@ class Sender:
         habits, real_now = self.habits, self._runtime.clock.real_now()
         usual = timedelta(seconds=habits.quota_seconds * habits.patience)
         often = timedelta(seconds=habits.low_quota_seconds * habits.patience)
-        if not await desk.in_database(
-            lambda session: calls.claim_quota_reading(session, real_now, usual, often)
-        ):
+        reading = await desk.in_database(
+            lambda session: calls.begin_reading(session, real_now, usual, often)
+        )
+        if reading is None:
             return
         try:
             quota = await desk.rarely(self._ask_quota)
@@ -249,7 +250,9 @@ class Sender:
         metrics.quota_used.set(quota.used)
         now = self._runtime.clock.now()
         if await desk.in_database(
-            lambda session: calls.note_quota(session, quota.limit, quota.used, now, rests=usual)
+            lambda session: calls.note_quota(
+                session, quota.limit, quota.used, now, reading, rests=usual
+            )
         ):
             self._stir()
 
