@@ -31,7 +31,12 @@ def examine(runtime: Runtime) -> list[Finding]:
     """Every check in order; one that cannot run is itself a finding."""
     language = runtime.settings.shop_locale
     checks: list[Callable[[Runtime], Iterator[tuple[bool, str, dict[str, object]]]]] = [
-        _settings, _database, _fonts, _public_url, _line, _liff,
+        _settings,
+        _database,
+        _fonts,
+        _public_url,
+        _line,
+        _liff,
     ]
     return [
         Finding(is_well, t(language, key, **facts))
@@ -42,8 +47,9 @@ def examine(runtime: Runtime) -> list[Finding]:
 
 def _settings(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]:
     settings = runtime.settings
-    yield bool(settings.line_channel_secret), *_either(
-        bool(settings.line_channel_secret), "doctor.secret_ok", "doctor.secret_missing"
+    yield (
+        bool(settings.line_channel_secret),
+        *_either(bool(settings.line_channel_secret), "doctor.secret_ok", "doctor.secret_missing"),
     )
     has_token = bool(settings.line_channel_access_token or settings.line_channel_id)
     yield has_token, *_either(has_token, "doctor.token_set", "doctor.token_missing")
@@ -119,12 +125,16 @@ def _liff(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]:
         yield True, "doctor.liff_off", {}
         return
     is_right = settings.has_liff
-    yield is_right, *_either(
-        is_right, "doctor.liff_ok", "doctor.liff_half", url=f"{settings.public_url}/m"
+    yield (
+        is_right,
+        *_either(is_right, "doctor.liff_ok", "doctor.liff_half", url=f"{settings.public_url}/m"),
     )
 
 
 def _either(
-    is_well: bool, good: str, bad: str, **facts: object  # noqa: FBT001  (reads as a sentence)
+    is_well: bool,
+    good: str,
+    bad: str,
+    **facts: object,  # noqa: FBT001  (reads as a sentence)
 ) -> tuple[str, dict[str, object]]:
     return (good if is_well else bad), dict(facts)

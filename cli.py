@@ -21,8 +21,19 @@ EXIT_ALREADY_DONE = 3
 
 def register(app: Flask) -> None:
     """Add every command to the application."""
-    for group in (db, seed, staff, cashiers, devices, api_keys, jobs, menus, ledger, members,
-                  branches):
+    for group in (
+        db,
+        seed,
+        staff,
+        cashiers,
+        devices,
+        api_keys,
+        jobs,
+        menus,
+        ledger,
+        members,
+        branches,
+    ):
         app.cli.add_command(group)
     app.cli.add_command(doctor)
 
@@ -98,8 +109,9 @@ branches = AppGroup("branches", help="Branches.")
 
 @staff.command("add")
 @click.argument("email")
-@click.option("--role", type=click.Choice(["owner", "manager", "marketer", "auditor"]),
-              required=True)
+@click.option(
+    "--role", type=click.Choice(["owner", "manager", "marketer", "auditor"]), required=True
+)
 @click.option("--name", default="")
 @with_appcontext
 def staff_add(email: str, role: str, name: str) -> None:
@@ -327,7 +339,7 @@ def members_erase(number: str) -> None:
 
     try:
         with held().transaction() as session:
-            member = rules.by_number(session, number)
+            member = rules.of_number(session, number)
             erasure.erase(session, held().vault, member, asked_by="cli", now=held().clock.now())
     except Refused as error:
         fail(error)
@@ -345,5 +357,3 @@ def doctor() -> None:
         click.echo(f"{'ok  ' if finding.is_well else 'FIX '} {finding.words}")
     if not all(finding.is_well for finding in findings):
         sys.exit(1)
-
-

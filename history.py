@@ -91,8 +91,20 @@ class Rows:
 ORDER: tuple[Table, ...] = tuple(
     Base.metadata.tables[model.__tablename__]
     for model in (
-        Member, MemberKey, MemberTotals, Consent, Purchase, LedgerEntry, Lot, LotDraw, StampCard,
-        Stamp, Voucher, Redemption, Activity, Message,
+        Member,
+        MemberKey,
+        MemberTotals,
+        Consent,
+        Purchase,
+        LedgerEntry,
+        Lot,
+        LotDraw,
+        StampCard,
+        Stamp,
+        Voucher,
+        Redemption,
+        Activity,
+        Message,
     )
 )
 T = {table.name: table for table in ORDER}
@@ -107,7 +119,7 @@ def make(
         count = min(CHUNK, member_count - start)
         with runtime.database.write() as session:
             shop = _shop(session, runtime)
-            rng = random.Random(SEED * 1_000_003 + _next_ids(session).next["members"])  # noqa: S311
+            rng = random.Random(SEED * 1_000_003 + _next_ids(session).next["members"])
             tellers = _Teller(runtime, session, shop, rng, day_count)
             for _ in range(count):
                 tellers.tell()
@@ -123,8 +135,13 @@ def _shop(session: Session, runtime: Runtime) -> Shop:
         select(StampProgram).where(StampProgram.key == "coffee", StampProgram.is_current)
     ).one()
     return Shop(
-        now=now, tz=tz, branches=session.scalars(select(Branch)).all(), program=program,
-        prize=coupon["stamp_coffee"], reward=coupon["free_americano"], offer=coupon["bakery_10"],
+        now=now,
+        tz=tz,
+        branches=session.scalars(select(Branch)).all(),
+        program=program,
+        prize=coupon["stamp_coffee"],
+        reward=coupon["free_americano"],
+        offer=coupon["bakery_10"],
         policy=points.policy_for(session, local_day(now, tz)),
     )
 
@@ -146,7 +163,11 @@ class _Teller:
         self, runtime: Runtime, session: Session, shop: Shop, rng: random.Random, days: int
     ) -> None:
         self.runtime, self.session, self.shop, self.rng, self.days = (
-            runtime, session, shop, rng, days,
+            runtime,
+            session,
+            shop,
+            rng,
+            days,
         )
         self.ids = _next_ids(session)
         self.rows = Rows()
@@ -205,12 +226,22 @@ class _Teller:
         if is_proven:
             phone = f"+669{member_id % 10**8:08d}"
         self.rows.add(
-            T["members"], id=member_id, public_id=public_id, state=MemberState.MEMBER,
+            T["members"],
+            id=member_id,
+            public_id=public_id,
+            state=MemberState.MEMBER,
             line_user_id=f"U{rng.getrandbits(128):032x}",
-            member_no=digits + ids.check_digit(digits), created_at=joined_at, joined_at=joined_at,
-            line_name=name, name=name, locale="en" if rng.random() < 0.08 else "th",
-            is_following=is_following, follow_decided_at=joined_at, followed_at=joined_at,
-            welcomed_at=joined_at, last_event_at=joined_at,
+            member_no=digits + ids.check_digit(digits),
+            created_at=joined_at,
+            joined_at=joined_at,
+            line_name=name,
+            name=name,
+            locale="en" if rng.random() < 0.08 else "th",
+            is_following=is_following,
+            follow_decided_at=joined_at,
+            followed_at=joined_at,
+            welcomed_at=joined_at,
+            last_event_at=joined_at,
             phone_sealed=vault.encrypt(wrapped, public_id, personal.PHONE_FIELD, phone),
             phone_index=personal.phone_index(vault, phone),
             phone_last4_index=vault.blind_index(personal.PHONE_LAST4_PURPOSE, phone[-4:]),
@@ -218,29 +249,52 @@ class _Teller:
             phone_proven_by="cashier" if is_proven else None,
             birthday_sealed=vault.encrypt(
                 wrapped, public_id, personal.BIRTHDAY_FIELD, birthday.isoformat()
-            ) if has_birthday else None,
+            )
+            if has_birthday
+            else None,
             birthday_index=personal.birthday_index(vault, birthday.month, birthday.day)
-            if has_birthday else None,
-            source_code=rng.choice(("SIAM01", "ARI01", None)), is_test=False,
+            if has_birthday
+            else None,
+            source_code=rng.choice(("SIAM01", "ARI01", None)),
+            is_test=False,
         )
         self.rows.add(T["member_keys"], member_id=member_id, wrapped=wrapped, created_at=joined_at)
         for purpose, share in ((Purpose.MEMBERSHIP, 1.0), (Purpose.MARKETING, 0.72)):
             if rng.random() < share:
                 self.rows.add(
-                    T["consents"], id=self.ids.take(T["consents"]), member_id=member_id,
-                    purpose=purpose, text_version="1", given_at=joined_at, channel="chat",
+                    T["consents"],
+                    id=self.ids.take(T["consents"]),
+                    member_id=member_id,
+                    purpose=purpose,
+                    text_version="1",
+                    given_at=joined_at,
+                    channel="chat",
                 )
-        self.activity(member_id, "members.joined", joined_at, {"channel": "chat"},
-                      f"members.joined:{member_id}")
+        self.activity(
+            member_id,
+            "members.joined",
+            joined_at,
+            {"channel": "chat"},
+            f"members.joined:{member_id}",
+        )
         self.rows.add(T["member_totals"], **story.totals())
 
     def activity(
-        self, member_id: int, kind: str, at: datetime, facts: dict[str, Any],
+        self,
+        member_id: int,
+        kind: str,
+        at: datetime,
+        facts: dict[str, Any],
         key: str | None = None,
     ) -> None:
         self.rows.add(
-            T["activities"], id=self.ids.take(T["activities"]), member_id=member_id, kind=kind,
-            at=at, facts=facts, key=key,
+            T["activities"],
+            id=self.ids.take(T["activities"]),
+            member_id=member_id,
+            kind=kind,
+            at=at,
+            facts=facts,
+            key=key,
         )
 
     # Writing --------------------------------------------------------------------------------
@@ -279,7 +333,10 @@ class _Story:
     def __init__(self, teller: _Teller, member_id: int, joined_at: datetime) -> None:
         self.teller, self.member_id, self.joined_at = teller, member_id, joined_at
         self.shop, self.rng, self.rows, self.ids = (
-            teller.shop, teller.rng, teller.rows, teller.ids,
+            teller.shop,
+            teller.rng,
+            teller.rows,
+            teller.ids,
         )
         self.carry = 0
         self.earned = 0
@@ -317,32 +374,61 @@ class _Story:
         self.visits.append((moment, amount))
         on = local_day(moment, self.shop.tz)
         self.rows.add(
-            T["purchases"], id=purchase_id, public_id=f"{self.rng.getrandbits(128):032x}",
-            member_id=self.member_id, branch_id=branch.id,
-            operation_id=f"history:{purchase_id}", local_on=on, purchased_at=moment,
-            recorded_at=moment, amount_satang=amount, returned_satang=0, points=award.points,
-            carry_delta=award.carry_delta, state=PurchaseState.RECORDED, is_first=is_first,
+            T["purchases"],
+            id=purchase_id,
+            public_id=f"{self.rng.getrandbits(128):032x}",
+            member_id=self.member_id,
+            branch_id=branch.id,
+            operation_id=f"history:{purchase_id}",
+            local_on=on,
+            purchased_at=moment,
+            recorded_at=moment,
+            amount_satang=amount,
+            returned_satang=0,
+            points=award.points,
+            carry_delta=award.carry_delta,
+            state=PurchaseState.RECORDED,
+            is_first=is_first,
         )
-        facts = {"amount_satang": amount, "branch": branch.name_th, "branch_en": branch.name_en,
-                 "branch_code": branch.code}
+        facts = {
+            "amount_satang": amount,
+            "branch": branch.name_th,
+            "branch_en": branch.name_en,
+            "branch_code": branch.code,
+        }
         if award.points:
             self._earn(award.points, "purchase", str(purchase_id), moment, facts)
         self._stamp(purchase_id, moment, on)
         self.teller.activity(
-            self.member_id, "purchases.recorded", moment,
+            self.member_id,
+            "purchases.recorded",
+            moment,
             {"purchase_id": purchase_id, "points": award.points, "is_first": is_first, **facts},
         )
         if is_first or self.rng.random() < 0.15:
             self._thank(purchase_id, moment)
 
     def _entry(
-        self, kind: EntryKind, amount: int, source: str, source_id: str, at: datetime,
-        facts: dict[str, Any], effective_at: datetime | None = None,
+        self,
+        kind: EntryKind,
+        amount: int,
+        source: str,
+        source_id: str,
+        at: datetime,
+        facts: dict[str, Any],
+        effective_at: datetime | None = None,
     ) -> int:
         entry_id = self.ids.take(T["ledger_entries"])
         self.rows.add(
-            T["ledger_entries"], id=entry_id, member_id=self.member_id, kind=kind, points=amount,
-            source=source, source_id=source_id, created_at=at, effective_at=effective_at or at,
+            T["ledger_entries"],
+            id=entry_id,
+            member_id=self.member_id,
+            kind=kind,
+            points=amount,
+            source=source,
+            source_id=source_id,
+            created_at=at,
+            effective_at=effective_at or at,
             facts=facts,
         )
         return entry_id
@@ -354,8 +440,12 @@ class _Story:
         self.earned += amount
         self.lots.append(
             {
-                "id": self.ids.take(T["lots"]), "member_id": self.member_id, "entry_id": entry_id,
-                "points": amount, "remaining": amount, "earned_at": at,
+                "id": self.ids.take(T["lots"]),
+                "member_id": self.member_id,
+                "entry_id": entry_id,
+                "points": amount,
+                "remaining": amount,
+                "earned_at": at,
                 "expires_at": earning.expires_at(
                     self.shop.policy, local_day(at, self.shop.tz), self.shop.tz
                 ),
@@ -365,15 +455,21 @@ class _Story:
     def _draw(self, entry_id: int, lot: dict[str, Any], amount: int) -> None:
         lot["remaining"] -= amount
         self.rows.add(
-            T["lot_draws"], id=self.ids.take(T["lot_draws"]), entry_id=entry_id, lot_id=lot["id"],
+            T["lot_draws"],
+            id=self.ids.take(T["lot_draws"]),
+            entry_id=entry_id,
+            lot_id=lot["id"],
             points=-amount,
         )
 
     def _exchange(self, at: datetime) -> None:
         """Points for a free coffee, mostly drunk within the week."""
         price = self.shop.reward.price_points or 0
-        usable = [lot for lot in self.lots if lot["remaining"]
-                  and (lot["expires_at"] is None or lot["expires_at"] > at)]
+        usable = [
+            lot
+            for lot in self.lots
+            if lot["remaining"] and (lot["expires_at"] is None or lot["expires_at"] > at)
+        ]
         if sum(lot["remaining"] for lot in usable) < price or at >= self.shop.now:
             return
         voucher_id = self._voucher(self.shop.reward, "points", None, at)
@@ -404,10 +500,18 @@ class _Story:
         elif is_over:
             state = VoucherState.EXPIRED
         self.rows.add(
-            T["vouchers"], id=voucher_id, public_id=f"{self.rng.getrandbits(128):032x}",
-            coupon_id=coupon.id, member_id=self.member_id, ordinal=self.copies[coupon.id],
-            state=state, source=source, source_id=source_id or f"history:{voucher_id}",
-            issued_at=at, needs_proof=False, expires_at=expires_at,
+            T["vouchers"],
+            id=voucher_id,
+            public_id=f"{self.rng.getrandbits(128):032x}",
+            coupon_id=coupon.id,
+            member_id=self.member_id,
+            ordinal=self.copies[coupon.id],
+            state=state,
+            source=source,
+            source_id=source_id or f"history:{voucher_id}",
+            issued_at=at,
+            needs_proof=False,
+            expires_at=expires_at,
             redeemed_at=used_at if is_used else None,
         )
         issued = self.teller.issued
@@ -424,17 +528,30 @@ class _Story:
         branch = self.rng.choice(self.shop.branches)
         redemption_id = self.ids.take(T["redemptions"])
         self.rows.add(
-            T["redemptions"], id=redemption_id, public_id=f"{self.rng.getrandbits(128):032x}",
-            voucher_id=voucher_id, member_id=self.member_id, branch_id=branch.id,
-            operation_id=f"history:{redemption_id}", bill_satang=bill, discount_satang=off,
-            is_whole=True, at=at,
+            T["redemptions"],
+            id=redemption_id,
+            public_id=f"{self.rng.getrandbits(128):032x}",
+            voucher_id=voucher_id,
+            member_id=self.member_id,
+            branch_id=branch.id,
+            operation_id=f"history:{redemption_id}",
+            bill_satang=bill,
+            discount_satang=off,
+            is_whole=True,
+            at=at,
         )
         uses, satang = self.teller.redeemed.get(coupon.id, (0, 0))
         self.teller.redeemed[coupon.id] = (uses + 1, satang + off)
         self.teller.activity(
-            self.member_id, "vouchers.redeemed", at,
-            {"voucher_id": voucher_id, "redemption_id": redemption_id, "discount_satang": off,
-             "branch": branch.name_th},
+            self.member_id,
+            "vouchers.redeemed",
+            at,
+            {
+                "voucher_id": voucher_id,
+                "redemption_id": redemption_id,
+                "discount_satang": off,
+                "branch": branch.name_th,
+            },
         )
 
     def _stamp(self, purchase_id: int, at: datetime, on: date) -> None:
@@ -442,14 +559,26 @@ class _Story:
         if self.card is None:
             self.cards += 1
             self.card = {
-                "id": self.ids.take(T["stamp_cards"]), "member_id": self.member_id,
-                "program_id": program.id, "program_key": program.key, "ordinal": self.cards,
-                "filled": 0, "state": CardState.OPEN, "opened_at": at, "filled_at": None,
+                "id": self.ids.take(T["stamp_cards"]),
+                "member_id": self.member_id,
+                "program_id": program.id,
+                "program_key": program.key,
+                "ordinal": self.cards,
+                "filled": 0,
+                "state": CardState.OPEN,
+                "opened_at": at,
+                "filled_at": None,
             }
         self.rows.add(
-            T["stamps"], id=self.ids.take(T["stamps"]), card_id=self.card["id"],
-            program_key=program.key, source="purchase", source_id=str(purchase_id), ordinal=1,
-            at=at, local_on=on,
+            T["stamps"],
+            id=self.ids.take(T["stamps"]),
+            card_id=self.card["id"],
+            program_key=program.key,
+            source="purchase",
+            source_id=str(purchase_id),
+            ordinal=1,
+            at=at,
+            local_on=on,
         )
         self.card["filled"] += 1
         if self.card["filled"] == program.size:
@@ -461,10 +590,17 @@ class _Story:
     def _thank(self, purchase_id: int, at: datetime) -> None:
         sent_at = min(at + timedelta(hours=self.rng.randrange(1, 24)), self.shop.now)
         self.rows.add(
-            T["messages"], id=self.ids.take(T["messages"]), key=f"history:thanks:{purchase_id}",
-            member_id=self.member_id, klass=MessageClass.PROMOTIONAL, kind=self.shop.journey_kind,
-            state=MessageState.SENT, channel="reply" if self.rng.random() < 0.7 else "push",
-            created_at=sent_at, due_at=sent_at, finished_at=sent_at,
+            T["messages"],
+            id=self.ids.take(T["messages"]),
+            key=f"history:thanks:{purchase_id}",
+            member_id=self.member_id,
+            klass=MessageClass.PROMOTIONAL,
+            kind=self.shop.journey_kind,
+            state=MessageState.SENT,
+            channel="reply" if self.rng.random() < 0.7 else "push",
+            created_at=sent_at,
+            due_at=sent_at,
+            finished_at=sent_at,
         )
 
     def _expire(self) -> None:
@@ -473,7 +609,12 @@ class _Story:
             ended = lot["expires_at"]
             if lot["remaining"] and ended is not None and ended <= self.shop.now:
                 entry_id = self._entry(
-                    EntryKind.EXPIRE, -lot["remaining"], "lot", str(lot["id"]), self.shop.now, {},
+                    EntryKind.EXPIRE,
+                    -lot["remaining"],
+                    "lot",
+                    str(lot["id"]),
+                    self.shop.now,
+                    {},
                     effective_at=ended,
                 )
                 self._draw(entry_id, lot, lot["remaining"])
@@ -490,24 +631,33 @@ class _Story:
         earlier = [amount for moment, amount in self.visits if start <= moment < edge]
         verdict = lifecycle.level_of(
             lifecycle.Standing(
-                purchase_days=len(days), silent_days=(today - days[0]).days if days else None,
+                purchase_days=len(days),
+                silent_days=(today - days[0]).days if days else None,
                 own_gap_days=gap,
                 spent_90=sum(amount for moment, amount in self.visits if moment >= edge),
-                spent_before_90=sum(earlier), purchases_before_90=len(earlier),
+                spent_before_90=sum(earlier),
+                purchases_before_90=len(earlier),
             )
         )
-        stage = lifecycle.stage_of(True, days, friend_bought=False)  # noqa: FBT003  (is a member)
+        stage = lifecycle.stage_of(True, days, friend_bought=False)
         last = self.visits[-1][0] if self.visits else None
         return {
-            "member_id": self.member_id, "balance": self.balance(), "debt": 0,
-            "carry_satang": self.carry, "earned_total": self.earned,
+            "member_id": self.member_id,
+            "balance": self.balance(),
+            "debt": 0,
+            "carry_satang": self.carry,
+            "earned_total": self.earned,
             "purchase_count": len(self.visits),
             "spent_satang": sum(amount for _, amount in self.visits),
             "first_purchase_at": self.visits[0][0] if self.visits else None,
             "last_purchase_at": last,
             "purchase_days": [day.isoformat() for day in days[: lifecycle.GAP_DAYS_KEPT]],
-            "purchase_day_count": len(days), "own_gap_days": gap, "stage": stage,
-            "stage_at": last or self.joined_at, "level": verdict.level, "level_at": now,
+            "purchase_day_count": len(days),
+            "own_gap_days": gap,
+            "stage": stage,
+            "stage_at": last or self.joined_at,
+            "level": verdict.level,
+            "level_at": now,
             "level_why": dict(verdict.why),
         }
 

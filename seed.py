@@ -5,7 +5,6 @@ Idempotent: what exists is left alone, so a second run after an edit changes not
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -40,59 +39,120 @@ BRANCHES = (("SIAM", "สยาม", "Siam"), ("ARI", "อารีย์", "Ari
 _FREE = {"kind": CouponKind.FREE_ITEM}
 COUPONS: tuple[dict[str, Any], ...] = (
     {
-        "key": "welcome_gift", **_FREE, "obtained": Obtained.JOURNEY, "valid_days": 30,
-        "name_th": "คุกกี้ต้อนรับสมาชิกใหม่", "name_en": "A welcome cookie",
-        "item_th": "คุกกี้ 1 ชิ้น", "item_en": "1 cookie",
+        "key": "welcome_gift",
+        **_FREE,
+        "obtained": Obtained.JOURNEY,
+        "valid_days": 30,
+        "name_th": "คุกกี้ต้อนรับสมาชิกใหม่",
+        "name_en": "A welcome cookie",
+        "item_th": "คุกกี้ 1 ชิ้น",
+        "item_en": "1 cookie",
         "terms_th": "ใช้ได้เมื่อยืนยันเบอร์ที่ร้าน หรือพร้อมบิลแรก",
         "terms_en": "Yours once the shop has confirmed your phone, or with your first bill.",
     },
     {
-        "key": "coffee_20", "kind": CouponKind.BAHT_OFF, "value_satang": 2000,
-        "name_th": "ลด 20 บาท ทุกเมนูกาแฟ", "name_en": "20 baht off any coffee",
-        "valid_days": 30, "total_units": 500, "per_member": 3, "min_bill_satang": 6000,
-        "terms_th": "บิลตั้งแต่ 60 บาท", "terms_en": "Bills of 60 baht and more.",
+        "key": "coffee_20",
+        "kind": CouponKind.BAHT_OFF,
+        "value_satang": 2000,
+        "name_th": "ลด 20 บาท ทุกเมนูกาแฟ",
+        "name_en": "20 baht off any coffee",
+        "valid_days": 30,
+        "total_units": 500,
+        "per_member": 3,
+        "min_bill_satang": 6000,
+        "terms_th": "บิลตั้งแต่ 60 บาท",
+        "terms_en": "Bills of 60 baht and more.",
     },
     {
-        "key": "bakery_10", "kind": CouponKind.PERCENT_OFF, "percent": 10, "max_satang": 5000,
-        "name_th": "เบเกอรี่ลด 10%", "name_en": "10% off bakery", "valid_days": 14,
-        "total_units": 200, "per_member": 1,
-        "terms_th": "ลดสูงสุด 50 บาท", "terms_en": "Up to 50 baht off.",
+        "key": "bakery_10",
+        "kind": CouponKind.PERCENT_OFF,
+        "percent": 10,
+        "max_satang": 5000,
+        "name_th": "เบเกอรี่ลด 10%",
+        "name_en": "10% off bakery",
+        "valid_days": 14,
+        "total_units": 200,
+        "per_member": 1,
+        "terms_th": "ลดสูงสุด 50 บาท",
+        "terms_en": "Up to 50 baht off.",
     },
     {
-        "key": "cash_50", "kind": CouponKind.CASH, "value_satang": 5000, "keeps_change": True,
-        "name_th": "บัตรกำนัล 50 บาท", "name_en": "50 baht cash voucher", "valid_days": 60,
-        "obtained": Obtained.POINTS, "price_points": 50,
-        "terms_th": "ใช้ไม่หมดเก็บไว้ใช้ต่อได้", "terms_en": "What is left stays on the voucher.",
+        "key": "cash_50",
+        "kind": CouponKind.CASH,
+        "value_satang": 5000,
+        "keeps_change": True,
+        "name_th": "บัตรกำนัล 50 บาท",
+        "name_en": "50 baht cash voucher",
+        "valid_days": 60,
+        "obtained": Obtained.POINTS,
+        "price_points": 50,
+        "terms_th": "ใช้ไม่หมดเก็บไว้ใช้ต่อได้",
+        "terms_en": "What is left stays on the voucher.",
     },
     {
-        "key": "free_americano", **_FREE, "obtained": Obtained.POINTS, "price_points": 60,
-        "name_th": "อเมริกาโน่ฟรี 1 แก้ว", "name_en": "One free americano", "valid_days": 60,
-        "item_th": "อเมริกาโน่ 1 แก้ว", "item_en": "1 americano",
+        "key": "free_americano",
+        **_FREE,
+        "obtained": Obtained.POINTS,
+        "price_points": 60,
+        "name_th": "อเมริกาโน่ฟรี 1 แก้ว",
+        "name_en": "One free americano",
+        "valid_days": 60,
+        "item_th": "อเมริกาโน่ 1 แก้ว",
+        "item_en": "1 americano",
     },
     {
-        "key": "stamp_coffee", **_FREE, "obtained": Obtained.STAMPS, "valid_days": 60,
-        "name_th": "กาแฟฟรี 1 แก้ว ครบ 10 แสตมป์", "name_en": "Free coffee for 10 stamps",
-        "item_th": "กาแฟ 1 แก้ว", "item_en": "1 coffee", "per_member": 1000,
+        "key": "stamp_coffee",
+        **_FREE,
+        "obtained": Obtained.STAMPS,
+        "valid_days": 60,
+        "name_th": "กาแฟฟรี 1 แก้ว ครบ 10 แสตมป์",
+        "name_en": "Free coffee for 10 stamps",
+        "item_th": "กาแฟ 1 แก้ว",
+        "item_en": "1 coffee",
+        "per_member": 1000,
     },
     {
-        "key": "birthday_gift", **_FREE, "obtained": Obtained.JOURNEY, "valid_days": 30,
-        "name_th": "เค้กวันเกิด 1 ชิ้น", "name_en": "A slice of birthday cake",
-        "item_th": "เค้ก 1 ชิ้น", "item_en": "1 slice of cake", "per_member": 100,
+        "key": "birthday_gift",
+        **_FREE,
+        "obtained": Obtained.JOURNEY,
+        "valid_days": 30,
+        "name_th": "เค้กวันเกิด 1 ชิ้น",
+        "name_en": "A slice of birthday cake",
+        "item_th": "เค้ก 1 ชิ้น",
+        "item_en": "1 slice of cake",
+        "per_member": 100,
     },
     {
-        "key": "win_back_at_risk", "kind": CouponKind.BAHT_OFF, "value_satang": 2500,
-        "obtained": Obtained.JOURNEY, "valid_days": 14, "per_member": 100,
-        "name_th": "ลด 25 บาท คิดถึงนะ", "name_en": "25 baht off, we miss you",
+        "key": "win_back_at_risk",
+        "kind": CouponKind.BAHT_OFF,
+        "value_satang": 2500,
+        "obtained": Obtained.JOURNEY,
+        "valid_days": 14,
+        "per_member": 100,
+        "name_th": "ลด 25 บาท คิดถึงนะ",
+        "name_en": "25 baht off, we miss you",
     },
     {
-        "key": "win_back_60", "kind": CouponKind.PERCENT_OFF, "percent": 20, "max_satang": 8000,
-        "obtained": Obtained.JOURNEY, "valid_days": 14, "per_member": 100,
-        "name_th": "ลด 20% กลับมาเจอกันนะ", "name_en": "20% off, come back soon",
+        "key": "win_back_60",
+        "kind": CouponKind.PERCENT_OFF,
+        "percent": 20,
+        "max_satang": 8000,
+        "obtained": Obtained.JOURNEY,
+        "valid_days": 14,
+        "per_member": 100,
+        "name_th": "ลด 20% กลับมาเจอกันนะ",
+        "name_en": "20% off, come back soon",
     },
     {
-        "key": "win_back_90", **_FREE, "obtained": Obtained.JOURNEY, "valid_days": 21,
-        "per_member": 100, "name_th": "เครื่องดื่มฟรี 1 แก้ว", "name_en": "One free drink",
-        "item_th": "เครื่องดื่ม 1 แก้ว", "item_en": "1 drink",
+        "key": "win_back_90",
+        **_FREE,
+        "obtained": Obtained.JOURNEY,
+        "valid_days": 21,
+        "per_member": 100,
+        "name_th": "เครื่องดื่มฟรี 1 แก้ว",
+        "name_en": "One free drink",
+        "item_th": "เครื่องดื่ม 1 แก้ว",
+        "item_en": "1 drink",
     },
 )
 
@@ -142,8 +202,12 @@ def _stamp_card(session: Session, prize: Coupon) -> None:
     if session.scalar(select(StampProgram.id).where(StampProgram.key == "coffee")) is not None:
         return
     program = StampProgram(
-        key="coffee", name_th="กาแฟครบ 10 แก้ว", name_en="Ten coffees", size=10,
-        rule=StampRule.PER_VISIT, unit_satang=4000,
+        key="coffee",
+        name_th="กาแฟครบ 10 แก้ว",
+        name_en="Ten coffees",
+        size=10,
+        rule=StampRule.PER_VISIT,
+        unit_satang=4000,
     )
     session.add(program)
     session.flush()  # the prize needs its id
@@ -152,8 +216,10 @@ def _stamp_card(session: Session, prize: Coupon) -> None:
 
 def _sources(session: Session) -> None:
     known = set(session.scalars(select(SourceCode.code)))
-    for code, kind, label in (("SIAM01", "poster", "โปสเตอร์หน้าสาขาสยาม"),
-                              ("ARI01", "poster", "โปสเตอร์หน้าสาขาอารีย์")):
+    for code, kind, label in (
+        ("SIAM01", "poster", "โปสเตอร์หน้าสาขาสยาม"),
+        ("ARI01", "poster", "โปสเตอร์หน้าสาขาอารีย์"),
+    ):
         if code not in known:
             session.add(SourceCode(code=code, kind=kind, label=label))
 
@@ -164,13 +230,12 @@ def _people(session: Session, now: datetime, *, has_sign_ins: bool) -> None:
     if session.scalar(select(Staff.id).where(Staff.email == OWNER_EMAIL)) is None:
         session.add(
             Staff(
-                email=OWNER_EMAIL, name="เปรม", role=Role.OWNER, created_at=now,
+                email=OWNER_EMAIL,
+                name="เปรม",
+                role=Role.OWNER,
+                created_at=now,
                 password_hash=people.hash_secret(OWNER_PASSWORD),
             )
         )
     if session.scalar(select(Cashier.id).where(Cashier.name == CASHIER_NAME)) is None:
-        people.add_cashier(
-            session, CASHIER_NAME, "SIAM", now=now, actor="cli", pin=CASHIER_PIN
-        )
-
-
+        people.add_cashier(session, CASHIER_NAME, "SIAM", now=now, actor="cli", pin=CASHIER_PIN)

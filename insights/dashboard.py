@@ -48,15 +48,14 @@ def counts(session: Session, now: datetime, tz: ZoneInfo) -> Counts:
             func.count().filter(Member.state == MemberState.FRIEND, Member.is_following),
             func.count().filter(Member.state == MemberState.MEMBER, Member.joined_at >= since),
             func.count().filter(
-                Member.line_user_id.is_not(None), Member.is_following.is_(False),
+                Member.line_user_id.is_not(None),
+                Member.is_following.is_(False),
                 Member.followed_at.is_not(None),
             ),
         ).select_from(Member)
     ).one()
     active = session.scalar(
-        select(func.count())
-        .select_from(MemberTotals)
-        .where(MemberTotals.last_purchase_at >= since)
+        select(func.count()).select_from(MemberTotals).where(MemberTotals.last_purchase_at >= since)
     )
     moved = session.execute(
         select(
@@ -85,10 +84,18 @@ def counts(session: Session, now: datetime, tz: ZoneInfo) -> Counts:
     )
     channel = session.get(ChannelState, 1)
     return Counts(
-        members=people[0], friends=people[1], new_members=people[2], active_members=active or 0,
-        blocked=people[3], points_issued=int(moved[0] or 0), points_burned=-int(moved[1] or 0),
-        points_outstanding=int(outstanding or 0), vouchers_issued=issued or 0,
-        vouchers_redeemed=redeemed or 0, sales_satang=int(sales or 0), messages_sent=sent or 0,
+        members=people[0],
+        friends=people[1],
+        new_members=people[2],
+        active_members=active or 0,
+        blocked=people[3],
+        points_issued=int(moved[0] or 0),
+        points_burned=-int(moved[1] or 0),
+        points_outstanding=int(outstanding or 0),
+        vouchers_issued=issued or 0,
+        vouchers_redeemed=redeemed or 0,
+        sales_satang=int(sales or 0),
+        messages_sent=sent or 0,
         quota_used=channel.quota_used if channel else None,
         quota_limit=channel.quota_limit if channel else None,
     )

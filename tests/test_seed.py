@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import seed
 from sqlalchemy import func, select
 
 import history
+import seed
 from core.clock import local_day
 from loyalty import lifecycle, proof
 from models.coupons import Coupon

@@ -202,3 +202,18 @@ def test_the_main_job_from_joining_to_being_won_back(story: Story, tmp_path: Pat
     # The gift is there to be used, and the ledger is clean.
     story.says("คูปอง")
     story.sees("คิดถึงนะ")
+
+
+def test_no_log_of_the_story_holds_a_secret_or_a_person(story: Story):
+    """FX16: what was typed, scanned and signed in the story above is in no log."""
+    instance = story.cafe.folder / "instance"
+    planted = [
+        line.split("=", 1)[1]
+        for line in (instance / "demo.env").read_text().splitlines()
+        if "KEY" in line or "SECRET" in line or "TOKEN" in line
+    ]
+    planted += ["0898765432", "089 876 5432", "+66898765432", "มาลี", "/s/Q1.", "Q1."]
+    planted += [part["userId"] for part in story.cafe.ask("/sim/state")["customers"]]  # type: ignore[index]
+    logs = [path.read_text("utf-8", "replace") for path in instance.glob("*.log")]
+    assert logs
+    assert [one for one in planted for log in logs if one and one in log] == []
