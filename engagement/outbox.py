@@ -756,11 +756,13 @@ def pause_sending(
 
 
 def resume_sending(session: Session) -> None:
-    """Let senders go on: a person, or a new token, said so."""
+    """Let senders go on: a person, or a new token, said so. The quota is asked for anew."""
     state = channel(session)
     state.paused_for = None
     state.paused_at = None
     state.refused_token_hash = None
+    state.quota_exhausted_at = None
+    state.quota_read_at = None
     wake_senders(session)
 
 
@@ -813,7 +815,8 @@ def send_again(session: Session, call_id: int, now: datetime) -> int:
     old = session.execute(
         select(Call.kind, Call.klass, Call.body, Call.recipient_count).where(Call.id == call_id)
     ).one()
-    assert old.body is not None
+    if old.body is None:  # emptied: the person it was for has left
+        raise NotFound
     row = _call_row(old.kind, old.klass, old.body, old.recipient_count, now, now, None)
     new_id = session.scalars(insert(Call).returning(Call.id), [row]).one()
     session.execute(

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core import metrics
+from engagement.outbox import IS_OPEN
 from models.inbox import Event, EventState, Quarantined, QuarantineState
 from models.journeys import Intent, IntentState
 from models.outbox import Call, CallState, ChannelState
@@ -109,7 +110,7 @@ def measure(session: Session) -> None:
     rows: dict[str, tuple[int, Any, Any]] = {
         "inbox": (*_waiting(session, Event, Event.state == EventState.PENDING,
                             Event.received_at), real),
-        "outbox": (*_waiting(session, Call, Call.state == CallState.WAITING,
+        "outbox": (*_waiting(session, Call, IS_OPEN & (Call.state == CallState.WAITING),
                              Call.next_try_at), now),
         "intents": (*_waiting(session, Intent, Intent.state == IntentState.WAITING,
                               Intent.deadline), now),

@@ -322,7 +322,7 @@ def test_Z8_a_limit_we_were_not_told_of_stops_the_queue(post: Post):
     post.wait(sent=50, parked=155)
     post.line.clear_faults()
     with post.database.write() as session:
-        outbox.channel(session).quota_exhausted_at = None
+        outbox.resume_sending(session)
         outbox.resume_parked(session, post.runtime.clock.now())
     post.wait(sent=205)
     assert sum(post.line.received().values()) == 205
