@@ -38,13 +38,24 @@ class _Inks:
         """Every pair of colours whose edges meet in the picture."""
         return palette_picture(
             [
-                (self.ground, self.tile), (self.ground, self.primary), (self.ground, self.edge),
-                (self.edge, self.tile), (self.tile, self.ink), (self.tile, self.muted),
-                (self.tile, self.soft), (self.soft, self.primary), (self.soft, self.accent),
-                (self.primary, self.on_primary), (self.primary, self.hero_badge),
-                (self.hero_badge, self.on_primary), (self.hero_badge, self.accent),
-                (self.soft, self.ink), (self.ground, self.muted), (self.ground, self.ink),
-                (self.primary, self.accent), (self.soft, self.muted),
+                (self.ground, self.tile),
+                (self.ground, self.primary),
+                (self.ground, self.edge),
+                (self.edge, self.tile),
+                (self.tile, self.ink),
+                (self.tile, self.muted),
+                (self.tile, self.soft),
+                (self.soft, self.primary),
+                (self.soft, self.accent),
+                (self.primary, self.on_primary),
+                (self.primary, self.hero_badge),
+                (self.hero_badge, self.on_primary),
+                (self.hero_badge, self.accent),
+                (self.soft, self.ink),
+                (self.ground, self.muted),
+                (self.ground, self.ink),
+                (self.primary, self.accent),
+                (self.soft, self.muted),
             ]
         )
 
@@ -69,8 +80,12 @@ def _strip(
     ImageDraw.Draw(picture).rectangle((0, 0, tab.width, TAB_STRIP_HEIGHT - 1), fill=inks.edge)
     for other, x, width in strip_bounds(definition, tab):
         is_open = other.key == tab.key
-        box = (x + (12 if not is_open else 0), 34 if not is_open else 14,
-               x + width - (12 if not is_open else 0), TAB_STRIP_HEIGHT)
+        box = (
+            x + (12 if not is_open else 0),
+            34 if not is_open else 14,
+            x + width - (12 if not is_open else 0),
+            TAB_STRIP_HEIGHT,
+        )
         fill = inks.ground if is_open else blend(inks.edge, inks.tile, 0.45)
         rounded(picture, box, RADIUS, fill, corners="ab")
         colour = inks.primary if is_open else inks.muted
@@ -79,12 +94,22 @@ def _strip(
         middle = x + width // 2
         baseline = TAB_STRIP_HEIGHT // 2 + 42
         write(
-            draw, (middle, baseline), label, weight="Bold" if is_open else "SemiBold",
-            size=84, width=width - 120, colour=colour, anchor="ms",
+            draw,
+            (middle, baseline),
+            label,
+            weight="Bold" if is_open else "SemiBold",
+            size=84,
+            width=width - 120,
+            colour=colour,
+            anchor="ms",
         )
         if is_open:
-            rounded(picture, (middle - 90, TAB_STRIP_HEIGHT - 26, middle + 90,
-                              TAB_STRIP_HEIGHT - 10), 5, inks.accent)
+            rounded(
+                picture,
+                (middle - 90, TAB_STRIP_HEIGHT - 26, middle + 90, TAB_STRIP_HEIGHT - 10),
+                5,
+                inks.accent,
+            )
 
 
 def _tile(picture: Image.Image, area: Area, locale: str, inks: _Inks) -> None:
@@ -123,11 +148,27 @@ def _tall(
     picture.paste(badge(area.icon, side, tile, ink), (left + (width - side) // 2, y))
     draw = ImageDraw.Draw(picture)
     baseline = y + side + gap + size
-    write(draw, (left + width / 2, baseline), area.label.of(locale), weight="Bold", size=size,
-          width=width - 60, colour=colour, anchor="ms")
+    write(
+        draw,
+        (left + width / 2, baseline),
+        area.label.of(locale),
+        weight="Bold",
+        size=size,
+        width=width - 60,
+        colour=colour,
+        anchor="ms",
+    )
     if area.hint:
-        write(draw, (left + width / 2, baseline + gap // 2 + hint_size), area.hint.of(locale),
-              weight="Regular", size=hint_size, width=width - 60, colour=soft, anchor="ms")
+        write(
+            draw,
+            (left + width / 2, baseline + gap // 2 + hint_size),
+            area.hint.of(locale),
+            weight="Regular",
+            size=hint_size,
+            width=width - 60,
+            colour=soft,
+            anchor="ms",
+        )
 
 
 def _wide(
@@ -146,9 +187,25 @@ def _wide(
     draw = ImageDraw.Draw(picture)
     middle = top + height // 2
     baseline = middle + (size // 3 if not area.hint else -int(size * 0.02))
-    write(draw, (x, baseline), area.label.of(locale), weight="Bold", size=size, width=room,
-          colour=colour, anchor="ls")
+    write(
+        draw,
+        (x, baseline),
+        area.label.of(locale),
+        weight="Bold",
+        size=size,
+        width=room,
+        colour=colour,
+        anchor="ls",
+    )
     if area.hint:
-        write(draw, (x, baseline + int(size * 0.95)), area.hint.of(locale), weight="Regular",
-              size=int(size * 0.6), width=room, colour=soft, anchor="ls")
+        write(
+            draw,
+            (x, baseline + int(size * 0.95)),
+            area.hint.of(locale),
+            weight="Regular",
+            size=int(size * 0.6),
+            width=room,
+            colour=soft,
+            anchor="ls",
+        )
     del width
