@@ -297,12 +297,12 @@ def test_FL07_stops_at_the_monthly_limit_and_resumes_with_new_quota(post: Post, 
     post.line.switch(quota_limit=limit)
     post.queue(users, klass=TRANSACTIONAL)
     sender = post.sender(line=quota_of(post), runtime=post.runtime)
-    post.wait(sent=limit, parked=everybody - limit, within=60)
+    post.wait(sent=limit, parked=everybody - limit, within=30 + everybody / 100)
     assert post.line.answers("push").get("429", 0) <= 1
     assert post.counts().total == everybody
     # The next month, or a bigger plan.
     post.line.switch(quota_limit=everybody + 10)
-    post.wait(sent=everybody, parked=0, within=90)
+    post.wait(sent=everybody, parked=0, within=30 + everybody / 100)
     received_once(post, users)
     assert sender.outcomes["push", "quota"] <= 1
 
@@ -366,7 +366,7 @@ def test_FL08_Z9_pauses_at_401_and_resumes_with_a_new_token(post: Post, scale: A
     tokens = TokenSource(post.runtime.settings, env_file=None)
     post.line.switch(push={"status": "401", "after": count // 4})
     post.sender(tokens=tokens)
-    post.wait(sent=count // 4, within=60)
+    post.wait(sent=count // 4, within=30 + count / 100)
     time.sleep(0.5)
     channel = post.channel()
     assert channel.paused_for == "token"
@@ -379,7 +379,7 @@ def test_FL08_Z9_pauses_at_401_and_resumes_with_a_new_token(post: Post, scale: A
     post.line.clear_faults()
     post.line.switch(token_revoked=True, extra_token="a-token-of-today")
     tokens.replace("a-token-of-today")
-    post.wait(sent=count, within=60)
+    post.wait(sent=count, within=30 + count / 100)
     received_once(post, users)
     assert post.channel().paused_for is None
 
@@ -558,7 +558,7 @@ def test_FL16_a_batch_with_one_invalid_id_is_split_and_nobody_gets_it_twice(post
     users[everybody // 2] = bad
     post.queue(users, words="ลดทั้งร้าน", is_groupable=True)
     post.sender()
-    post.wait(sent=everybody - 1, failed=1, within=120)
+    post.wait(sent=everybody - 1, failed=1, within=60 + everybody / 100)
     received_once(post, [user for user in users if user != bad])
     refused = [call for call in post.calls() if call.state == CallState.REFUSED]
     assert refused
