@@ -84,8 +84,8 @@ def coupon(pen: Pen, ink: Ink) -> None:
     for side in (21, 79):
         pen.disc(side, 50, 8.2, ink.line)
         pen.disc(side, 50, 4, ink.ground)
-        outside = 13 if side == 21 else 79.4
-        pen.slab(outside, 41, outside + 7.6, 59, 0, ink.ground)
+        outside = 11 if side == 21 else 79.4
+        pen.slab(outside, 40, outside + 9.6, 60, 0, ink.ground)
     pen.line([(43, 57), (57, 43)], 4, ink.accent)
     pen.disc(44, 44.5, 3.8, ink.accent)
     pen.disc(56, 55.5, 3.8, ink.accent)

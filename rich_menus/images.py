@@ -7,14 +7,26 @@ from __future__ import annotations
 
 from PIL import Image, ImageDraw
 
-from bot.drawing import Colour, blend, palette_picture, png, rgb, rounded, write
+from bot.drawing import (
+    Colour,
+    blend,
+    drawable,
+    fitting,
+    palette_picture,
+    png,
+    rgb,
+    rounded,
+    write,
+)
 from rich_menus.definitions import TAB_STRIP_HEIGHT, Area, MenuDefinition, Tab, strip_bounds
 from rich_menus.icons import Ink, badge
 
 #: Raised whenever the drawing changes, so that published menus are drawn again.
-VERSION = 1
+VERSION = 2
 MARGIN = 20
 RADIUS = 56
+LABEL_SIZE = 104
+SMALLEST_LABEL = 64
 MAX_BYTES = 1_000_000
 
 
@@ -66,8 +78,9 @@ def draw_menu(definition: MenuDefinition, tab: Tab, locale: str) -> bytes:
     picture = Image.new("RGB", (tab.width, tab.height), inks.ground)
     if definition.has_strip:
         _strip(picture, definition, tab, locale, inks)
+    common = _common_size(tab, locale)
     for area in tab.areas:
-        _tile(picture, area, locale, inks)
+        _tile(picture, area, locale, inks, common)
     data = png(picture, inks.palette())
     assert len(data) <= MAX_BYTES, len(data)
     return data
@@ -112,16 +125,32 @@ def _strip(
             )
 
 
-def _tile(picture: Image.Image, area: Area, locale: str, inks: _Inks) -> None:
+def _common_size(tab: Tab, locale: str) -> int:
+    """One letter height for all tall tiles, so that neighbours read alike."""
+    sizes = [LABEL_SIZE]
+    for area in tab.areas:
+        width, height = area.width - 2 * MARGIN, area.height - 2 * MARGIN
+        if not _is_wide(width, height):
+            wanted = min(LABEL_SIZE, int(height * 0.16))
+            label = drawable(area.label.of(locale))
+            sizes.append(fitting(label, "Bold", wanted, width - 60, smallest=SMALLEST_LABEL)[1])
+    return min(sizes)
+
+
+def _is_wide(width: int, height: int) -> bool:
+    return width > 2.2 * height
+
+
+def _tile(picture: Image.Image, area: Area, locale: str, inks: _Inks, common: int) -> None:
     left, top = area.x + MARGIN, area.y + MARGIN
     right, bottom = area.x + area.width - MARGIN, area.y + area.height - MARGIN
     fill = inks.primary if area.is_hero else inks.tile
     rounded(picture, (left, top + 8, right, bottom + 8), RADIUS, inks.edge)  # a quiet shadow
     rounded(picture, (left, top, right, bottom), RADIUS, fill)
-    if right - left > 1.7 * (bottom - top):
+    if _is_wide(right - left, bottom - top):
         _wide(picture, area, (left, top, right, bottom), locale, inks)
     else:
-        _tall(picture, area, (left, top, right, bottom), locale, inks)
+        _tall(picture, area, (left, top, right, bottom), locale, inks, common)
 
 
 def _look(area: Area, inks: _Inks) -> tuple[Colour, Ink, Colour, Colour]:
@@ -133,14 +162,19 @@ def _look(area: Area, inks: _Inks) -> tuple[Colour, Ink, Colour, Colour]:
 
 
 def _tall(
-    picture: Image.Image, area: Area, box: tuple[int, int, int, int], locale: str, inks: _Inks
+    picture: Image.Image,
+    area: Area,
+    box: tuple[int, int, int, int],
+    locale: str,
+    inks: _Inks,
+    common: int,
 ) -> None:
     """Icon above, words below, all in the middle."""
     left, top, right, bottom = box
     width, height = right - left, bottom - top
     tile, ink, colour, soft = _look(area, inks)
     side = int(min(width * 0.56, height * (0.5 if area.hint else 0.56)))
-    size = min(104, int(height * 0.16))
+    size = min(common, int(height * 0.16))
     gap = int(height * 0.05)
     hint_size = int(size * 0.62) if area.hint else 0
     total = side + gap + size + (hint_size + gap // 2 if area.hint else 0)
