@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from core.db import insert_into
@@ -84,6 +84,14 @@ def _lock_head(session: Session) -> str:
 def canonical_bytes(content: dict[str, Any]) -> bytes:
     """The one way to write a row's content: sorted keys, no spaces, ASCII."""
     return json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode()
+
+
+def count(session: Session, actor: str, act: str, since: datetime) -> int:
+    """How often this actor has done this after a moment: limits that survive a restart."""
+    done = select(func.count()).where(
+        ROWS.c.actor == actor, ROWS.c.act == act, ROWS.c.at > since
+    )
+    return session.scalar(done) or 0
 
 
 def verify(session: Session) -> Broken | None:

@@ -101,6 +101,14 @@ def by_number(session: Session, member_no: str) -> Member | None:
     return member if member is not None and member.is_member else None
 
 
+def of_number(session: Session, member_no: str) -> Member:
+    """The member of this number, as people and tills name one. Raises UnknownMember."""
+    member = by_number(session, member_no)
+    if member is None:
+        raise UnknownMember
+    return member
+
+
 def by_phone(session: Session, vault: Vault, e164: str) -> Member | None:
     """The member who has proven this phone. A typed, unproven phone identifies nobody."""
     return session.scalar(

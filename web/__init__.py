@@ -10,7 +10,7 @@ from flask_wtf.csrf import CSRFProtect
 
 from core.i18n import LOCALES, day, moment, money, t
 from core.runtime import Runtime
-from web import assets, errors, ground, security
+from web import assets, errors, ground, limits, security
 from web.auth import check_declared
 
 csrf = CSRFProtect()
@@ -35,6 +35,7 @@ def create(runtime: Runtime) -> Flask:
     Bootstrap5(app)
     csrf.init_app(app)
     security.secure(app, runtime.settings)
+    limits.limit(app, runtime.settings)
     errors.register(app)
     app.jinja_env.globals.update(t=t, locales=LOCALES, tz=runtime.settings.tz, lang=ground.locale)
     app.jinja_env.filters.update(money=_money, day=_day, moment=_moment)

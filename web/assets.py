@@ -53,7 +53,7 @@ def font(weight: int) -> Response:
     """One weight of Sarabun."""
     if weight not in WEIGHTS:
         abort(404)
-    if "gzip" in request.accept_encodings:
+    if request.accept_encodings.quality("gzip") > 0:
         response = Response(squeezed(weight), mimetype="font/ttf")
         response.headers["Content-Encoding"] = "gzip"
     else:

@@ -6,7 +6,7 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from flask import Response, g, make_response, redirect, render_template, request, url_for
+from flask import Response, g, make_response, redirect, render_template, request, session, url_for
 from sqlalchemy import select, update
 
 from core import ids
@@ -17,6 +17,7 @@ from models.staff import Staff, StaffSession
 from web.admin.ground import LIFE, blueprint, staff_of
 from web.auth import public, staff_only
 from web.ground import db, locale, runtime
+from web.limits import SIGN_IN, limiter
 from web.security import clear_cookie, read_cookie, set_cookie
 
 TRIES = 5
@@ -48,6 +49,7 @@ def sign_in_page() -> Any:
 
 
 @blueprint.post("/sign-in")
+@limiter.limit(SIGN_IN)
 @public
 def sign_in() -> Any:
     """E-mail and password. A wrong one is answered, not raised: its count must be committed."""
@@ -87,6 +89,7 @@ def _refuse(code: str, status: int, **facts: Any) -> Response:
 def _welcome(staff: Staff, path: str) -> Response:
     """A new session with a new id: nothing set before signing in lives on (AO6, FX06)."""
     real = runtime().clock.real_now()
+    session.clear()  # the form token too
     token = ids.secret_token()
     db().add(
         StaffSession(
@@ -108,6 +111,7 @@ def welcome_page() -> str:
 
 
 @blueprint.post("/welcome")
+@limiter.limit(SIGN_IN)
 @public
 def welcome() -> Any:
     """Choose the first password; the link dies with it."""

@@ -10,7 +10,7 @@ from typing import Any
 from flask import Blueprint, Response, g, make_response, redirect, request, url_for
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
-from sqlalchemy import Select, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid
@@ -192,10 +192,10 @@ def search_text() -> str:
 
 
 def table_of(
-    query: Select[Any], columns: Sequence[Column], *, default: str, tie: Any, is_down: bool = True,
+    query: Any, columns: Sequence[Column], *, default: str, tie: Any, is_down: bool = True,
     shape: Callable[[Any], Any] | None = None,
 ) -> Table:
-    """Sort and page a query as the address asks; unknown orders fall back to the default."""
+    """Sort and page a select as the address asks; unknown orders fall back to the default."""
     by_key = {column.key: column for column in columns if column.order is not None}
     sort = request.args.get("sort", default)
     if sort not in by_key:

@@ -68,8 +68,9 @@ def _matches(text: str) -> Any:
         )
     like = f"%{escaped(text)}%"
     return or_(
-        Member.name.ilike(like, escape="\\"), Member.line_name.ilike(like, escape="\\"),
-        Member.member_no.like(f"{escaped(digits)}%", escape="\\") if digits else False,
+        Member.name.ilike(like, escape="\\"),
+        Member.line_name.ilike(like, escape="\\"),
+        Member.member_no.like(f"{escaped(digits)}%", escape="\\"),
     )
 
 

@@ -6,6 +6,7 @@ from flask import Flask
 
 from web.api import members, purchases, schema, vouchers
 from web.api.ground import blueprint
+from web.limits import API, bearer, limiter
 
 __all__ = ["members", "purchases", "register", "vouchers"]
 
@@ -14,6 +15,7 @@ def register(app: Flask) -> None:
     """Offer every call of the API and its document."""
     from web import csrf  # noqa: PLC0415  (made while audiences are being registered)
 
+    limiter.limit(API, key_func=bearer)(blueprint)
     app.register_blueprint(blueprint)
     app.register_blueprint(schema.blueprint)
     csrf.exempt(blueprint)

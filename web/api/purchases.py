@@ -105,7 +105,7 @@ def _member(body: NewPurchase) -> Member:
     if len(given) != 1:
         raise Invalid("errors.invalid_field", field="member_no, phone, code")
     if body.member_no is not None:
-        return members.by_number(db(), body.member_no)
+        return members.of_number(db(), body.member_no)
     if body.phone is not None:
         return of_phone(body.phone)
     held = runtime()

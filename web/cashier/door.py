@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, abort, g, make_response, redirect, render_template, request, url_for
+from flask import (
+    Response,
+    abort,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from sqlalchemy import select, update
 
 from core import ids
@@ -14,6 +24,7 @@ from models.staff import Cashier, CashierSession
 from web.auth import cashier_only, public
 from web.cashier.ground import SHIFT, blueprint, cashier_of, device_of
 from web.ground import db, locale, runtime
+from web.limits import ENROL, limiter
 from web.security import clear_cookie, set_cookie
 
 DEVICE_SECONDS = 400 * 24 * 3600
@@ -65,6 +76,7 @@ def enrol_page() -> str:
 
 
 @blueprint.post("/enrol")
+@limiter.limit(ENROL)
 @public
 def enrol() -> Any:
     """Use the one-time code: this browser is a till from now on."""
@@ -113,7 +125,8 @@ def open_pin() -> Any:
         .where(CashierSession.device_id == g.device.id, CashierSession.closed_at.is_(None))
         .values(closed_at=real)
     )
-    token = ids.secret_token()  # a new one at every PIN: nothing set before lives on (AO6)
+    session.clear()  # the form token too: nothing set before the PIN lives on (AO6, FX06)
+    token = ids.secret_token()
     db().add(
         CashierSession(
             token_hash=ids.token_hash(token), cashier_id=cashier.id, device_id=g.device.id,

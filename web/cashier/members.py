@@ -6,7 +6,6 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Response, g, jsonify
-from sqlalchemy import func, select
 
 from core.clock import local_day
 from core.errors import Invalid, Refused
@@ -16,7 +15,6 @@ from core.text import western_digits
 from loyalty import audit, codes, coupons, members, merging, personal, points, stamps
 from models.coupons import CodePurpose, CouponKind, Voucher
 from models.members import Member, MemberTotals
-from models.staff import AuditRow
 from web.auth import cashier_only
 from web.cashier.ground import actor, blueprint, given, holder, once, one_of_ours, text_of
 from web.ground import db, locale, runtime
@@ -32,7 +30,7 @@ def scan() -> Response:
     text = text_of(given(), "text", TYPED_LIMIT)
     digits = "".join(western_digits(text).split()).replace("-", "")
     if is_member_number(digits):
-        return jsonify(_member_answer(members.by_number(db(), digits), is_masked=True))
+        return jsonify(_member_answer(members.of_number(db(), digits), is_masked=True))
     if (e164 := members.parse_phone(text)) is not None:
         return _by_phone(e164)
     return _by_code(text)
@@ -55,15 +53,8 @@ def _by_code(text: str) -> Response:
 def _by_phone(e164: Any) -> Response:
     """Looked up by phone: masked, limited to 30 an hour, and always written down (K4, AK9)."""
     real = runtime().clock.real_now()
-    since = real - timedelta(hours=1)
-    count = db().scalar(
-        select(func.count())
-        .select_from(AuditRow)
-        .where(
-            AuditRow.actor == actor(), AuditRow.act == "members.looked_up", AuditRow.at > since
-        )
-    )
-    if (count or 0) >= LOOK_UPS_AN_HOUR:
+    count = audit.count(db(), actor(), "members.looked_up", real - timedelta(hours=1))
+    if count >= LOOK_UPS_AN_HOUR:
         raise Refused("errors.too_many", status=429, minutes=60)
     found = members.by_phone(db(), runtime().vault, e164)
     facts = {"device": g.device.id, "found": found is not None}

@@ -15,6 +15,7 @@ from loyalty import audit, checkout, codes, coupons, members, purchases
 from models.coupons import Redemption
 from models.members import Member
 from models.purchases import Purchase, PurchaseState
+from web import errors
 from web.auth import cashier_only
 from web.cashier.ground import (
     actor,
@@ -31,6 +32,7 @@ from web.ground import db, locale, runtime
 
 MAX_VOUCHERS = 10
 RECENT = 20
+OWN_ACCOUNT = "cashiers.own_account"
 
 
 @blueprint.post("/quote")
@@ -66,7 +68,20 @@ def release() -> Response:
 @cashier_only()
 def confirm() -> Response:
     """The bill and its vouchers in one step; the same tap again gives the same receipt."""
-    return once(_confirm)
+    savepoint = db().begin_nested()
+    try:
+        answer = once(_confirm)
+    except Refused as error:
+        savepoint.rollback()
+        if error.code != OWN_ACCOUNT:
+            raise
+        # Answered, not raised: that somebody tried must be written down (AK1).
+        db().info.pop("activities", None)
+        facts = {"device": g.device.id}
+        audit.record(db(), actor(), "purchases.own_account", facts, runtime().clock.real_now())
+        return errors.answer(error.status, error.code, error.facts)
+    savepoint.commit()
+    return answer
 
 
 def _confirm(body: dict[str, Any], operation: str) -> dict[str, Any]:
