@@ -1,0 +1,55 @@
+"""Coupons and vouchers: who may have one, how many there are, what one takes off a bill.
+
+Scarce things move by one guarded statement each (C4): the coupon's counter by an UPDATE that the
+stock itself allows, a voucher's state by compare-and-set. Whatever is refused leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+from loyalty.coupons.ending import expire_vouchers
+from loyalty.coupons.issuing import buy_reward, claim, expiry_of, issue
+from loyalty.coupons.offers import Offer, is_meant_for, is_open, offers_for, vouchers_of
+from loyalty.coupons.proof import check_counts
+from loyalty.coupons.reversing import ReversalResult, reverse, reverse_of_purchase, void, void_all
+from loyalty.coupons.rows import USABLE, lock_voucher, set_voucher
+from loyalty.coupons.typed import claim_by_code, count_try
+from loyalty.coupons.using import (
+    Discount,
+    RedemptionResult,
+    discount_for,
+    quote,
+    refuse_unless_fits,
+    use,
+    used_refusal,
+)
+
+__all__ = [
+    "USABLE",
+    "Discount",
+    "Offer",
+    "RedemptionResult",
+    "ReversalResult",
+    "buy_reward",
+    "check_counts",
+    "claim",
+    "claim_by_code",
+    "count_try",
+    "discount_for",
+    "expire_vouchers",
+    "expiry_of",
+    "is_meant_for",
+    "is_open",
+    "issue",
+    "lock_voucher",
+    "offers_for",
+    "quote",
+    "refuse_unless_fits",
+    "reverse",
+    "reverse_of_purchase",
+    "set_voucher",
+    "use",
+    "used_refusal",
+    "void",
+    "void_all",
+    "vouchers_of",
+]

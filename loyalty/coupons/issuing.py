@@ -1,0 +1,222 @@
+"""Getting a voucher: by a claim, for points, or for a cause; stock and limits."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from core import ids
+from core.clock import local_day, start_of_day
+from core.db import insert_into
+from core.errors import Refused
+from core.sabotage import is_sabotaged
+from loyalty import activities, earning, points
+from loyalty.coupons.offers import copies_of, is_meant_for, is_open, is_sold_out
+from loyalty.coupons.rows import COUPONS, VOUCHERS, coupon_of, refuse_unless
+from models.coupons import (
+    Coupon,
+    CouponState,
+    Obtained,
+    Voucher,
+    VoucherState,
+)
+from models.members import Member, MemberTotals
+
+
+def claim(session: Session, coupon_id: int, member: Member, now: datetime, tz: ZoneInfo) -> Voucher:
+    """Take a voucher of an offer.
+
+    Refused: `coupons.sold_out`, `coupons.already_claimed`, `coupons.not_available`.
+    """
+    coupon = coupon_of(session, coupon_id)
+    refuse_unless(coupon.obtained == Obtained.CLAIM, "coupons.not_available")
+    voucher = take(session, coupon, member, "claim", now, tz)
+    record_claim(session, voucher, now)
+    return voucher
+
+
+def buy_reward(
+    session: Session, coupon_id: int, member: Member, now: datetime, tz: ZoneInfo
+) -> Voucher:
+    """Exchange points for a voucher, both or neither (R3).
+
+    Raises InsufficientPoints, or Refused as `claim` does; then no point is gone.
+    """
+    coupon = coupon_of(session, coupon_id)
+    refuse_unless(coupon.obtained == Obtained.POINTS, "coupons.not_available")
+    assert coupon.price_points
+    _refuse_closed(session, coupon, member, now)
+    available = points.available_for_burn(session, member.id, now)
+    if available < coupon.price_points:
+        raise points.InsufficientPoints(needed=coupon.price_points, available=available)
+    voucher = take(session, coupon, member, "points", now, tz)
+    points.burn(
+        session,
+        member.id,
+        coupon.price_points,
+        source="voucher",
+        source_id=str(voucher.id),
+        now=now,
+        facts={"coupon_th": coupon.name_th, "coupon_en": coupon.name_en},
+    )
+    record_claim(session, voucher, now)
+    return voucher
+
+
+def issue(
+    session: Session,
+    coupon: Coupon,
+    member_id: int,
+    *,
+    source: str,
+    source_id: str,
+    now: datetime,
+    tz: ZoneInfo,
+    needs_proof: bool = False,
+) -> Voucher | None:
+    """Give a voucher for a cause, once; None when the offer has ended or is sold out.
+
+    The same cause again returns the voucher it gave the first time.
+    """
+    session.flush()  # Core statements must see what the caller has added so far
+    given = select(Voucher).where(
+        Voucher.coupon_id == coupon.id,
+        Voucher.member_id == member_id,
+        Voucher.source == source,
+        Voucher.source_id == source_id,
+    )
+    if before := session.scalars(given).first():
+        return before
+    if not is_open(coupon, now):
+        return None
+    try:
+        voucher = _write_voucher(
+            session, coupon, member_id, source, source_id, now, tz, needs_proof=needs_proof
+        )
+    except Refused:
+        return None
+    facts = {"voucher_id": voucher.id, "coupon_id": coupon.id, "source": source}
+    activities.record(session, member_id, "vouchers.issued", now, facts)
+    return voucher
+
+
+def take(
+    session: Session, coupon: Coupon, member: Member, source: str, now: datetime, tz: ZoneInfo
+) -> Voucher:
+    """What claim, code and points have in common: refuse, then write.
+
+    The member's totals row is locked first, so that one member's claims come one after another;
+    the coupon's row, which everybody wants, is held as briefly as possible, at the end.
+    """
+    _refuse_closed(session, coupon, member, now)
+    points.lock_member(session, member.id)
+    refuse_unless(member.is_member, "members.not_joined")
+    owned = copies_of(session, member.id, [coupon.id]).get(coupon.id, 0)
+    if owned >= coupon.per_member and not is_sabotaged("coupons.per_member"):
+        raise Refused("coupons.already_claimed")
+    if coupon.per_day is not None:
+        _refuse_day_over(session, coupon, now, tz)
+    source_id = f"{source}:{ids.public_id()}"
+    return _write_voucher(session, coupon, member.id, source, source_id, now, tz)
+
+
+def _refuse_closed(session: Session, coupon: Coupon, member: Member, now: datetime) -> None:
+    """Everything that can be said without a lock."""
+    refuse_unless(member.is_member, "members.not_joined")
+    refuse_unless(is_open(coupon, now), "coupons.not_available")
+    totals = session.get(MemberTotals, member.id)
+    refuse_unless(is_meant_for(coupon, totals), "coupons.not_available")
+    if is_sold_out(coupon) and not is_sabotaged("coupons.stock"):
+        raise Refused("coupons.sold_out")
+
+
+def _refuse_day_over(session: Session, coupon: Coupon, now: datetime, tz: ZoneInfo) -> None:
+    """So many a day: counted under the coupon's own lock, in the shop's day."""
+    session.execute(select(COUPONS.c.id).where(COUPONS.c.id == coupon.id).with_for_update())
+    today = select(func.count()).where(
+        VOUCHERS.c.coupon_id == coupon.id,
+        VOUCHERS.c.issued_at >= start_of_day(local_day(now, tz), tz),
+        VOUCHERS.c.state != VoucherState.VOID,
+    )
+    if int(session.scalar(today) or 0) >= (coupon.per_day or 0):
+        raise Refused("coupons.sold_out_today")
+
+
+def _write_voucher(
+    session: Session,
+    coupon: Coupon,
+    member_id: int,
+    source: str,
+    source_id: str,
+    now: datetime,
+    tz: ZoneInfo,
+    *,
+    needs_proof: bool = False,
+) -> Voucher:
+    """Write the copy, then take the unit; without a unit the copy is taken away again."""
+    next_ordinal = (
+        select(func.coalesce(func.max(VOUCHERS.c.ordinal), 0) + 1)
+        .where(VOUCHERS.c.coupon_id == coupon.id, VOUCHERS.c.member_id == member_id)
+        .scalar_subquery()
+    )
+    row = {
+        "public_id": ids.public_id(),
+        "coupon_id": coupon.id,
+        "member_id": member_id,
+        "ordinal": next_ordinal,
+        "state": VoucherState.ISSUED,
+        "source": source,
+        "source_id": source_id,
+        "issued_at": now,
+        "needs_proof": needs_proof,
+        "expires_at": expiry_of(coupon, now, tz),
+        "left_satang": coupon.value_satang if coupon.keeps_change else None,
+    }
+    new = insert_into(session, VOUCHERS).values(row).on_conflict_do_nothing()
+    voucher_id = session.execute(new.returning(VOUCHERS.c.id)).scalar()
+    if voucher_id is None:  # somebody else is giving this member a copy at this moment
+        raise Refused("coupons.already_claimed")
+    if not _take_unit(session, coupon):
+        session.execute(delete(VOUCHERS).where(VOUCHERS.c.id == voucher_id))
+        raise Refused("coupons.sold_out")
+    return session.get_one(Voucher, voucher_id)
+
+
+def _take_unit(session: Session, coupon: Coupon) -> bool:
+    """Count one more copy, if the stock and the budget still allow it: check and act are one."""
+    guard = and_(
+        COUPONS.c.id == coupon.id,
+        or_(COUPONS.c.total_units.is_(None), COUPONS.c.issued_count < COUPONS.c.total_units),
+        or_(COUPONS.c.budget_satang.is_(None), COUPONS.c.spent_satang < COUPONS.c.budget_satang),
+        COUPONS.c.state == CouponState.LIVE,
+    )
+    values: dict[str, Any] = {"issued_count": COUPONS.c.issued_count + 1}
+    if is_sabotaged("coupons.stock"):  # what was read a moment ago decides
+        if is_sold_out(coupon):
+            return False
+        guard = COUPONS.c.id == coupon.id
+        values = {"issued_count": coupon.issued_count + 1}
+    taken: Any = session.connection().execute(update(COUPONS).where(guard).values(values))
+    session.expire(coupon)
+    return bool(taken.rowcount == 1)
+
+
+def expiry_of(coupon: Coupon, issued_at: datetime, tz: ZoneInfo) -> datetime | None:
+    """The exclusive end of a voucher issued now: so many days, else the offer's own end."""
+    if coupon.valid_days is not None:
+        return earning.days_later(local_day(issued_at, tz), coupon.valid_days, tz)
+    return coupon.ends_at
+
+
+def record_claim(session: Session, voucher: Voucher, now: datetime) -> None:
+    facts = {
+        "voucher_id": voucher.id,
+        "coupon_id": voucher.coupon_id,
+        "source": voucher.source,
+    }
+    activities.record(session, voucher.member_id, "coupons.claimed", now, facts)
+    activities.record(session, voucher.member_id, "vouchers.issued", now, facts)

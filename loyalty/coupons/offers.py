@@ -1,0 +1,107 @@
+"""What a member can have, what stands in the way, and what they have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import func, or_, select
+from sqlalchemy.orm import Session
+
+from loyalty import points
+from loyalty.coupons.rows import USABLE, VOUCHERS
+from models.coupons import (
+    Coupon,
+    CouponState,
+    Obtained,
+    Voucher,
+    VoucherState,
+)
+from models.members import Member, MemberTotals
+
+#: What the member asked for counts against `per_member`; what the shop owes or gives does not.
+ASKED_FOR = ("claim", "code", "points")
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A coupon as one member sees it; `refusal` says why it cannot be had, None if it can."""
+
+    coupon: Coupon
+    left: int | None
+    refusal: str | None
+
+
+def offers_for(
+    session: Session, member: Member, now: datetime, tz: ZoneInfo, obtained: str = "claim"
+) -> list[Offer]:
+    """What a member can claim (or buy with points) now, with what stands in the way."""
+    live = select(Coupon).where(Coupon.state == CouponState.LIVE, Coupon.obtained == obtained)
+    coupons = session.scalars(live.order_by(Coupon.price_points, Coupon.id)).all()
+    if not coupons:
+        return []
+    owned = copies_of(session, member.id, [coupon.id for coupon in coupons])
+    totals = session.get(MemberTotals, member.id)
+    available = points.balance_of(session, member.id, now).available
+    offers = []
+    for coupon in coupons:
+        if not is_open(coupon, now) or not is_meant_for(coupon, totals):
+            continue
+        refusal = None
+        if is_sold_out(coupon):
+            refusal = "coupons.sold_out"
+        elif owned.get(coupon.id, 0) >= coupon.per_member:
+            refusal = "coupons.already_claimed"
+        elif obtained == Obtained.POINTS and available < (coupon.price_points or 0):
+            refusal = "points.not_enough"
+        offers.append(Offer(coupon, coupon.left, refusal))
+    return offers
+
+
+def vouchers_of(session: Session, member_id: int, now: datetime) -> Sequence[Voucher]:
+    """A member's vouchers that can still be used, soonest to expire first."""
+    session.flush()  # the caller may have just issued what we look for
+    usable = select(Voucher).where(
+        Voucher.member_id == member_id,
+        Voucher.state.in_(USABLE),
+        or_(Voucher.expires_at.is_(None), Voucher.expires_at > now),
+    )
+    order = (Voucher.expires_at.is_(None), Voucher.expires_at, Voucher.id)
+    return session.scalars(usable.order_by(*order)).all()
+
+
+def is_open(coupon: Coupon, now: datetime) -> bool:
+    """Whether an offer is live and within its dates."""
+    if coupon.state != CouponState.LIVE:
+        return False
+    has_begun = coupon.starts_at is None or coupon.starts_at <= now
+    return has_begun and (coupon.ends_at is None or coupon.ends_at > now)
+
+
+def is_meant_for(coupon: Coupon, totals: MemberTotals | None) -> bool:
+    """Whether an offer is for members such as this one."""
+    levels = coupon.conditions.get("levels")
+    return not levels or (totals is not None and totals.level in levels)
+
+
+def is_sold_out(coupon: Coupon) -> bool:
+    is_gone = coupon.total_units is not None and coupon.issued_count >= coupon.total_units
+    is_spent = coupon.budget_satang is not None and coupon.spent_satang >= coupon.budget_satang
+    return is_gone or is_spent
+
+
+def copies_of(session: Session, member_id: int, coupon_ids: Iterable[int]) -> dict[int, int]:
+    """How many copies a member asked for and got, by coupon; taken-back ones do not count."""
+    counts = (
+        select(VOUCHERS.c.coupon_id, func.count().label("units"))
+        .where(
+            VOUCHERS.c.member_id == member_id,
+            VOUCHERS.c.coupon_id.in_(list(coupon_ids)),
+            VOUCHERS.c.source.in_(ASKED_FOR),
+            VOUCHERS.c.state != VoucherState.VOID,
+        )
+        .group_by(VOUCHERS.c.coupon_id)
+    )
+    return {row.coupon_id: row.units for row in session.execute(counts)}

@@ -1,0 +1,157 @@
+"""Undoing a use, and taking unused vouchers away."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import and_, select, update
+from sqlalchemy.orm import Session
+
+from core.errors import Refused
+from loyalty import activities, points
+from loyalty.coupons.rows import (
+    COUPONS,
+    REDEMPTIONS,
+    USABLE,
+    VOUCHERS,
+    forget_loaded,
+    lock_voucher,
+    set_voucher,
+)
+from loyalty.coupons.using import count_use
+from models.coupons import (
+    Redemption,
+    Voucher,
+    VoucherState,
+)
+
+
+@dataclass(frozen=True)
+class ReversalResult:
+    """A use that was undone: the voucher is back, or its points are, or it has ended."""
+
+    redemption: Redemption
+    voucher: Voucher
+    is_voucher_back: bool
+    points: int
+
+
+def reverse(
+    session: Session,
+    redemption: Redemption,
+    *,
+    now: datetime,
+    tz: ZoneInfo,
+) -> ReversalResult:
+    """Undo one use, once: the voucher comes back while it is still valid (C3).
+
+    A voucher past its date stays ended, and its price in points is given back (FG06).
+    Refused `coupons.already_reversed` the second time.
+    """
+    points.lock_member(session, redemption.member_id)  # always before vouchers and coupons
+    voucher = lock_voucher(session, redemption.voucher_id)
+    undone: Any = session.connection().execute(
+        update(REDEMPTIONS)
+        .where(REDEMPTIONS.c.id == redemption.id, REDEMPTIONS.c.reversed_at.is_(None))
+        .values(reversed_at=now)
+    )
+    if undone.rowcount != 1:
+        raise Refused("coupons.already_reversed")
+    session.expire(redemption)
+    coupon = voucher.coupon
+    is_valid = voucher.expires_at is None or voucher.expires_at > now
+    back: dict[str, Any] = {"state": VoucherState.ISSUED, "redeemed_at": None}
+    if coupon.keeps_change:
+        back["left_satang"] = (voucher.left_satang or 0) + redemption.discount_satang
+    if not is_valid:
+        back["state"] = VoucherState.EXPIRED
+    used = (VoucherState.REDEEMED, VoucherState.ISSUED, VoucherState.HELD, VoucherState.EXPIRED)
+    if voucher.state == VoucherState.HELD and is_valid:
+        back["state"] = VoucherState.HELD  # what was left of it is at a till at this moment
+    set_voucher(session, voucher, used, back)
+    count_use(session, coupon, -1, -redemption.discount_satang)
+    points_back = 0
+    if not is_valid:
+        points_back = points.give_back(
+            session,
+            voucher.member_id,
+            source="redemption_reversal",
+            source_id=str(redemption.id),
+            burn_source="voucher",
+            burn_source_id=str(voucher.id),
+            now=now,
+            tz=tz,
+            facts={"coupon_th": coupon.name_th, "coupon_en": coupon.name_en},
+        ).points
+    facts = {
+        "voucher_id": voucher.id,
+        "redemption_id": redemption.id,
+        "is_voucher_back": is_valid,
+        "points": points_back,
+    }
+    activities.record(session, voucher.member_id, "vouchers.redemption_reversed", now, facts)
+    return ReversalResult(redemption, voucher, is_valid, points_back)
+
+
+def reverse_of_purchase(
+    session: Session, purchase_id: int, *, now: datetime, tz: ZoneInfo
+) -> tuple[ReversalResult, ...]:
+    """Undo every use that went with a bill."""
+    still_used = select(Redemption).where(
+        Redemption.purchase_id == purchase_id, Redemption.reversed_at.is_(None)
+    )
+    redemptions = session.scalars(still_used.order_by(Redemption.voucher_id)).all()
+    return tuple(reverse(session, redemption, now=now, tz=tz) for redemption in redemptions)
+
+
+def void(session: Session, voucher: Voucher, *, now: datetime, reason: str) -> bool:
+    """Take an unused voucher away and return its unit; False if it was used or has ended.
+
+    Its cause may issue another one later, so the cause's key is set free.
+    """
+    freed = {
+        "state": VoucherState.VOID,
+        "voided_at": now,
+        "source_id": f"{voucher.source_id}#void:{voucher.id}",
+    }
+    if not set_voucher(session, voucher, USABLE, freed):
+        return False
+    session.connection().execute(
+        update(COUPONS)
+        .where(COUPONS.c.id == voucher.coupon_id)
+        .values(issued_count=COUPONS.c.issued_count - 1)
+    )
+    session.expire(voucher.coupon)
+    facts = {"voucher_id": voucher.id, "coupon_id": voucher.coupon_id, "reason": reason}
+    activities.record(session, voucher.member_id, "vouchers.voided", now, facts)
+    return True
+
+
+def void_all(session: Session, member_id: int, *, now: datetime, source: str | None = None) -> int:
+    """Take all unused vouchers of a member away, or those of one source, and return the units.
+
+    Unlike `void`, the causes are not set free: none of them gives another voucher.
+    """
+    unused = and_(VOUCHERS.c.member_id == member_id, VOUCHERS.c.state.in_(USABLE))
+    if source is not None:
+        unused = and_(unused, VOUCHERS.c.source == source)
+    session.flush()  # Core statements must see what the caller has added so far
+    gone = session.execute(
+        update(VOUCHERS)
+        .where(unused)
+        .values(state=VoucherState.VOID, voided_at=now)
+        .returning(VOUCHERS.c.coupon_id)
+    )
+    units = Counter(gone.scalars())
+    for coupon_id in sorted(units):
+        session.execute(
+            update(COUPONS)
+            .where(COUPONS.c.id == coupon_id)
+            .values(issued_count=COUPONS.c.issued_count - units[coupon_id])
+        )
+    forget_loaded(session)
+    return units.total()
