@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from datetime import timedelta
 
-from sqlalchemy import select, update
+from sqlalchemy import exists, select, update
 
 from bot.gateway import Line
 from core.db import upsert
@@ -24,6 +24,8 @@ from engagement import rides
 from handlers.inbox import Inbox, place_of
 from loyalty import members
 from models.members import Member
+from models.menus import MenuLink
+from models.outbox import ChannelState
 from models.schedule import Heartbeat
 from rich_menus import assign
 from worker.sender import Sender
@@ -32,7 +34,10 @@ from worker.wake import LocalWake
 SWEEP_SECONDS = 1.0
 ERROR_PAUSE_SECONDS = 1.0
 BEAT_SECONDS = 15.0
-STOP_SECONDS = 8.0
+#: The account's @id can be changed once in a while; links and invitations carry it.
+ACCOUNT_SECONDS = 600.0
+#: A loop that hangs in a call to LINE is left behind then; its rows are as they were.
+STOP_SECONDS = 5.0
 #: A profile that cannot be had now is asked for again this much later.
 PROFILE_PAUSE = timedelta(minutes=5)
 
@@ -93,6 +98,7 @@ class Workers:
             Loop("profiles", self._fetch_next_profile),
             Loop("menus", self._link_menus),
             Loop("heartbeat", self._beat, every=BEAT_SECONDS),
+            Loop("account", self._learn_account, every=ACCOUNT_SECONDS),
         ]
 
     def start(self) -> None:
@@ -112,6 +118,11 @@ class Workers:
         self._sender.stop()
 
     def _link_menus(self) -> int:
+        real_now = self.runtime.clock.real_now()
+        with self.runtime.database.read() as session:  # an idle sweep takes no write lock
+            due = exists().where(MenuLink.is_due, MenuLink.next_try_at <= real_now)
+            if not session.scalar(select(due)):
+                return 0
         return assign.link_due(self.runtime, self._line)
 
     def _beat(self) -> int:
@@ -124,13 +135,28 @@ class Workers:
             )
         return 0
 
+    def _learn_account(self) -> int:
+        """Keep the account's own @id and user id, which links to the chat and doctors need."""
+        try:
+            info = self._line.bot_info()
+        except OutsideFault:
+            return 0  # nobody waits for it: the next look is minutes away
+        known = {"basic_id": info.basic_id, "bot_user_id": info.user_id}
+        with self.runtime.database.write() as session:
+            session.execute(
+                upsert(session, ChannelState)
+                .values(id=1, **known)
+                .on_conflict_do_update(index_elements=["id"], set_=known)
+            )
+        return 0
+
     def _fetch_next_profile(self) -> int:
         """Ask LINE for the name that is owed longest; no transaction is open while asking."""
         with self.runtime.database.read() as session:
             owed = session.execute(
                 select(Member.id, Member.line_user_id)
                 .where(
-                    Member.profile_due_at <= self.runtime.clock.real_now(),
+                    Member.profile_due_at <= self.runtime.clock.now(),
                     Member.line_user_id.is_not(None),
                 )
                 .order_by(Member.profile_due_at)
@@ -149,7 +175,7 @@ class Workers:
         except OutsideFault as fault:
             profile = None
             if not fault.is_permanent:
-                later = clock.real_now() + PROFILE_PAUSE
+                later = clock.now() + PROFILE_PAUSE
         with self.runtime.database.write() as session:
             member = session.scalar(
                 select(Member)
@@ -159,7 +185,9 @@ class Workers:
             if member is None:  # erased in the meantime
                 return
             if profile is not None:
-                members.take_profile(member, profile.name, profile.picture_url, clock.now())
+                members.take_profile(
+                    member, profile.name, profile.picture_url, clock.now(), profile.language
+                )
             else:
                 session.execute(
                     update(Member).where(Member.id == member_id).values(profile_due_at=later)
