@@ -182,7 +182,7 @@ class SqliteStore:
     def _transaction(
         self, work: Callable[[sqlite3.Cursor], Result], *, is_writing: bool = True
     ) -> Result:
-        if not self._turns.take(self._patience):
+        if not self._turns.take(self._patience, is_urgent=True):
             raise Unavailable("no turn")
         cursor = self._connection.cursor()
         try:

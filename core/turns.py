@@ -19,15 +19,22 @@ class Turns:
         self._waiting: deque[threading.Lock] = deque()
         self._is_taken = False
 
-    def take(self, timeout: float) -> bool:
-        """Wait for one's turn, `timeout` seconds at most; False if it did not come."""
+    def take(self, timeout: float, *, is_urgent: bool = False) -> bool:
+        """Wait for one's turn, `timeout` seconds at most; False if it did not come.
+
+        Urgent ones come next: the webhook, whom LINE gives two seconds. They cannot shut the
+        others out, because one who asks again after giving finds the next already let in.
+        """
         with self._guard:
             if not self._is_taken:
                 self._is_taken = True
                 return True
             gate = threading.Lock()
             gate.acquire()
-            self._waiting.append(gate)
+            if is_urgent:
+                self._waiting.appendleft(gate)
+            else:
+                self._waiting.append(gate)
         if gate.acquire(timeout=timeout):
             return True
         with self._guard:

@@ -204,7 +204,9 @@ class Inbox:
         else:
             chosen = chosen.where(Event.id == only)
         chosen = chosen.order_by(Event.event_at, Event.id).limit(limit)
-        events = session.execute(chosen.with_for_update()).all()
+        if not is_sabotaged("inbox.claim"):
+            chosen = chosen.with_for_update()
+        events = session.execute(chosen).all()
         if not events:
             return None
         now = self.runtime.clock.now()
@@ -224,7 +226,7 @@ class Inbox:
         if is_sqlite(session):
             facts["now"] = real_now.replace(tzinfo=None).isoformat(" ", "microseconds")
             return list(session.scalars(_LANES_SQLITE, facts))
-        if is_sabotaged("inbox.lane_lock"):
+        if is_sabotaged("inbox.claim"):
             return list(session.scalars(_LANES_UNGUARDED, facts))
         return list(session.scalars(_LANES_POSTGRES, facts))
 
@@ -236,8 +238,9 @@ class Inbox:
         `NO KEY UPDATE` lets others insert rows that point at a person, and makes erasure wait.
         """
         wanted = select(Member).where(Member.line_user_id.in_(line_ids)).order_by(Member.id)
-        locking = wanted.with_for_update(skip_locked=True, key_share=True)
-        people = {str(member.line_user_id): member for member in session.scalars(locking)}
+        if not is_sabotaged("inbox.claim"):
+            wanted = wanted.with_for_update(skip_locked=True, key_share=True)
+        people = {str(member.line_user_id): member for member in session.scalars(wanted)}
         missing = line_ids - people.keys()
         if not missing:
             return people, set()

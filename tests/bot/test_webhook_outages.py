@@ -239,6 +239,18 @@ def test_fw08_fifty_deliveries_of_one_event_at_once_store_it_once(database, make
     assert count(database) == 1
 
 
+def test_fw08_one_event_a_thousand_times_from_eight_connections_is_stored_once(
+    database, make_intake
+):
+    intake = make_intake(database.url)
+    sent = text_event()
+    with ThreadPoolExecutor(8) as pool:
+        assert {status for status, _ in pool.map(lambda _: deliver(intake, sent), range(1000))} == {
+            200
+        }
+    assert count(database) == 1
+
+
 def test_fw08_control_without_the_unique_id_one_event_is_stored_often(
     database, make_intake, monkeypatch
 ):

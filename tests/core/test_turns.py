@@ -30,6 +30,32 @@ def test_first_come_first_served():
     assert served == list(range(10))
 
 
+def test_urgent_ones_come_next_and_shut_nobody_out():
+    turns, served = Turns(), []
+    assert turns.take(0)
+
+    def usual():
+        turns.take(5)
+        served.append("usual")
+        turns.give()
+
+    def urgent():
+        for _ in range(2):
+            turns.take(5, is_urgent=True)
+            served.append("urgent")
+            turns.give()
+
+    threads = [threading.Thread(target=work) for work in (usual, urgent)]
+    for number, thread in enumerate(threads):
+        thread.start()
+        while len(turns._waiting) <= number:
+            time.sleep(0.001)
+    turns.give()
+    for thread in threads:
+        thread.join(5)
+    assert served == ["urgent", "usual", "urgent"]
+
+
 def test_whoever_gives_up_leaves_the_queue():
     turns = Turns()
     assert turns.take(0)

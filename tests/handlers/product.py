@@ -60,7 +60,9 @@ class Product:
 
     def stop(self, name: str) -> int:
         """SIGTERM, and wait; the exit code."""
-        return self.processes.stop(self.roles.pop(name))
+        process = self.roles.pop(name)
+        process.terminate()
+        return int(process.wait(30))
 
     def deliver(self, *events: dict[str, Any]) -> int:
         """One webhook; its status, 0 without an answer within LINE's two seconds."""
