@@ -13,6 +13,7 @@ from web.liff.ground import (
     blueprint,
     chat_url,
     entry_page,
+    invite_link,
     shop_name,
     signed_in,
     surroundings,
@@ -38,6 +39,10 @@ def invite() -> Any:
     held = runtime()
     if member is None and held.settings.has_liff:
         return entry_page(db(), held, f"/m/invite?code={code}" if code.isalnum() else "", code=code)
+    if member is not None and member.is_member and code == member.referral_code:
+        return render_template(
+            "member/share.html", shop_name=shop_name(db()), code=code, link=invite_link(code)
+        )
     return render_template(
         "member/invite.html",
         code=code if code.isalnum() else "",

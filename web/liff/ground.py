@@ -115,6 +115,13 @@ def chat_url(session: Session, text: str | None = None) -> str:
     return f"https://line.me/R/oaMessage/{quote(account, safe='')}/?{quote(text, safe='')}"
 
 
+def invite_link(code: str) -> str:
+    """What an invited friend opens: through LIFF, which learns who they are, or our own page."""
+    settings = runtime().settings
+    base = f"{settings.liff_url}/{settings.liff_id}" if settings.has_liff else None
+    return f"{base or settings.public_url + '/m'}/invite?code={quote(code)}"
+
+
 def page(template: str, tab: str, **facts: Any) -> str:
     """A member page in the common frame; `tab` is the part of the bar at the foot."""
     return render_template(

@@ -19,7 +19,7 @@ from models.stamps import StampProgram
 from web.auth import public
 from web.ground import db, runtime
 from web.liff import qr
-from web.liff.ground import blueprint
+from web.liff.ground import blueprint, invite_link
 
 YEAR_SECONDS = 365 * 24 * 3600
 _CODE = re.compile(r"[A-Z0-9]{4,32}", re.ASCII)
@@ -45,10 +45,7 @@ def invite_picture(code: str) -> Response:
     wanted = referrals.normalised(code)
     if not _CODE.fullmatch(wanted):
         raise NotFound
-    settings = runtime().settings
-    base = f"{settings.liff_url}/{settings.liff_id}" if settings.has_liff else None
-    link = f"{base or settings.public_url + '/m'}/invite?code={wanted}"
-    return _picture(qr.png(link, box=12))
+    return _picture(qr.png(invite_link(wanted), box=12))
 
 
 @blueprint.get("/p/stamps/<token>.png")

@@ -156,3 +156,18 @@ for (const link of document.querySelectorAll("[data-back-to-chat]")) {
     window.parent.postMessage({ liff: "closeWindow" }, "*");
   });
 }
+
+for (const button of document.querySelectorAll("[data-share]")) {
+  button.addEventListener("click", async () => {
+    const { share: url, shareText: text } = button.dataset;
+    try {
+      if (navigator.share) await navigator.share({ url, text });
+      else {
+        await navigator.clipboard.writeText(`${text} ${url}`);
+        document.querySelector("[data-shared]").hidden = false;
+      }
+    } catch {
+      // The person has changed their mind, or the browser allows neither: the QR is still there.
+    }
+  });
+}

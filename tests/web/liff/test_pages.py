@@ -330,7 +330,10 @@ def test_an_invitation_shows_the_code_or_signs_in(open_phone, praew, somebody):
     friend = open_phone(somebody("เพื่อน", joins=False))
     assert friend.send("/m/invite", page=f"/m/invite?code={code}", code=code).status_code == 303
     assert t("th", "pages.invite_noted") in friend.get(f"/m/invite?code={code}").text
-    assert t("th", "pages.invite_member") in open_phone(praew).get(f"/m/invite?code={code}").text
+    assert t("th", "pages.invite_member") in open_phone(praew).get("/m/invite?code=ABCD2345").text
+    own = open_phone(praew).get(f"/m/invite?code={code}").text
+    assert t("th", "pages.share") in own
+    assert f"/p/invite/{code}.png" in own
 
 
 @pytest.mark.parametrize("code", ['"><script>', "%00", "a" * 500, "//evil.example"])
