@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import Table, text
+from sqlalchemy import BigInteger, Table, any_, literal, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -78,3 +78,10 @@ def _insert_postgres(
 
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
+
+
+def is_one_of(session: Session, column: Any, ids: Sequence[int]) -> Any:
+    """`column IN ids`, as one array on PostgreSQL: hundreds of values cost the driver dearly."""
+    if is_sqlite(session):
+        return column.in_(ids)
+    return column == any_(literal(list(ids), postgresql.ARRAY(BigInteger)))

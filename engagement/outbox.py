@@ -21,7 +21,7 @@ from typing import Any, cast
 from sqlalchemy import Table, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 
-from core.bulk import insert_many
+from core.bulk import insert_many, is_one_of
 from core.db import after_commit, insert_into
 from core.errors import NotFound, Refused
 from core.ids import retry_key
@@ -464,7 +464,7 @@ def make_calls(
     for part, row in zip(parts, rows, strict=True):
         session.execute(
             update(Message)
-            .where(Message.id.in_(list(part.values())))
+            .where(is_one_of(session, Message.id, list(part.values())))
             .values(
                 state=MessageState.CALLING, call_id=ids[row["retry_key"]],
                 channel=row["kind"].value, content=None, reason=None,
@@ -517,7 +517,7 @@ def _skip(session: Session, message_ids: Sequence[int], reason: str, now: dateti
     for start in range(0, len(message_ids), CHUNK):
         session.execute(
             update(Message)
-            .where(Message.id.in_(message_ids[start : start + CHUNK]))
+            .where(is_one_of(session, Message.id, message_ids[start : start + CHUNK]))
             .values(state=MessageState.SKIPPED, reason=reason, finished_at=now, content=None),
             execution_options={"synchronize_session": False},
         )
@@ -618,7 +618,12 @@ def park_due(
     """
     due = (
         select(Call.id)
-        .where(Call.state == CallState.WAITING, Call.kind.in_(KEPT_KINDS), Call.next_try_at <= now)
+        .where(
+            IS_OPEN,
+            Call.state == CallState.WAITING,
+            Call.kind.in_(KEPT_KINDS),
+            Call.next_try_at <= now,
+        )
         .order_by(Call.next_try_at, Call.id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -637,7 +642,8 @@ def park_due(
     message_ids = list(session.scalars(loose))
     for start in range(0, len(message_ids), CHUNK):
         _move_messages(
-            session, Message.id.in_(message_ids[start : start + CHUNK]), MessageState.WAITING,
+            session, is_one_of(session, Message.id, message_ids[start : start + CHUNK]),
+            MessageState.WAITING,
             MessageState.PARKED, reason,
         )  # fmt: skip
     return len(call_ids) + len(message_ids)
@@ -649,12 +655,19 @@ def park_calls(session: Session, call_ids: Sequence[int], reason: str) -> None:
         some = call_ids[start : start + CHUNK]
         session.execute(
             update(Call)
-            .where(Call.id.in_(some), Call.state.in_([CallState.WAITING, CallState.SENDING]))
+            .where(
+                is_one_of(session, Call.id, some),
+                Call.state.in_([CallState.WAITING, CallState.SENDING]),
+            )
             .values(state=CallState.PARKED, lease_until=None),
             execution_options={"synchronize_session": False},
         )
         _move_messages(
-            session, Message.call_id.in_(some), MessageState.CALLING, MessageState.PARKED, reason
+            session,
+            is_one_of(session, Message.call_id, some),
+            MessageState.CALLING,
+            MessageState.PARKED,
+            reason,
         )
 
 
@@ -683,7 +696,11 @@ def resume_parked(
         for start in range(0, len(loose), CHUNK):
             some = loose[start : start + CHUNK]
             _move_messages(
-                session, Message.id.in_(some), MessageState.PARKED, MessageState.WAITING, None
+                session,
+                is_one_of(session, Message.id, some),
+                MessageState.PARKED,
+                MessageState.WAITING,
+                None,
             )
         resumed += len(loose)
     if resumed:
@@ -711,11 +728,17 @@ def _resume_calls(
     for start in range(0, len(chosen), CHUNK):
         some = chosen[start : start + CHUNK]
         session.execute(
-            update(Call).where(Call.id.in_(some)).values(state=CallState.WAITING, next_try_at=now),
+            update(Call)
+            .where(is_one_of(session, Call.id, some))
+            .values(state=CallState.WAITING, next_try_at=now),
             execution_options={"synchronize_session": False},
         )
         _move_messages(
-            session, Message.call_id.in_(some), MessageState.PARKED, MessageState.CALLING, None
+            session,
+            is_one_of(session, Message.call_id, some),
+            MessageState.PARKED,
+            MessageState.CALLING,
+            None,
         )
     return resumed
 

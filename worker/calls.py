@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import bindparam, case, select, text, update
 from sqlalchemy.orm import Session
 
+from core.bulk import is_one_of
 from core.db import is_sqlite
 from engagement import outbox
 from models.inbox import Event
@@ -230,7 +231,7 @@ def _claim(session: Session, look: Look, rows: Sequence[Any], room: int | None) 
     if claimed:
         session.execute(
             update(Call)
-            .where(Call.id.in_([call.id for call in claimed]))
+            .where(is_one_of(session, Call.id, [call.id for call in claimed]))
             .values(
                 state=CallState.SENDING,
                 claimed_by=look.worker,
@@ -257,13 +258,13 @@ def _close(
         return
     session.execute(
         update(Call)
-        .where(Call.id.in_(ids))
+        .where(is_one_of(session, Call.id, ids))
         .values(state=call_state, finished_at=now, lease_until=None),
         execution_options={"synchronize_session": False},
     )
     session.execute(
         update(Message)
-        .where(Message.call_id.in_(ids))
+        .where(is_one_of(session, Message.call_id, ids))
         .values(
             state=message_state,
             reason=reason,
@@ -345,7 +346,7 @@ def _record_done(session: Session, outcomes: Sequence[Outcome], now: datetime) -
         )
     session.execute(
         update(Message)
-        .where(Message.call_id.in_(ids), Message.state != MessageState.SENT)
+        .where(is_one_of(session, Message.call_id, ids), Message.state != MessageState.SENT)
         .values(state=MessageState.SENT, finished_at=now, reason=None),
         execution_options={"synchronize_session": False},
     )
