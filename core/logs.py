@@ -20,7 +20,7 @@ ALLOWED = frozenset(
     queue age limit used variable version menu tab batch size signal address""".split()
 )
 _SECRETS = re.compile(
-    r"(?:Bearer\s+\S+|Q1\.[\w.\-]+|\b[\w-]{40,}\b|(?:\+?66|0)[689]\d[\s-]?\d{3}[\s-]?\d{4}"
+    r"(?:Bearer\s+\S+|Q1\.[\w.\-]+|\b[\w-]{40,}\b|(?:\+?66[\s-]?|0)[689]\d?[\s-]?\d{2,3}[\s-]?\d{3}[\s-]?\d{1,4}"
     r"|\bU[0-9a-f]{32}\b)"
 )
 REDACTED = "[redacted]"

@@ -45,7 +45,7 @@ def _clean(text: str, limit: int, *, keep_lines: bool) -> str:
         if keep_lines and letter == "\n":
             kept.append(letter)
             continue
-        if kind in ("Cc", "Cs", "Co", "Cn") or (kind == "Zl" or kind == "Zp"):
+        if kind in ("Cc", "Cs", "Co", "Cn") or (kind in {"Zl", "Zp"}):
             kept.append(" ")
             continue
         marks = marks + 1 if kind in ("Mn", "Me") else 0

@@ -59,7 +59,7 @@ def changed(**changes) -> MenuDefinition:
 
 
 @pytest.mark.parametrize(
-    ("definition", "problem"),
+    "definition, problem",
     [
         (changed(label=Words("", "x")), "menus.problem_label"),
         (changed(label=Words("ก" * 21, "x")), "menus.problem_label"),

@@ -15,7 +15,7 @@ TABS = [(menu, tab) for menu in DEFAULT_PACK for tab in menu.tabs]
 
 
 @pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize(("menu", "tab"), TABS, ids=[f"{m.key}-{t.key}" for m, t in TABS])
+@pytest.mark.parametrize("menu, tab", TABS, ids=[f"{m.key}-{t.key}" for m, t in TABS])
 def test_draws_what_line_accepts(menu, tab, locale):
     data = images.draw_menu(menu, tab, locale)
     picture = Image.open(io.BytesIO(data))

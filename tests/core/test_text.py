@@ -1,0 +1,91 @@
+"""Text from strangers: cleaned, folded, and strictly read as numbers."""
+
+from __future__ import annotations
+
+import pytest
+import regex
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core import text
+
+
+@pytest.mark.parametrize(
+    "given_text, shown",
+    [
+        ("  สมชาย   ใจดี ", "สมชาย ใจดี"),
+        ("\u202eevil\u202c", "evil"),
+        ("a\u200bb\ufeffc", "abc"),
+        ("a\x00b\x1bc", "a b c"),
+        ("\ud800x", "x"),
+        ("e\u0301", "é"),
+        ("👨‍👩‍👧", "👨‍👩‍👧"),
+        ("\u200d", ""),
+        ("\u200b\u202e ", ""),
+    ],
+)
+def test_cleans_what_cannot_be_seen(given_text, shown):
+    assert text.clean(given_text) == shown
+
+
+def test_fx02_caps_stacked_marks_and_length():
+    assert len(text.clean("ก" + "่" * 500)) == 1 + text.MARKS_PER_BASE
+    assert len(regex.findall(r"\X", text.clean("ก" * 500))) == text.NAME_GRAPHEMES
+
+
+def test_falls_back_when_nothing_is_left():
+    assert text.clean_name("\u202e", "สมาชิก") == "สมาชิก"
+    assert text.clean_name(None, "สมาชิก") == "สมาชิก"
+
+
+@given(st.text(max_size=300))
+def test_cleaning_twice_changes_nothing(given_text):
+    once = text.clean(given_text)
+    assert text.clean(once) == once
+    once.encode("utf-8")
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [("แต้ม", " แต้ม\u200b "), ("POINTS", "points"), ("น้ำ", "น้\u0e4dา"), ("ｊｏｉｎ", "join")],
+)
+def test_matches_what_people_mean(one, other):
+    assert text.match_key(one) == text.match_key(other)
+
+
+@pytest.mark.parametrize(
+    "typed, satang",
+    [
+        ("250", 25_000),
+        ("250.5", 25_050),
+        ("1,250.50", 125_050),
+        ("๒๕๐", 25_000),
+        ("0.01", 1),
+        (" 12 ", 1_200),
+        ("1_000", None),
+        ("+5", None),
+        ("-5", None),
+        ("12.345", None),
+        ("1e3", None),
+        ("１２", None),
+        ("²", None),
+        ("12,34", None),
+        ("", None),
+        ("9999999999", None),
+        ("NaN", None),
+    ],
+)
+def test_reads_baht_strictly(typed, satang):
+    assert text.parse_satang(typed) == satang
+
+
+@pytest.mark.parametrize(
+    "typed, number", [("๑๒", 12), ("007", 7), ("1_0", None), ("²", None), ("9" * 16, None)]
+)
+def test_reads_whole_numbers_strictly(typed, number):
+    assert text.parse_whole(typed) == number
+
+
+@pytest.mark.parametrize("same", ["a-0012", "A-0012", " ａ-0012 ", "00A-0012"])
+def test_fq13_bill_numbers_are_compared_normalised(same):
+    assert text.receipt_key(same) == "A-0012"
