@@ -54,7 +54,9 @@ def literals() -> set[str]:
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
     for page in pages():
-        found |= {match[2] for match in QUOTED.finditer(page.read_text("utf-8"))}
+        text = page.read_text("utf-8")
+        # A key inside a quoted attribute is said too, but the attribute's own quotes hide it.
+        found |= {match[2] for match in QUOTED.finditer(text)} | page_says(text)
     return found
 
 
