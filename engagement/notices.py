@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot import theme
@@ -17,19 +18,24 @@ from models.activities import Activity
 from models.coupons import Coupon, Voucher
 from models.members import Member
 from models.outbox import MessageClass
+from models.staff import Branch
 
+REVERSED = "vouchers.redemption_reversed"
 Build = Callable[[Session, Activity, str], dict[str, Any] | None]
 
 
 def react(runtime: Runtime, session: Session, activities: list[Activity], now: datetime) -> None:
-    """The `Reaction` of notices."""
+    """The `Reaction` of notices. A void and the coupons that come back with it are one notice."""
+    voided = {one.member_id for one in activities if _is_void(one)}
     for activity in activities:
         rule = RULES.get(activity.kind)
-        if rule is None:
+        if rule is None or (activity.kind == REVERSED and activity.member_id in voided):
             continue
         klass, build = rule
         member = session.get_one(Member, activity.member_id)
         message = build(session, activity, member.locale)
+        if _is_void(activity):
+            message = _voided(session, activity, activities, member.locale)
         if message is None:
             continue
         decision = delivery.decide(
@@ -50,6 +56,10 @@ def react(runtime: Runtime, session: Session, activities: list[Activity], now: d
         )
 
 
+def _is_void(activity: Activity) -> bool:
+    return activity.kind == "purchases.returned" and bool(activity.facts.get("is_void"))
+
+
 def _redeemed(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
     facts = activity.facts
     return notice(
@@ -58,7 +68,7 @@ def _redeemed(session: Session, activity: Activity, locale: str) -> dict[str, An
             locale,
             "notices.redeemed_body",
             coupon=_coupon_name(session, facts, locale),
-            branch=facts.get("branch", ""),
+            branch=_branch_name(session, facts, locale),
             amount=money(locale, facts.get("discount_satang", 0)),
         ),
         action=theme.postback_action(t(locale, "notices.see_coupons"), "coupons.show"),
@@ -66,24 +76,43 @@ def _redeemed(session: Session, activity: Activity, locale: str) -> dict[str, An
 
 
 def _redemption_reversed(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
+    return notice(
+        t(locale, "notices.redemption_reversed_title"), _coupon_fate(session, activity, locale)
+    )
+
+
+def _coupon_fate(session: Session, activity: Activity, locale: str) -> str:
     name = _coupon_name(session, activity.facts, locale)
-    is_back = activity.facts["is_voucher_back"]
-    key = "notices.redemption_reversed_body" if is_back else "notices.redemption_reversed_ended"
-    return notice(t(locale, "notices.redemption_reversed_title"), t(locale, key, coupon=name))
+    if activity.facts["is_voucher_back"]:
+        return t(locale, "notices.redemption_reversed_body", coupon=name)
+    return t(locale, "notices.redemption_reversed_ended", coupon=name)
 
 
 def _returned(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
     del session
     facts = activity.facts
-    key = "notices.voided" if facts.get("is_void") else "notices.returned"
+    amount, points = money(locale, facts.get("amount_satang", 0)), abs(facts.get("points", 0))
     return notice(
-        t(locale, f"{key}_title"),
-        t(
-            locale,
-            f"{key}_body",
-            amount=money(locale, facts.get("amount_satang", 0)),
-            points=abs(facts.get("points", 0)),
-        ),
+        t(locale, "notices.returned_title"),
+        t(locale, "notices.returned_body", amount=amount, points=points),
+        action=theme.postback_action(t(locale, "notices.see_history"), "points.history"),
+    )
+
+
+def _voided(
+    session: Session, activity: Activity, activities: list[Activity], locale: str
+) -> dict[str, Any]:
+    facts = activity.facts
+    amount, points = money(locale, facts.get("amount_satang", 0)), abs(facts.get("points", 0))
+    lines = [t(locale, "notices.voided_body", amount=amount, points=points)]
+    lines += [
+        _coupon_fate(session, one, locale)
+        for one in activities
+        if one.kind == REVERSED and one.member_id == activity.member_id
+    ]
+    return notice(
+        t(locale, "notices.voided_title"),
+        "\n".join(lines),
         action=theme.postback_action(t(locale, "notices.see_history"), "points.history"),
     )
 
@@ -109,6 +138,14 @@ def _card_filled(session: Session, activity: Activity, locale: str) -> dict[str,
     )
 
 
+def _branch_name(session: Session, facts: dict[str, Any], locale: str) -> str:
+    name: str = facts.get("branch", "")
+    if locale == "th" or "branch_code" not in facts:
+        return name
+    branch = session.scalar(select(Branch).where(Branch.code == facts["branch_code"]))
+    return branch.name_en if branch is not None else name
+
+
 def _coupon_name(session: Session, facts: dict[str, Any], locale: str) -> str:
     voucher = session.get(Voucher, facts.get("voucher_id", 0))
     coupon = session.get(Coupon, voucher.coupon_id) if voucher else None
@@ -119,7 +156,7 @@ def _coupon_name(session: Session, facts: dict[str, Any], locale: str) -> str:
 
 RULES: dict[str, tuple[MessageClass, Build]] = {
     "vouchers.redeemed": (MessageClass.TRANSACTIONAL, _redeemed),
-    "vouchers.redemption_reversed": (MessageClass.TRANSACTIONAL, _redemption_reversed),
+    REVERSED: (MessageClass.TRANSACTIONAL, _redemption_reversed),
     "purchases.returned": (MessageClass.TRANSACTIONAL, _returned),
     "points.adjusted": (MessageClass.TRANSACTIONAL, _adjusted),
     "stamps.card_filled": (MessageClass.SERVICE, _card_filled),
