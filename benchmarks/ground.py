@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +66,7 @@ class Bench:
     def postgres(self) -> str:
         """A PostgreSQL of this benchmark's own, with every commit on disk."""
         if self._postgres is None:
-            self._postgres = postgres.start(self.folder)
+            self._postgres = postgres.start(self.folder, os.getpid())
             for line in DURABLE.splitlines():
                 name, _, value = line.partition(" = ")
                 if name != "shared_buffers":

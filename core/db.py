@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
@@ -24,6 +24,8 @@ from core.turns import Turns, turns_of
 
 BUSY_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 3
+
+Found = TypeVar("Found")
 
 
 class Database:
@@ -82,6 +84,19 @@ def after_commit(session: Session, work: Callable[[], object]) -> None:
 def is_sqlite(session: Session) -> bool:
     """Whether this session speaks to SQLite (locks and a few statements differ)."""
     return session.get_bind().dialect.name == "sqlite"
+
+
+def once_a_batch(session: Session, key: str, find: Callable[[], Found]) -> Found:
+    """What `find` finds; asked only once where the edge keeps a memo (`session.info["memo"]`).
+
+    The inbox does, for a batch of events, and forgets it as soon as one of them changed anything.
+    """
+    memo: dict[str, Found] | None = session.info.get("memo")
+    if memo is None:
+        return find()
+    if key not in memo:
+        memo[key] = find()
+    return memo[key]
 
 
 def insert_into(session: Session, table: Any) -> Any:

@@ -216,6 +216,7 @@ class Inbox:
             later = real_now + timedelta(seconds=BUSY_SECONDS)
             session.execute(update(Event).where(Event.id.in_(held)).values(next_try_at=later))
             events = [event for event in events if event.line_user_id not in busy]
+        session.info["memo"] = {}
         batch = Batch(session, events, now, real_now, people)
         self._note_seen(batch)
         self._look_around(batch)
@@ -322,6 +323,8 @@ class Inbox:
             messages = [*messages, *extra]
             runtime.settle(session, batch.now)
         session.flush()  # what fails, fails on this event's account
+        if has_facts:
+            session.info["memo"].clear()
         if token is None or not messages:
             return None
         return Answer(event.id, token, messages, rides)
@@ -355,6 +358,7 @@ class Inbox:
         session.expunge_all()
         roll_back(session)
         session.info.pop("activities", None)
+        session.info["memo"].clear()
         del session.info.get("after_commit", [])[after_commit:]
         line_ids = list(batch.people)
         found = session.scalars(select(Member).where(Member.line_user_id.in_(line_ids)))

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from core.db import once_a_batch
 from loyalty import points
 from loyalty.coupons.rows import USABLE, VOUCHERS
 from models.coupons import (
@@ -39,7 +40,10 @@ def offers_for(
 ) -> list[Offer]:
     """What a member can claim (or buy with points) now, with what stands in the way."""
     live = select(Coupon).where(Coupon.state == CouponState.LIVE, Coupon.obtained == obtained)
-    coupons = session.scalars(live.order_by(Coupon.price_points, Coupon.id)).all()
+    cheapest_first = live.order_by(Coupon.price_points, Coupon.id)
+    coupons = once_a_batch(
+        session, f"coupons.live:{obtained}", lambda: session.scalars(cheapest_first).all()
+    )
     if not coupons:
         return []
     owned = copies_of(session, member.id, [coupon.id for coupon in coupons])

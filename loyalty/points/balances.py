@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import (
+    and_,
     bindparam,
     func,
     or_,
@@ -14,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from loyalty.points.ledger import LOTS, LOTS_LEFT, TOTALS
+from loyalty.points.ledger import LOTS, TOTALS
 from models.base import UtcDateTime
 from models.points import LedgerEntry
 
@@ -46,18 +47,28 @@ _USABLE = select(func.coalesce(func.sum(LOTS.c.remaining), 0)).where(
 )
 
 
+#: Totals beside each lot that is left, soonest to expire first: the whole answer in one round trip.
+_BALANCE = (
+    select(TOTALS.c.balance, TOTALS.c.debt, LOTS.c.remaining, LOTS.c.usable_at, LOTS.c.expires_at)
+    .select_from(
+        TOTALS.outerjoin(LOTS, and_(LOTS.c.member_id == TOTALS.c.member_id, LOTS.c.remaining > 0))
+    )
+    .where(TOTALS.c.member_id == bindparam("member"))
+    .order_by(LOTS.c.expires_at, LOTS.c.id)
+)
+
+
 def balance_of(session: Session, member_id: int, now: datetime) -> Balance:
     """What a member has at this moment."""
     session.flush()  # the caller may have just written what we look for
-    totals = session.execute(
-        select(TOTALS.c.balance, TOTALS.c.debt).where(TOTALS.c.member_id == member_id)
-    ).first()
-    if totals is None:
+    rows = session.execute(_BALANCE, {"member": member_id}).all()
+    if not rows:
         return Balance(0, 0, 0, 0, ())
+    totals = rows[0]
     available = pending = 0
     expiring: dict[datetime, int] = {}
-    for lot in session.execute(LOTS_LEFT, {"member": member_id}):
-        if lot.expires_at is not None and lot.expires_at <= now:
+    for lot in rows:
+        if lot.remaining is None or (lot.expires_at is not None and lot.expires_at <= now):
             continue
         if lot.expires_at is not None:
             expiring[lot.expires_at] = expiring.get(lot.expires_at, 0) + lot.remaining
