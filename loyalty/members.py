@@ -252,8 +252,7 @@ def create_walk_in(
     session.flush()  # the rows below need its id
     _give_totals(session, member.id, Stage.AWARENESS, now)
     set_phone(session, vault, member, e164, now)
-    member.phone_proven_at = now
-    member.phone_proven_by = channel
+    mark_proven(session, member, now, channel, taken="members.already_known")
     become_member(session, member, now)
     consents.give(session, member.id, Purpose.MEMBERSHIP, channel=channel, now=now)
     activities.record(
@@ -323,6 +322,18 @@ def set_phone(session: Session, vault: Vault, member: Member, e164: E164, now: d
     member.phone_last4_index = vault.blind_index(personal.PHONE_LAST4_PURPOSE, e164[-4:])
     if member.is_member:
         activities.record(session, member.id, "members.corrected", now, {"field": "phone"})
+
+
+def mark_proven(session: Session, member: Member, now: datetime, by: str, *, taken: str) -> None:
+    """Write that a phone is proven; the unique index has the last word. Raises Refused `taken`."""
+    session.flush()  # whatever else is owed is not this statement's fault
+    try:
+        with session.begin_nested():
+            member.phone_proven_at = now
+            member.phone_proven_by = by
+            session.flush()
+    except IntegrityError as error:
+        raise Refused(taken) from error
 
 
 def set_birthday(

@@ -66,15 +66,16 @@ def prove_phone(
     rows = sorted({member.id} | ({holder.id} if holder else set()))
     for row in rows:  # no purchase may slip in between looking for a history and moving
         points.lock_member(session, row)
-    list(session.scalars(select(Member).where(Member.id.in_(rows)).with_for_update()))
+    locked = select(Member).where(Member.id.in_(rows)).with_for_update()
+    session.scalars(locked, execution_options={"populate_existing": True}).all()
+    if not member.is_member:  # erased or merged while we waited
+        raise Refused("members.unknown", status=404)
     if holder is not None and holder.line_user_id is not None:
         raise Refused("members.phone_taken")
     if holder is not None:
         member = _claim(session, holder, member, now)
     member.phone_index = personal.phone_index(vault, phone)
-    member.phone_proven_at = now
-    member.phone_proven_by = by
-    session.flush()  # the unique index has the last word
+    members.mark_proven(session, member, now, by, taken="members.phone_taken")
     if tombstones.is_known(session, vault, tombstones.PHONE, phone, now):
         _take_gift_back(session, member, now)
     activities.record(session, member.id, "members.phone_proven", now, {"by": by})

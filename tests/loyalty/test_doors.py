@@ -1,0 +1,143 @@
+"""Two at once: links, tokens, first words, joining and proving, on both engines."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import func, select
+
+from core.errors import Refused
+from loyalty import doors, joining, members, merging
+from loyalty.doors import DeadLink
+from loyalty.joining import Answers, Surroundings
+from models.coupons import Voucher
+from models.members import Member, MemberSession
+from tests.factories import line_id, make_coupon
+from tests.moments import BANGKOK, NOW
+
+AT_ONCE = 8
+
+
+def together(act, count=AT_ONCE):
+    """What `act(number)` gave in each of `count` threads that began at the same moment."""
+    start = threading.Barrier(count)
+    answers = []
+
+    def one(number):
+        start.wait()
+        try:
+            answers.append(act(number))
+        except Refused as refusal:
+            answers.append(refusal.code)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == count
+    return answers
+
+
+@pytest.fixture
+def member(database):
+    with database.write() as session:
+        return members.friend_for(session, line_id("แพรว"), NOW)
+
+
+def test_a_link_burned_many_times_at_once_opens_one_session(database, member):
+    with database.write() as session:
+        token = doors.make_link(session, member, "/m/coupons", NOW)
+
+    def burn(_):
+        with database.write() as session:
+            return doors.burn_link(session, token, NOW).path
+
+    answers = together(burn)
+    assert sorted(answers) == sorted(["/m/coupons"] + [DeadLink.code] * (AT_ONCE - 1))
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(MemberSession)) == 1
+
+
+def test_FQ08_a_token_sent_many_times_at_once_counts_once(database):
+    def use(_):
+        with database.write() as session:
+            return doors.use_id_token(session, "header.claims.signature", NOW, NOW)
+
+    assert sorted(together(use)) == [False] * (AT_ONCE - 1) + [True]
+
+
+def test_first_words_at_once_make_one_person(database):
+    def speak(_):
+        with database.write() as session:
+            return members.friend_for(session, line_id("ใหม่"), NOW).id
+
+    assert len(set(together(speak))) == 1
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Member)) == 1
+
+
+def test_joining_in_chat_and_on_the_page_at_once_gives_one_number_and_one_gift(
+    database, member, vault
+):
+    with database.write() as session:
+        make_coupon(session, "welcome_gift", total_units=100)
+
+    def join(_):
+        with database.write() as session:
+            around = Surroundings(session, vault, session.get(Member, member.id), NOW, BANGKOK)
+            return joining.join(
+                around, Answers(name="แพรว", phone="+66812345678"), channel="liff"
+            ).is_new
+
+    assert sorted(together(join)) == [False] * (AT_ONCE - 1) + [True]
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Voucher)) == 1
+
+
+def test_J3_a_phone_proven_at_many_tills_at_once_belongs_to_one(database, vault):
+    people = []
+    for number in range(AT_ONCE):
+        with database.write() as session:
+            friend = members.friend_for(session, line_id(f"คน{number}"), NOW)
+            around = Surroundings(session, vault, friend, NOW, BANGKOK)
+            joining.join(around, Answers(name="ก", phone="+66812345678"), channel="chat")
+            people.append(friend.id)
+
+    def prove(number):
+        with database.write() as session:
+            return merging.prove_phone(session, vault, session.get(Member, people[number]), NOW).id
+
+    answers = together(prove)
+    assert len([answer for answer in answers if answer in people]) == 1
+    assert answers.count("members.phone_taken") == AT_ONCE - 1
+
+
+def test_J3_a_walk_in_claimed_at_many_tills_at_once_goes_to_one(database, vault):
+    with database.write() as session:
+        walk_in = members.create_walk_in(session, vault, e164="+66812345678", now=NOW).id
+    people = []
+    for number in range(AT_ONCE):
+        with database.write() as session:
+            friend = members.friend_for(session, line_id(f"คน{number}"), NOW)
+            around = Surroundings(session, vault, friend, NOW, BANGKOK)
+            joining.join(around, Answers(name="ก", phone="+66812345678"), channel="chat")
+            people.append(friend.id)
+
+    def prove(number):
+        with database.write() as session:
+            return merging.prove_phone(session, vault, session.get(Member, people[number]), NOW).id
+
+    answers = together(prove)
+    assert answers.count(walk_in) == 1
+    assert answers.count("members.phone_taken") == AT_ONCE - 1
+
+
+def test_J8_a_walk_in_made_at_many_tills_at_once_is_one(database, vault):
+    def make(_):
+        with database.write() as session:
+            return members.create_walk_in(session, vault, e164="+66812345678", now=NOW).id
+
+    answers = together(make)
+    assert answers.count("members.already_known") == AT_ONCE - 1
