@@ -9,6 +9,7 @@ for what it had accepted. Replies have no such key: they are tried once.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import threading
@@ -115,6 +116,8 @@ class Sender:
     # Inside the loop.
 
     def _run(self) -> None:
+        # What is loaded by now stays: the collector need not look at it every few hundred calls.
+        gc.freeze()
         loop = _new_loop()
         try:
             loop.run_until_complete(self._main(loop))
