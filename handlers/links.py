@@ -64,6 +64,5 @@ def open_page(ctx: Context) -> Messages:
 
 def offer(ctx: Context, path: str, label: str, body: str | None = None) -> dict[str, object]:
     """The card with one button that opens a page."""
-    return cards.open_page(
-        label, fresh_url(ctx, path), ctx.locale, body=body, minutes=doors.LINK_MINUTES
-    )
+    minutes = None if ctx.runtime.settings.has_liff else doors.LINK_MINUTES
+    return cards.open_page(label, fresh_url(ctx, path), ctx.locale, body=body, minutes=minutes)

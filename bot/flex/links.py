@@ -8,9 +8,9 @@ from core.i18n import t
 
 
 def open_page(
-    label: str, url: str, locale: str, *, body: str | None = None, minutes: int = 10
+    label: str, url: str, locale: str, *, body: str | None = None, minutes: int | None = 10
 ) -> Message:
-    """Offer the link as one button and say how long it lives."""
+    """Offer the link as one button and say how long it lives; None for one that stays good."""
     words = theme.column(
         theme.text(theme.clip_graphemes(label, 80), size="lg", weight="bold"),
         theme.text(body, size="sm", color=theme.MUTED) if body else None,
@@ -18,7 +18,9 @@ def open_page(
             t(locale, "links.valid_for", count=minutes, minutes=minutes),
             size="xs",
             color=theme.MUTED,
-        ),
+        )
+        if minutes
+        else None,
         spacing="sm",
         padding="20px",
     )
