@@ -23,7 +23,7 @@ from core import metrics
 from core.clock import local_day, start_of_day
 from core.db import is_sqlite, upsert
 from core.runtime import Runtime
-from core.sabotage import is_sabotaged
+from core.sabotage import is_sabotaged, reach
 from engagement import journeys
 from models.schedule import Heartbeat, Occurrence, OccurrenceState
 from scheduler.jobs import Run
@@ -60,14 +60,17 @@ def run_occurrence(
     cursor = _claim(runtime, job, on=on, due=due, subject=subject, who=who)
     if isinstance(cursor, Outcome):
         return cursor
+    reach("scheduler.claimed")
     run = Run(runtime=runtime, now=now, limit=job.limit, cursor=cursor)
     for _ in range(MAX_BATCHES):
         with runtime.transaction(now) as session:
             done = job.work(session, run)
+            reach("scheduler.worked")
             is_last = done == 0
             if not _keep(session, runtime, job, on, subject, who, run, done, is_last=is_last):
                 session.rollback()
                 return Outcome.RUNNING  # our lease was lost; the new owner goes on
+        reach("scheduler.kept")
         if is_last:
             metrics.job_runs.labels(job=job.id, outcome="done").inc()
             log.info("job_done", job=job.id, on=on.isoformat())

@@ -1,0 +1,352 @@
+from __future__ import annotations
+
+import time as machine
+from datetime import UTC, date, datetime, time, timedelta
+
+import pytest
+from sqlalchemy import insert, select, update
+
+from core.clock import FixedClock, SystemClock, at_local, start_of_day
+from core.runtime import Runtime
+from engagement import definitions
+from loyalty import activities
+from models.journeys import Intent, Journey
+from models.points import EntryKind, LedgerEntry, Lot
+from models.schedule import Heartbeat, Occurrence, OccurrenceState
+from scheduler import runner
+from scheduler.runner import Outcome
+from scheduler.schedule import JOBS, CatchUp
+from tests import factories
+from tests.moments import BANGKOK, NOW
+from tests.processes import wait_until
+from tests.scheduler.conftest import job
+
+TODAY = date(2026, 11, 22)
+NINE = at_local(TODAY, 9, 0, BANGKOK)
+DONE, SKIPPED, RUNNING = OccurrenceState.DONE, OccurrenceState.SKIPPED, OccurrenceState.RUNNING
+
+
+@pytest.fixture
+def run(runtime):
+    def once(on=TODAY, due=NINE, now=NINE, **more):
+        return runner.run_occurrence(runtime, job(**more), on=on, due=due, now=now)
+
+    return once
+
+
+@pytest.fixture
+def broken_off(runtime, people):
+    """A run whose process has gone, or is still at it: three members done, a lease to `until`."""
+
+    def make(until, on=TODAY, due=NINE):
+        with runtime.database.write() as session:
+            session.execute(
+                insert(Occurrence).values(
+                    job="tests.mark", subject="", local_on=on, due_at=due, state=RUNNING,
+                    claimed_by="somebody", claimed_at=due, lease_until=until, cursor=people[2],
+                    rows_done=3,
+                )
+            )  # fmt: skip
+
+    return make
+
+
+# Once
+
+
+def test_runs_an_occurrence_once(run, people, marks, runs):
+    assert run() == Outcome.DONE
+    assert run() == Outcome.ALREADY_DONE
+    assert marks() == dict.fromkeys(people, 1)
+    [row] = runs()
+    assert (row.state, row.rows_done, row.local_on, row.due_at) == (DONE, 10, TODAY, NINE)
+
+
+def test_the_next_day_is_another_occurrence(run, people, marks):
+    run()
+    assert run(on=TODAY + timedelta(days=1)) == Outcome.DONE
+    assert marks() == dict.fromkeys(people, 2)
+
+
+def test_leaves_a_run_alone_whose_lease_stands(run, broken_off, marks, clock):
+    broken_off(clock.real_now())
+    assert run() == Outcome.RUNNING
+    assert not marks()
+
+
+def test_takes_over_a_run_whose_lease_is_over_where_it_was(run, broken_off, people, marks, clock):
+    broken_off(clock.real_now() - timedelta(seconds=1))
+    assert run() == Outcome.DONE
+    assert marks() == dict.fromkeys(people[3:], 1)
+
+
+def test_a_run_that_has_lost_its_lease_leaves_nothing(run, people, marks):
+    def lose(session, batch):
+        activities.record(session, people[0], "tests.marked", batch.now)
+        session.execute(update(Occurrence).values(claimed_by="somebody else"))
+        return 1
+
+    assert run(work=lose) == Outcome.RUNNING
+    assert not marks()
+
+
+def test_fs09_runs_of_one_job_never_overlap(run, broken_off, marks, clock):
+    broken_off(clock.real_now(), on=TODAY - timedelta(days=1))
+    assert run() == Outcome.RUNNING
+    assert not marks()
+
+
+def test_fs09_the_next_run_counts_once_the_long_one_is_over(
+    runtime, broken_off, people, marks, clock
+):
+    yesterday = NINE - timedelta(days=1)
+    broken_off(
+        clock.real_now() + timedelta(seconds=30), on=TODAY - timedelta(days=1), due=yesterday
+    )
+    runner.catch_up(runtime, job(), clock.now())
+    assert not marks()
+    clock.advance(seconds=60)
+    runner.catch_up(runtime, job(), clock.now())
+    runner.catch_up(runtime, job(), clock.now())
+    assert marks() == {member: 1 if member <= people[2] else 2 for member in people}
+
+
+def test_a_failing_job_stays_open_and_is_taken_up_again(runtime, people, marks, clock, only_ours):
+    def fail(session, batch):
+        raise ValueError("broken")
+
+    only_ours(job(work=fail))
+    runner.tick(runtime, clock.now())
+    only_ours(job())
+    runner.tick(runtime, clock.now())
+    assert not marks()
+    clock.advance(seconds=61)
+    runner.tick(runtime, clock.now())
+    assert marks() == dict.fromkeys(people, 1)
+
+
+def test_one_failing_job_never_holds_up_the_others(runtime, people, marks, clock, only_ours):
+    def fail(session, batch):
+        raise ValueError("broken")
+
+    only_ours(runner.Job("tests.fail", time(8, 0), fail, CatchUp.ALWAYS), job())
+    runner.tick(runtime, clock.now())
+    assert marks() == dict.fromkeys(people, 1)
+
+
+# Catching up (Z16)
+
+
+@pytest.fixture
+def three_days_later(runtime, people, run, clock):
+    """The job ran today; then nobody was there for three days."""
+    run()
+    clock.moment = NINE + timedelta(days=3, hours=1)
+
+    def catch_up(policy):
+        runner.catch_up(runtime, job(policy), clock.now())
+
+    return catch_up
+
+
+def test_always_runs_each_missed_day_as_of_its_own_moment(three_days_later, people, runtime, runs):
+    three_days_later(CatchUp.ALWAYS)
+    assert [row.state for row in runs()] == [DONE] * 4
+    with runtime.database.read() as session:
+        moments = set(session.scalars(select(activities.Activity.at)))
+    assert moments == {NINE + timedelta(days=day) for day in range(4)}
+
+
+def test_latest_runs_once_and_records_what_it_covers(three_days_later, people, marks, runs):
+    three_days_later(CatchUp.LATEST)
+    assert [row.state for row in runs()] == [DONE, SKIPPED, SKIPPED, DONE]
+    assert {row.reason for row in runs()[1:3]} == {"covered by 2026-11-25"}
+    assert marks() == dict.fromkeys(people, 2)
+
+
+def test_same_day_records_the_days_that_are_over_as_too_late(three_days_later, people, marks, runs):
+    three_days_later(CatchUp.SAME_DAY)
+    assert [row.state for row in runs()] == [DONE, SKIPPED, SKIPPED, DONE]
+    assert {row.reason for row in runs()[1:3]} == {"too late"}
+    assert marks() == dict.fromkeys(people, 2)
+
+
+@pytest.mark.parametrize("minute, state", [(0, DONE), (1, SKIPPED)])
+def test_fl14_greetings_run_until_eight_and_then_are_too_late(
+    runtime, people, clock, runs, minute, state
+):
+    clock.moment = at_local(TODAY, 20, minute, BANGKOK)
+    runner.catch_up(runtime, job(CatchUp.SAME_DAY), clock.now())
+    assert runs()[-1].state == state
+
+
+def test_greetings_broken_off_yesterday_are_not_finished_today(
+    runtime, broken_off, marks, clock, runs
+):
+    broken_off(NINE)
+    clock.moment = NINE + timedelta(days=1, hours=-1)
+    runner.catch_up(runtime, job(CatchUp.SAME_DAY), clock.now())
+    [row] = runs()
+    assert (row.state, row.reason) == (SKIPPED, "too late")
+    assert not marks()
+
+
+def test_a_fresh_installation_begins_with_today(runtime, people, clock, runs):
+    runner.catch_up(runtime, job(), clock.now())
+    assert [row.local_on for row in runs()] == [TODAY]
+
+
+def test_fs08_down_for_26_hours_everything_is_done_or_explained(runtime, clock, runs):
+    clock.moment = at_local(TODAY, 23, 0, BANGKOK)
+    runner.tick(runtime, clock.now())
+    clock.advance(hours=26)
+    runner.tick(runtime, clock.now())
+    for one in JOBS.values():
+        expected = list(one.occurrences(start_of_day(TODAY, BANGKOK), clock.now(), BANGKOK))
+        rows = runs(one.id)
+        assert [row.due_at for row in rows] == expected, one.id
+        assert all(row.state == DONE or (row.state == SKIPPED and row.reason) for row in rows)
+
+
+def test_fs07_points_of_a_month_end_spent_down_expire_at_that_midnight(runtime, clock, runs):
+    midnight = start_of_day(date(2026, 12, 1), BANGKOK)
+    with runtime.database.write() as session:
+        member = factories.somchai(session)
+        entry = LedgerEntry(
+            member_id=member.id, kind=EntryKind.EARN, points=50, source="import", source_id="1",
+            created_at=NOW, effective_at=NOW, facts={},
+        )  # fmt: skip
+        session.add(entry)
+        session.flush()
+        session.add(
+            Lot(
+                member_id=member.id, entry_id=entry.id, points=50, remaining=50, earned_at=NOW,
+                expires_at=midnight,
+            )
+        )  # fmt: skip
+        member.totals.balance = 50
+    clock.moment = at_local(date(2026, 11, 30), 23, 50, BANGKOK)
+    runner.tick(runtime, clock.now())
+    clock.moment = at_local(date(2026, 12, 1), 2, 10, BANGKOK)
+    runner.tick(runtime, clock.now())
+    runner.tick(runtime, clock.now())
+    with runtime.database.read() as session:
+        expired = session.scalars(
+            select(LedgerEntry).where(LedgerEntry.kind == EntryKind.EXPIRE)
+        ).all()
+    assert [(row.points, row.effective_at) for row in expired] == [(-50, midnight)]
+    assert [row.local_on for row in runs("points.expire")][-1] == date(2026, 12, 1)
+
+
+# Clocks (Z18, Z19)
+
+
+@pytest.mark.parametrize("step", [-1, 1])
+def test_z18_a_clock_that_jumps_an_hour_doubles_nothing(
+    runtime, people, marks, clock, runs, only_ours, step
+):
+    only_ours(job())
+    clock.moment = NINE + timedelta(minutes=5)
+    runner.tick(runtime, clock.now())
+    clock.advance(hours=step)
+    runner.tick(runtime, clock.now())
+    clock.moment = NINE + timedelta(minutes=10)
+    runner.tick(runtime, clock.now())
+    assert marks() == dict.fromkeys(people, 1)
+    assert all(row.finished_at >= row.claimed_at for row in runs())
+
+
+def test_z18_a_clock_put_back_during_a_run_gives_no_negative_duration(run, people, clock, runs):
+    def put_back(session, batch):
+        clock.advance(hours=-1)
+        return 0
+
+    run(work=put_back)
+    [row] = runs()
+    assert row.finished_at == row.claimed_at
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Bangkok", "America/New_York"])
+def test_fs03_the_servers_zone_changes_no_date(
+    runtime, people, clock, runs, monkeypatch, only_ours, zone
+):
+    monkeypatch.setenv("TZ", zone)
+    machine.tzset()
+    only_ours(job(at=time(0, 5)))
+    clock.moment = datetime(2026, 11, 22, 16, 59, 59, 999999, tzinfo=UTC)
+    runner.tick(runtime, clock.now())
+    clock.moment = datetime(2026, 11, 22, 17, 5, tzinfo=UTC)
+    runner.tick(runtime, clock.now())
+    monkeypatch.undo()
+    machine.tzset()
+    assert [(row.local_on, row.due_at.isoformat()) for row in runs()] == [
+        (date(2026, 11, 22), "2026-11-21T17:05:00+00:00"),
+        (date(2026, 11, 23), "2026-11-22T17:05:00+00:00"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "moment, day",
+    [("2026-11-22T16:59:59.999+00:00", 22), ("2026-11-22T17:00:00.000+00:00", 23)],
+)
+def test_fs04_a_run_by_hand_counts_for_bangkoks_day(runtime, people, clock, runs, moment, day):
+    clock.moment = datetime.fromisoformat(moment)
+    on = runtime.clock.today()
+    runner.run_occurrence(runtime, job(), on=on, due=clock.now(), now=clock.now())
+    assert [row.local_on for row in runs()] == [date(2026, 11, day)]
+
+
+def test_z18_processes_five_minutes_apart_share_one_run(
+    runtime, people, marks, only_ours, settings, vault
+):
+    only_ours(job())
+    for minutes in (-5, 0, 5, 6):
+        clock = FixedClock(NINE + timedelta(minutes=minutes), BANGKOK)
+        other = Runtime(settings, runtime.database, clock, vault)
+        runner.tick(other, clock.now())
+    assert marks() == dict.fromkeys(people, 1)
+
+
+# Dry run, turning, tick
+
+
+def test_dry_run_counts_and_keeps_nothing(runtime, people, marks, runs):
+    assert runner.dry_run(runtime, job(), NINE) == 10
+    assert not marks()
+    assert runs() == []
+
+
+def test_turn_all_turns_every_due_intent(runtime, clock):
+    with runtime.database.write() as session:
+        definitions.ensure(session, NOW)
+        session.flush()
+        member = factories.somchai(session)
+        journey = session.scalars(select(Journey).where(Journey.key == "lifecycle.thank_you")).one()
+        for number in range(450):
+            session.add(
+                Intent(
+                    member_id=member.id, journey_id=journey.id, version=1, step="thank",
+                    occasion=f"purchase:{number}", klass=journey.klass, created_at=NOW,
+                    window_from=NOW, deadline=NOW, not_after=NOW - timedelta(seconds=1), facts={},
+                )
+            )  # fmt: skip
+    assert runner.turn_all(runtime, clock.now()) == 450
+    assert runner.turn_all(runtime, clock.now()) == 0
+
+
+def test_scheduler_ticks_by_itself_and_stops(runtime, people, only_ours):
+    only_ours()
+    moving = Runtime(runtime.settings, runtime.database, SystemClock(BANGKOK), runtime.vault)
+    scheduler = runner.Scheduler(moving)
+    scheduler.start()
+
+    def has_beaten():
+        with runtime.database.read() as session:
+            return session.scalar(select(Heartbeat.role)) == "scheduler"
+
+    wait_until(has_beaten, within=20)
+    scheduler.stop()
+
+
+def test_a_stopped_scheduler_may_be_stopped_again(runtime):
+    runner.Scheduler(runtime).stop()
