@@ -215,13 +215,15 @@ class Committer:
         if self.is_healthy:
             log.error("intake cannot store: %s", error)
         self.is_healthy = False
+        store = self._store
+        if store is None:
+            return
         try:
-            if self._store is not None:
-                self._store.hurry(is_healthy=False)
+            store.hurry(is_healthy=False)
         except Unavailable:
-            pass
-        if self._store is not None and getattr(self._store, "is_broken", True):
-            self._store.close()
+            store.is_broken = True
+        if store.is_broken:
+            store.close()
             self._store = None
 
     def _flush_notes(self) -> None:

@@ -70,6 +70,9 @@ class Notes:
 class Store(Protocol):
     """One engine's own connection. `Unavailable` and `BadRow` are all it raises."""
 
+    #: Whether a failure leaves nothing to go on with, so that the next group needs a new one.
+    is_broken: bool
+
     def write(self, rows: Sequence[Row], oddities: Sequence[Oddity]) -> int:
         """Store everything in one transaction; how many events were new."""
 

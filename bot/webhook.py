@@ -15,13 +15,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.committer import Committer
 from bot.events import HANDLED_KINDS, ReadEvent, read_body, read_event
 from bot.stores import Row
 from core import metrics
+from core.db import insert_into
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -212,10 +213,9 @@ def _insert(
 ) -> int:
     from models.inbox import Event, EventState
 
-    if session.scalar(select(Event.id).where(Event.webhook_event_id == event.webhook_event_id)):
-        return 0
-    session.execute(
-        insert(Event).values(
+    made = session.execute(
+        insert_into(session, Event)
+        .values(
             webhook_event_id=event.webhook_event_id,
             kind=event.kind,
             line_user_id=event.line_user_id,
@@ -226,8 +226,11 @@ def _insert(
             destination=destination,
             payload=event.payload,
             state=EventState.IGNORED if event.is_ignored else EventState.PENDING,
+            attempts=0,
             next_try_at=now,
             done_at=now if event.is_ignored else None,
         )
+        .on_conflict_do_nothing(index_elements=["webhook_event_id"])
+        .returning(Event.id)
     )
-    return 1
+    return len(made.all())
