@@ -103,31 +103,29 @@ def counts(session: Session, now: datetime, tz: ZoneInfo) -> Counts:
 
 def by_stage(session: Session) -> dict[Stage, int]:
     """How many people stand at each stage; all five are there."""
-    found = dict(
-        session.execute(
+    rows = session.execute(
+        (
             select(MemberTotals.stage, func.count())
             .join(Member, Member.id == MemberTotals.member_id)
             .where(Member.state.in_((MemberState.FRIEND, MemberState.MEMBER)))
             .group_by(MemberTotals.stage)
         )
-        .tuples()
-        .all()
     )
+    found = {row[0]: row[1] for row in rows}
     return {stage: found.get(stage, 0) for stage in Stage}
 
 
 def by_level(session: Session) -> dict[Level, int]:
     """How many members are at each level; all nine are there."""
-    found = dict(
-        session.execute(
+    rows = session.execute(
+        (
             select(MemberTotals.level, func.count())
             .join(Member, Member.id == MemberTotals.member_id)
             .where(Member.state == MemberState.MEMBER)
             .group_by(MemberTotals.level)
         )
-        .tuples()
-        .all()
     )
+    found = {row[0]: row[1] for row in rows}
     return {level: found.get(level, 0) for level in Level}
 
 

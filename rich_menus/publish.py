@@ -266,13 +266,10 @@ def _point_aliases(runtime: Runtime, line: Line, targets: list[Wanted]) -> None:
     """Aliases that a stop, or a hand, left pointing elsewhere."""
     pointing = line.aliases()
     with runtime.database.read() as session:
-        live = dict(
-            session.execute(
-                select(MenuPublication.alias, MenuPublication.line_menu_id).where(
-                    MenuPublication.state == PublicationState.LIVE
-                )
-            ).tuples().all()
+        rows = session.scalars(
+            select(MenuPublication).where(MenuPublication.state == PublicationState.LIVE)
         )
+        live = {row.alias: row.line_menu_id for row in rows}
     for target in targets:
         line_id = live.get(target.alias)
         if line_id and pointing.get(target.alias) != line_id:

@@ -8,7 +8,7 @@ import structlog
 from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, SecurityError
 
 from core.errors import Refused
 from core.i18n import t
@@ -41,6 +41,8 @@ def _http(error: HTTPException) -> Any:
     status = 403 if isinstance(error, CSRFError) else error.code or 500
     if status < 400:  # redirects of the router
         return error
+    if isinstance(error, SecurityError):  # an unknown host: no address of ours can be written
+        return Response(t(locale(), "errors.bad_request"), status=400, mimetype="text/plain")
     codes = {400: "errors.bad_request", 403: "auth.forbidden", 404: "errors.not_found",
              405: "errors.not_found", 413: "errors.too_large", 429: "errors.too_many_requests"}
     response = answer(status, codes.get(status, "errors.bad_request"), {})

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from datetime import date
+from functools import cache
+from typing import Any
 
 from markupsafe import Markup
 
@@ -17,12 +20,21 @@ _PROLOGUE = re.compile(r"<\?xml[^>]*\?>")
 LEAF, AMBER = "#0E6B5C", "#F2B544"
 
 
+@cache
+def _pygal() -> tuple[Any, Any]:
+    """The library, for pages with charts only; without the import hook it leaves behind, which
+    every later import in the process would stumble over."""
+    import pygal
+    from pygal.style import Style
+
+    sys.meta_path[:] = [one for one in sys.meta_path if type(one).__module__ != "pygal"]
+    return pygal, Style
+
+
 def bars(title: str, points: Sequence[tuple[date, int]], colour: str = LEAF) -> Markup:
     """One bar a day, labelled every fifth. Every text in it is made here or escaped by pygal."""
-    import pygal  # noqa: PLC0415  (pages with charts only)
-    from pygal.style import Style  # noqa: PLC0415
-
-    style = Style(
+    pygal, style_of = _pygal()
+    style = style_of(
         font_family="Sarabun", background="transparent", plot_background="transparent",
         colors=(colour,), foreground="#5F6F6A", foreground_strong="#21302D",
         foreground_subtle="#E4E0D6", label_font_size=13, major_label_font_size=13,

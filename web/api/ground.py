@@ -106,6 +106,16 @@ def body_of(model: type[Model]) -> Model:
         raise Invalid("errors.invalid_field", field=where, status=422) from None
 
 
+class Nothing(Body):
+    """The body of a call that needs none."""
+
+
+def no_fields() -> None:
+    """Refuse fields where there are none to give (AC7); an empty body or `{}` will do."""
+    if request.get_data():
+        body_of(Nothing)
+
+
 def once(status: int) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., Response]]:
     """A write: the same Idempotency-Key and body get the first status and body again (48 h).
 

@@ -20,6 +20,7 @@ from web.api.ground import (
     blueprint,
     body_of,
     holder,
+    no_fields,
     once,
     satang,
 )
@@ -105,6 +106,7 @@ def redeem() -> dict[str, Any]:
 @once(201)
 def reverse_redemption(redemption_id: str) -> dict[str, Any]:
     """Undo a redemption: the voucher comes back while it is still valid."""
+    no_fields()
     held = runtime()
     done = codes.reverse_redemption(
         db(), redemption_public_id=redemption_id[:64], operation_id=g.operation_id,

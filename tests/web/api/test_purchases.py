@@ -1,0 +1,249 @@
+"""Bills by till software: earn once, vouchers in the purchase, take back."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from datetime import timedelta
+
+from sqlalchemy import func, select
+
+from loyalty import points
+from loyalty.people import API_SCOPES
+from models.coupons import Redemption, Voucher, VoucherState
+from models.purchases import Purchase
+from tests import factories
+from tests.moments import NOW
+from tests.web.conftest import PHONE
+
+
+def bill(member, **more):
+    mine = {"member_no": member.member_no, "branch": "siam", "receipt_no": "A-1"}
+    return mine | {"amount": "250.00"} | more
+
+
+def nameless(member, **more):
+    made = bill(member, **more)
+    del made["member_no"]
+    return made
+
+
+def count(database, table) -> int:
+    with database.read() as session:
+        return session.scalar(select(func.count()).select_from(table)) or 0
+
+
+def test_bill_earns(api, somchai):
+    made = api("POST", "/purchases", bill(somchai))
+    body = made.get_json()
+    assert made.status_code == 201
+    assert body.pop("id")
+    assert body == {
+        "member_no": somchai.member_no,
+        "amount": "250.00",
+        "points": 10,
+        "carry_satang": 0,
+        "balance": 10,
+        "available": 10,
+        "stamps": 1,
+        "vouchers_issued": [],
+        "redemptions": [],
+        "is_first": True,
+    }
+
+
+def test_member_may_be_named_by_phone_or_code(api, somchai, show):
+    ways = [{"phone": PHONE}, {"code": show(somchai)}, {"code": show(somchai, purpose="card")}]
+    answers = [
+        api("POST", "/purchases", nameless(somchai, receipt_no=str(number), **way))
+        for number, way in enumerate(ways)
+    ]
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    assert {answer.get_json()["member_no"] for answer in answers} == {somchai.member_no}
+
+
+def test_member_must_be_named_exactly_once(api, somchai):
+    bodies = [nameless(somchai), bill(somchai, phone=PHONE)]
+    assert [api("POST", "/purchases", body).status_code for body in bodies] == [422, 422]
+
+
+def test_identify_code_earns_once(api, somchai, show):
+    body = nameless(somchai, code=show(somchai))
+    api("POST", "/purchases", body)
+    again = api("POST", "/purchases", {**body, "receipt_no": "A-2"})
+    assert (again.status_code, again.get_json()["code"]) == (409, "codes.expired")
+
+
+def test_voucher_code_names_nobody(api, somchai, claim, show):
+    body = nameless(somchai, code=show(somchai, claim(somchai)))
+    assert api("POST", "/purchases", body).get_json()["code"] == "codes.expired"
+
+
+def test_missing_key_is_400_and_does_nothing(api, somchai, database):
+    answer = api("POST", "/purchases", bill(somchai), key=None)
+    assert (answer.status_code, answer.get_json()["code"]) == (400, "operations.key_missing")
+    assert count(database, Purchase) == 0
+
+
+def test_odd_keys_are_400(api, somchai):
+    odd = ["a" * 201, "\x7f", "ก".encode().decode("latin-1")]
+    answers = [api("POST", "/purchases", bill(somchai), key=key) for key in odd]
+    assert {answer.status_code for answer in answers} == {400}
+
+
+def test_same_key_and_body_replays_the_first_answer(api, somchai, database):
+    key = str(uuid.uuid4())
+    first = api("POST", "/purchases", bill(somchai), key=key)
+    again = api("POST", "/purchases", bill(somchai), key=key)
+    assert (again.status_code, again.get_json()) == (201, first.get_json())
+    assert "Idempotency-Replayed" not in first.headers
+    assert again.headers["Idempotency-Replayed"] == "true"
+    assert count(database, Purchase) == 1
+
+
+def test_same_key_with_another_body_is_422(api, somchai):
+    key = str(uuid.uuid4())
+    api("POST", "/purchases", bill(somchai), key=key)
+    other = api("POST", "/purchases", bill(somchai, amount="9.00"), key=key)
+    assert (other.status_code, other.get_json()["code"]) == (422, "operations.other_body")
+    assert other.mimetype == "application/problem+json"
+
+
+def test_refusal_is_replayed_even_when_it_would_pass_now(api, somchai, runtime):
+    key = str(uuid.uuid4())
+    body = bill(somchai, branch="thonglor")
+    first = api("POST", "/purchases", body, key=key)
+    with runtime.transaction() as session:
+        factories.make_branch(session, "thonglor")
+    again = api("POST", "/purchases", body, key=key)
+    assert first.status_code == again.status_code == 404
+    assert first.get_json() == again.get_json()
+    assert again.headers["Idempotency-Replayed"] == "true"
+
+
+def test_keys_of_two_programs_are_strangers(api, somchai):
+    key = str(uuid.uuid4())
+    one = api("POST", "/purchases", bill(somchai), key=key)
+    body = bill(somchai, receipt_no="B")
+    other = api("POST", "/purchases", body, key=key, scopes=("purchases.write",))
+    assert (one.status_code, other.status_code) == (201, 201)
+
+
+def test_concurrent_duplicates_record_one_bill(api, somchai, database):
+    key, answers = str(uuid.uuid4()), []
+    api.key_for(API_SCOPES)  # made before the race
+
+    def call():
+        answers.append(api("POST", "/purchases", bill(somchai), key=key))
+
+    threads = [threading.Thread(target=call) for _ in range(6)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert [answer.status_code for answer in answers] == [201] * 6
+    assert len({answer.get_json()["id"] for answer in answers}) == 1
+    assert sum("Idempotency-Replayed" in answer.headers for answer in answers) == 5
+    assert count(database, Purchase) == 1
+
+
+def test_bill_number_guards_the_bill_when_the_key_is_new(api, somchai):
+    first = api("POST", "/purchases", bill(somchai, receipt_no="00a 1")).get_json()
+    again = api("POST", "/purchases", bill(somchai, receipt_no="Ａ1"))
+    problem = again.get_json()
+    assert (again.status_code, problem["code"]) == (409, "purchases.already_recorded")
+    assert first["id"] in problem.values()
+
+
+def test_bill_number_is_required(api, somchai):
+    without = bill(somchai)
+    del without["receipt_no"]
+    answer = api("POST", "/purchases", without)
+    assert (answer.status_code, answer.get_json()["field"]) == (422, "receipt_no")
+
+
+def test_AC7_unknown_fields_are_refused(api, somchai, database):
+    fields = {"points": 1000, "member_id": 1, "userId": "U1", "shop_id": 1, "multiplier": 9}
+    bodies = [bill(somchai, **{name: value}) for name, value in fields.items()]
+    bodies.append(bill(somchai, items=[{"sku": "a", "qty": 1, "amount": "1", "points": 5}]))
+    assert [api("POST", "/purchases", body).status_code for body in bodies] == [422] * 6
+    assert count(database, Purchase) == 0
+
+
+def test_odd_amounts_are_refused(api, somchai, database):
+    odd = ["-1", "0", "0.00", "1e3", "250.001", "1,000", "NaN", "", " 5", "٥", "²", "1_0"]
+    odd += ["9999999999", 250, 2.5, None, True, {}]
+    statuses = [api("POST", "/purchases", bill(somchai, amount=one)).status_code for one in odd]
+    assert dict(zip(map(repr, odd), statuses, strict=True)) == dict.fromkeys(map(repr, odd), 422)
+    assert count(database, Purchase) == 0
+
+
+def test_odd_bodies_are_refused(api, somchai):
+    odd = [None, [], "x", 5, {}, {"amount": {"a": 1}}]
+    assert {api("POST", "/purchases", body).status_code for body in odd} == {400, 422}
+
+
+def test_age_of_a_bill_is_limited(api, somchai):
+    moments = [
+        (NOW - timedelta(days=6, hours=23)).isoformat(),
+        (NOW - timedelta(days=7, minutes=1)).isoformat(),
+        (NOW + timedelta(hours=1)).isoformat(),
+        "2026-11-22T10:00:00",
+        "yesterday",
+    ]
+    statuses = [
+        api("POST", "/purchases", bill(somchai, purchased_at=at, receipt_no=at)).status_code
+        for at in moments
+    ]
+    assert statuses == [201, 409, 422, 422, 422]
+
+
+def test_vouchers_are_used_with_the_bill(api, somchai, claim, show, database):
+    voucher = claim(somchai)
+    body = bill(somchai, amount="230.00", vouchers=[show(somchai, voucher)])
+    made = api("POST", "/purchases", body).get_json()
+    assert made["points"] == 9
+    assert made["redemptions"][0]["discount"] == "20.00"
+    assert made["redemptions"][0]["amount"] == "250.00"
+    with database.read() as session:
+        assert session.get_one(Voucher, voucher.id).state == VoucherState.REDEEMED
+
+
+def test_refused_voucher_refuses_the_whole_bill(api, somchai, claim, show, runtime):
+    with runtime.transaction() as session:
+        malee = factories.malee(session)
+    answer = api("POST", "/purchases", bill(somchai, vouchers=[show(malee, claim(malee))]))
+    assert answer.status_code == 409
+    assert count(runtime.database, Purchase) == count(runtime.database, Redemption) == 0
+
+
+def test_items_are_kept_with_the_bill(api, somchai):
+    items = [{"sku": "latte", "qty": 2, "amount": "180.00"}]
+    assert api("POST", "/purchases", bill(somchai, items=items)).status_code == 201
+
+
+def test_reversal_takes_the_whole_bill_back_once(api, somchai, database):
+    made = api("POST", "/purchases", bill(somchai)).get_json()
+    undone = api("POST", f"/purchases/{made['id']}/reversals", {})
+    again = api("POST", f"/purchases/{made['id']}/reversals", {})
+    body = undone.get_json()
+    assert (undone.status_code, body["amount"], body["is_void"]) == (201, "250.00", True)
+    assert again.status_code == 409
+    with database.read() as session:
+        assert points.balance_of(session, somchai.id, NOW).balance == 0
+
+
+def test_part_return_takes_part_of_the_points(api, somchai):
+    made = api("POST", "/purchases", bill(somchai)).get_json()
+    path = f"/purchases/{made['id']}/reversals"
+    undone = api("POST", path, {"amount": "100.00"}).get_json()
+    assert (undone["is_void"], undone["balance"], undone["amount"]) == (False, 6, "100.00")
+    assert api("POST", path, {"amount": "150.01"}).status_code in (409, 422)
+
+
+def test_unknown_bill_is_404(api, somchai):
+    assert api("POST", f"/purchases/{'0' * 32}/reversals", {}).status_code == 404
+    assert api("POST", "/purchases/%00/reversals", {}).status_code == 404
+
+
+def test_unknown_member_is_404(api, somchai):
+    answer = api("POST", "/purchases", bill(somchai, member_no="123456782"))
+    assert (answer.status_code, answer.get_json()["code"]) == (404, "members.unknown")
