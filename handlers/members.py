@@ -28,7 +28,7 @@ def follow(ctx: Context) -> Messages:
     greeting = members.follow(
         ctx.session, ctx.member, ctx.event_at, is_unblocked=is_unblocked
     ).greeting
-    if greeting is None:
+    if greeting is None or ctx.form is not None:  # a late follow interrupts no joining
         return []
     shop_name = joining.shop_name(ctx)
     if ctx.member.is_member:

@@ -52,6 +52,12 @@ def test_FW10_the_latest_event_time_wins_and_one_welcome_is_sent(chat, now):
     assert [bool(first), bool(again)] == [True, False]
 
 
+def test_a_follow_that_comes_late_interrupts_no_joining(chat):
+    chat.says("สมัคร")
+    assert chat.follows() == []
+    assert chat.member.is_following
+
+
 def test_AC5_twenty_shuffled_follows_and_blocks_bring_one_gift(chat, now):
     factories.make_coupon(chat.session, "welcome_gift")
     chat.joins()
