@@ -529,3 +529,16 @@ def test_fw21_person_who_leaves_and_writes_in_one_breath_is_a_stranger_then(
     assert [event.state for event in events(database)] == [EventState.DONE] * 3
     assert [json.loads(event.payload) == {} for event in events(database)] == [True, True, False]
     assert person(database).state == MemberState.FRIEND
+
+
+def test_FL19_events_from_a_clock_ahead_of_ours_run_at_once_and_in_their_order(
+    arrive, box, word, database
+):
+    seen = []
+    word(lambda ctx: seen.append(ctx.event["n"]) or [])
+    ahead = text_event()["timestamp"] + 5 * 60 * 1000
+    arrive(*(text_event(SAY, timestamp=ahead + n, n=n) for n in (2, 1)))
+    arrive(text_event(SAY, timestamp=ahead + 1, n=3))  # the same moment: as they arrived
+    assert run(box) == 3
+    assert seen == [1, 3, 2]
+    assert {event.state for event in events(database)} == {EventState.DONE}

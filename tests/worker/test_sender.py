@@ -149,29 +149,35 @@ def test_FL01_retries_after_a_tls_error(post: Post):
     post.wait(sent=2)
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"drop_after_delivery": {"count": 20}},
-        {"delivered_then_500": {"count": 20}},
-        {"drop_before": {"count": 20}},
-        {"push": {"status": "html200", "count": 20}},
-        {"push": {"status": "empty200", "count": 20}},
-        {"push": {"status": "cutjson", "count": 20}},
-        {"push": {"status": "502", "count": 20}},
-        {"push": {"status": "409plain", "count": 20}},
-        {"push": {"status": "429rate", "count": 20}},
-        {"push": {"status": "302", "count": 20}},
-    ],
-    ids=json.dumps,
-)
-def test_FL02_FL03_reaches_everybody_exactly_once_through(post: Post, fault: dict[str, Any]):
+def check_once_through(post: Post, fault: dict[str, Any]) -> None:
     users = post.crowd(30)
     post.line.switch(**fault)
     post.queue(users)
     post.sender()
     post.wait(sent=30, within=40)
     received_once(post, users)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"drop_after_delivery": {"count": 20}},
+        {"delivered_then_500": {"count": 20}},
+        {"drop_before": {"count": 20}},
+        {"push": {"status": "502", "count": 20}},
+        {"push": {"status": "409plain", "count": 20}},
+        {"push": {"status": "429rate", "count": 20}},
+    ],
+    ids=json.dumps,
+)
+def test_FL02_reaches_everybody_exactly_once_through(post: Post, fault: dict[str, Any]):
+    check_once_through(post, fault)
+
+
+@pytest.mark.parametrize("answer", ["html200", "empty200", "cutjson"])
+def test_FL03_an_answer_that_cannot_be_read_is_asked_for_again(post: Post, answer: str):
+    check_once_through(post, {"push": {"status": answer, "count": 20}})
+    assert post.line.answers("push")["409"] >= 1
 
 
 def test_FL04_sends_the_token_nowhere_else(post: Post):
@@ -260,6 +266,18 @@ def test_refuses_content_for_good_and_blames_no_member(post: Post):
     assert unreachable == [None, None]
     (failed,) = [one for one in post.messages() if one.state == MessageState.FAILED]
     assert failed.reason == "delivery.refused"
+
+
+def test_FL10_a_404_makes_unreachable_and_is_not_retried(post: Post):
+    users = post.crowd(1)
+    post.line.switch(push="404")
+    post.queue(users)
+    post.sender()
+    post.wait(failed=1)
+    time.sleep(0.3)
+    assert post.line.answers("push") == {"404": 1}
+    with post.database.read() as session:
+        assert session.scalars(select(Member.unreachable_at)).one() is not None
 
 
 def test_FL10_somebody_line_does_not_know_becomes_unreachable(post: Post):
