@@ -12,15 +12,15 @@ import threading
 from base64 import urlsafe_b64decode
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import urllib3
-from joserfc import jwt
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OctKey
 
 from config import Settings
 from core.errors import Refused
+
+if TYPE_CHECKING:  # loaded when the first token comes: a shop without LIFF never needs it
+    from joserfc.jwk import ECKey, OctKey
 
 ISSUER = "https://access.line.me"
 #: Clocks differ a little; one constant for every comparison of times.
@@ -94,6 +94,8 @@ class Verifier:
 
     def _with_secret(self, token: str) -> dict[str, Any]:
         """Web login signs with the channel's secret: the key is never one the token could name."""
+        from joserfc.jwk import OctKey
+
         key = OctKey.import_key(self._settings.line_login_channel_secret)
         return _claims(token, key, _WEB_ALGORITHM)
 
@@ -131,6 +133,9 @@ class Verifier:
             return self._keys.get(key_id)
 
     def _fetch_keys(self) -> dict[str, ECKey]:
+        from joserfc.errors import JoseError
+        from joserfc.jwk import ECKey
+
         status, body = self._request("GET", "/oauth2/v2.1/certs")
         published = body.get("keys") if status == 200 else None
         if not isinstance(published, list):
@@ -215,6 +220,9 @@ def _header(token: str) -> dict[str, Any]:
 
 
 def _claims(token: str, key: ECKey | OctKey, algorithm: str) -> dict[str, Any]:
+    from joserfc import jwt
+    from joserfc.errors import JoseError
+
     try:
         return dict(jwt.decode(token, key, algorithms=[algorithm]).claims)
     except (JoseError, ValueError, TypeError, RecursionError):

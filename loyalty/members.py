@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import NewType
 
-import phonenumbers
 import regex
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
@@ -287,6 +286,8 @@ def _give_totals(session: Session, member_id: int, stage: Stage, now: datetime) 
 
 def parse_phone(text: str) -> E164 | None:
     """A phone as people write it (08x, 668x, +668x, spaces, dashes, Thai digits) in E.164."""
+    import phonenumbers  # tables of every country: read when the first phone is typed
+
     plain = western_digits(text.strip())
     if not _PHONE_LETTERS.fullmatch(plain):
         return None
