@@ -210,7 +210,8 @@ def _take_name(around: Surroundings, form: JoinForm, answers: Answers, text: str
         elif _says(text, "no"):
             _write(around, form, answers)
             return Outcome(Kind.USE_WORD, form.step, word=word)
-    name = members.fit_name(text)
+    # A question's button tapped twice, or typed a question late, is nobody's name.
+    name = "" if is_answer_word(text) else members.fit_name(text)
     if not name:
         return Outcome(Kind.INVALID, form.step, "members.bad_name")
     return _advance(around, form, replace(answers, name=name))

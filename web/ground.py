@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
-from flask import Flask, current_app, g, request
+from flask import Flask, Request, current_app, g, request
 from sqlalchemy.orm import Session
+from werkzeug.exceptions import BadRequest
 
 from core.runtime import Runtime
 
@@ -18,8 +19,22 @@ View = TypeVar("View", bound=Callable[..., Any])
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
+class TaemRequest(Request):
+    """A request whose JSON may be anything: a body nested beyond reading is just unreadable."""
+
+    def get_json(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().get_json(*args, **kwargs)
+        except RecursionError as error:
+            if kwargs.get("silent"):
+                return None
+            raise BadRequest from error
+
+
 class TaemFlask(Flask):
     """Flask, with Taem's transaction and default-deny access around every view."""
+
+    request_class = TaemRequest
 
     def dispatch_request(self) -> Any:
         if request.routing_exception is not None or request.url_rule is None:

@@ -72,6 +72,8 @@ def test_no_marketing_when_it_was_declined(chat):
         (("สมัคร",), "อะไรนะ", "members.bad_consent"),
         (("สมัคร", "ยอมรับ"), "อาจจะ", "members.bad_marketing"),
         (("สมัคร", "ยอมรับ", "ไม่รับ"), "\u200b\u202e", "members.bad_name"),
+        (("สมัคร", "ยอมรับ", "รับข่าวสาร"), "รับข่าวสาร", "members.bad_name"),
+        (("สมัคร", "ยอมรับ", "ไม่รับ"), "ข้าม", "members.bad_name"),
         (("สมัคร", "ยอมรับ", "ไม่รับ", "แพรว"), "081 234", "members.bad_phone"),
         (("สมัคร", "ยอมรับ", "ไม่รับ", "แพรว", "0812345678"), "31/2/2538", "members.bad_birthday"),
     ],

@@ -121,7 +121,7 @@ def texts_of(body: dict[str, Any], name: str, limit: int) -> list[str]:
 
 def bill_of(body: dict[str, Any]) -> int:
     """The bill as typed, in satang."""
-    value = parse_satang(text_of(body, "bill", 20))
+    value = parse_satang(text_of(body, "bill", 20, is_needed=False))
     if not value:
         raise Invalid("cashiers.bad_amount")
     return value
