@@ -261,8 +261,15 @@ def qr(pen: Pen, ink: Ink) -> None:
     for x, y in ((25, 25), (57, 25), (25, 57)):
         pen.frame(x + 2, y + 2, x + 16, y + 16, 2.5, 4, ink.line)
         pen.slab(x + 6.5, y + 6.5, x + 11.5, y + 11.5, 1, ink.accent)
-    for x, y in ((56, 56), (67, 56), (61.5, 62), (56, 68), (67, 68), (72.5, 62)):
-        pen.slab(x, y, x + 5.5, y + 5.5, 1, ink.line)
+    for left, top in (
+        (56.0, 56.0),
+        (67.0, 56.0),
+        (61.5, 62.0),
+        (56.0, 68.0),
+        (67.0, 68.0),
+        (72.5, 62.0),
+    ):
+        pen.slab(left, top, left + 5.5, top + 5.5, 1, ink.line)
 
 
 @_icon
