@@ -30,6 +30,8 @@ COLUMNS = (
 #: What a person may choose; the others come from journeys, stamps and later issues.
 CHOICES = (Obtained.CLAIM, Obtained.POINTS, Obtained.JOURNEY, Obtained.STAMPS)
 _KEY = re.compile(r"[a-z0-9_]{2,40}")
+#: A calendar that a shop could mean; further out, moments cannot be kept in every zone.
+FIRST_YEAR, LAST_YEAR = 2000, 2200
 
 
 @blueprint.get("/offers")
@@ -114,6 +116,9 @@ def _read(coupon: Coupon | None = None) -> dict[str, Any]:
     taken = db().scalar(select(Coupon.id).where(Coupon.key == key))
     if taken is not None and (coupon is None or taken != coupon.id):
         raise Refused("coupons.key_taken")
+    starts_at, ends_at = _day("starts_on"), _day("ends_on", is_end=True)
+    if starts_at and ends_at and ends_at <= starts_at:
+        raise Invalid("coupons.ends_before_start")
     return {
         "key": key,
         "kind": kind,
@@ -134,8 +139,8 @@ def _read(coupon: Coupon | None = None) -> dict[str, Any]:
         "total_units": _whole("total_units", 0, 10_000_000),
         "per_member": _whole("per_member", 1, 10_000) or 1,
         "valid_days": _whole("valid_days", 1, 3650),
-        "starts_at": _day("starts_on"),
-        "ends_at": _day("ends_on", is_end=True),
+        "starts_at": starts_at,
+        "ends_at": ends_at,
         "is_stackable": form.get("is_stackable") == "1",
     }
 
@@ -183,6 +188,8 @@ def _day(field: str, *, is_end: bool = False) -> datetime | None:
         day = date.fromisoformat(text)
     except ValueError:
         raise _bad(f"console.{field}") from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise _bad(f"console.{field}")
     return start_of_day(day + timedelta(days=1 if is_end else 0), runtime().clock.tz)
 
 

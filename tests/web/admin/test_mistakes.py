@@ -1,0 +1,51 @@
+"""What a hurried owner gets wrong in the console: each is a sentence, none is a fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.i18n import t
+from rich_menus import publish
+from tests.moments import NOW
+
+OFFER = {
+    "name_th": "ลด 10%",
+    "name_en": "10% off",
+    "key": "ten",
+    "kind": "percent_off",
+    "percent": "10",
+    "obtained": "claim",
+    "state": "live",
+}
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        {"starts_on": "2026-12-31", "ends_on": "2026-01-01"},
+        {"ends_on": "9999-12-31"},
+        {"starts_on": "0001-01-01"},
+    ],
+)
+def test_days_that_make_no_sense_come_back(owner, shop, days):
+    answer = owner.send("/admin/offers/new", **OFFER, **days)
+    assert answer.status_code == 422
+    assert 'role="alert"' in answer.text
+
+
+@pytest.mark.parametrize(
+    "field, given, problem",
+    [
+        ("colour.ground", "red", "colour"),
+        ("main.chat_bar.th", "ย" * 60, "chat_bar"),
+        ("main.join.label.th", "", "label"),
+        ("main.join.icon", "zzz", "icon"),
+        ("main.join.value", "", "action"),
+    ],
+)
+def test_menu_that_line_would_refuse_says_why(owner, shop, runtime, field, given, problem):
+    with runtime.transaction() as session:
+        publish.ensure_menus(session, NOW)
+    answer = owner.send("/admin/menus/guest", **{field: given})
+    assert answer.status_code == 422
+    assert t("th", f"menus.problem_{problem}") in answer.text
