@@ -132,7 +132,7 @@ class Committer:
         while not is_closing:
             group, is_closing = self._next_group()
             if group:
-                self._commit(group)
+                self._serve(group)
             if is_closing or time.monotonic() >= self._notes_due:
                 self._flush_notes()
         if self._store is not None:
@@ -156,7 +156,31 @@ class Committer:
                 return group, False
         return group, True
 
-    def _commit(self, group: list[Item]) -> None:
+    def _serve(self, group: list[Item]) -> None:
+        """Answer everybody in the group, whatever happens."""
+        is_stored, has_new = False, False
+        try:
+            has_new = self._commit(group)
+            is_stored = True
+        except Unavailable as error:
+            self._fall_ill(error)
+        except Exception as error:  # the writer outlives every mistake, ours included
+            log.exception("intake failed")
+            self._drop_store()
+            self._fall_ill(Unavailable(type(error).__name__))
+        for item in group:
+            item.answer(is_stored=is_stored)
+        if has_new:
+            self._wake_workers()
+
+    def _wake_workers(self) -> None:
+        try:
+            self._on_stored()
+        except Exception:  # they look every second anyway
+            log.exception("waking failed")
+
+    def _commit(self, group: list[Item]) -> bool:
+        """Store a group; whether any of its events was new."""
         # Sorted, so that two processes storing the same events never wait for each other in a ring.
         rows = sorted(
             (row for item in group for row in item.rows), key=lambda row: row.event.webhook_event_id
@@ -164,30 +188,25 @@ class Committer:
         oddities = sorted(
             (oddity for item in group for oddity in item.oddities), key=lambda oddity: oddity.digest
         )
+        was_open = self._store is not None
         try:
             new = self._write(rows, oddities)
-        except Unavailable as error:
-            self._fall_ill(error)
-            for item in group:
-                item.answer(is_stored=False)
-            return
-        except BaseException:
-            for item in group:
-                item.answer(is_stored=False)
-            raise
+        except Unavailable:
+            if not was_open or self._store is None or self._store.is_usable():
+                raise
+            # The connection had died since it was last used (a restart, an idle time-out), which
+            # must not cost an event: LINE may not deliver again.
+            self._drop_store()
+            new = self._write(rows, oddities)
         reach("intake.committed")
-        for item in group:
-            item.answer(is_stored=True)
         self.counts["new"] += new
         self.counts["known"] += len(rows) - new
         self.counts["quarantined"] += len(oddities)
         if not self.is_healthy:
             log.warning("intake stores again")
             self.is_healthy = True
-            if self._store is not None:
-                self._store.hurry(is_healthy=True)
-        if new:
-            self._on_stored()
+            self._open().hurry(is_healthy=True)
+        return new > 0
 
     def _write(self, rows: Sequence[Row], oddities: Sequence[Oddity]) -> int:
         try:
@@ -215,15 +234,17 @@ class Committer:
         if self.is_healthy:
             log.error("intake cannot store: %s", error)
         self.is_healthy = False
-        store = self._store
-        if store is None:
+        if self._store is None:
             return
-        try:
-            store.hurry(is_healthy=False)
-        except Unavailable:
-            store.is_broken = True
-        if store.is_broken:
-            store.close()
+        if self._store.is_usable():
+            self._store.hurry(is_healthy=False)
+        else:
+            self._drop_store()
+
+    def _drop_store(self) -> None:
+        """Let the next group open a connection of its own."""
+        if self._store is not None:
+            self._store.close()
             self._store = None
 
     def _flush_notes(self) -> None:

@@ -70,9 +70,6 @@ class Notes:
 class Store(Protocol):
     """One engine's own connection. `Unavailable` and `BadRow` are all it raises."""
 
-    #: Whether a failure leaves nothing to go on with, so that the next group needs a new one.
-    is_broken: bool
-
     def write(self, rows: Sequence[Row], oddities: Sequence[Oddity]) -> int:
         """Store everything in one transaction; how many events were new."""
 
@@ -81,6 +78,9 @@ class Store(Protocol):
 
     def hurry(self, *, is_healthy: bool) -> None:
         """Wait shorter for locks while the database is unhealthy."""
+
+    def is_usable(self) -> bool:
+        """Whether the connection can go on after a failure."""
 
     def close(self) -> None: ...
 
@@ -134,7 +134,7 @@ class SqliteStore:
     )
 
     def __init__(self, url: str) -> None:
-        self.is_broken = False
+        self._is_usable = True
         self._patience = BUSY_SECONDS
         path = make_url(url).database or ":memory:"
         self._turns = turns_of(str(Path(path).resolve()))
@@ -165,8 +165,11 @@ class SqliteStore:
         self._patience = BUSY_SECONDS if is_healthy else BUSY_SECONDS_UNHEALTHY
         try:
             self._connection.execute(f"PRAGMA busy_timeout={int(self._patience * 1000)}")
-        except sqlite3.Error as error:
-            raise Unavailable(type(error).__name__) from error
+        except sqlite3.Error:
+            self._is_usable = False
+
+    def is_usable(self) -> bool:
+        return self._is_usable
 
     def close(self) -> None:
         self._connection.close()
@@ -209,7 +212,7 @@ class SqliteStore:
             if self._connection.in_transaction:
                 cursor.execute("ROLLBACK")
         except sqlite3.Error:
-            self.is_broken = True
+            self._is_usable = False
 
 
 class PostgresStore:
@@ -234,7 +237,6 @@ class PostgresStore:
     def __init__(self, url: str) -> None:
         import psycopg
 
-        self.is_broken = True
         self._psycopg = psycopg
         self._bad_row = (
             psycopg.DataError,
@@ -290,7 +292,10 @@ class PostgresStore:
         return self._guard(work)
 
     def hurry(self, *, is_healthy: bool) -> None:
-        """Nothing to set: a broken connection is opened anew for the next group."""
+        """Nothing to set: locks are never waited for longer than a second."""
+
+    def is_usable(self) -> bool:
+        return not self._connection.closed
 
     def close(self) -> None:
         self._connection.close()

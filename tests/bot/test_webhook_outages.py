@@ -174,6 +174,35 @@ def test_fw15_database_down_is_503_in_time_and_well_again_by_itself(
     database.dispose()
 
 
+def test_fw15_connection_that_died_while_idle_costs_no_webhook(database, make_intake, request):
+    if database.is_sqlite:
+        pytest.skip("a file has no connection to lose")
+    intake = make_intake(database.url)
+    assert deliver(intake)[0] == 200
+    postgres.execute(
+        request.getfixturevalue("postgres_url"),
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        f"WHERE application_name = 'taem-intake' AND datname = '{make_url(database.url).database}'",
+    )
+    assert deliver(intake)[0] == 200
+    assert count(database) == 2
+
+
+def test_fw15_writer_outlives_mistakes_of_ours(database, make_intake, monkeypatch):
+    intake = make_intake(database.url)
+
+    def fail(*_arguments):
+        raise RuntimeError
+
+    intake.committer._on_stored = fail
+    assert deliver(intake)[0] == 200
+    with monkeypatch.context() as patch:
+        patch.setattr(intake.committer, "_write", fail)
+        assert deliver(intake)[0] == 503
+    assert deliver(intake)[0] == 200
+    assert count(database) == 2
+
+
 def test_fw15_empty_webhook_is_200_even_then(database_url, make_intake, request):
     intake = make_intake(database_url)
     bring_back = take_away(database_url, request)
