@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 
 import structlog
-from sqlalchemy import case, func, select, update
+from sqlalchemy import case, exists, func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -25,6 +25,7 @@ from core.db import is_sqlite, upsert
 from core.runtime import Runtime
 from core.sabotage import is_sabotaged, reach
 from engagement import journeys
+from models.journeys import Intent, IntentState
 from models.schedule import Heartbeat, Occurrence, OccurrenceState
 from scheduler.jobs import Run
 from scheduler.schedule import JOBS, CatchUp, Job
@@ -319,12 +320,20 @@ def turn_all(runtime: Runtime, now: datetime) -> int:
     """Turn every due intent, a batch per transaction."""
     turned = 0
     for _ in range(MAX_BATCHES):
+        if not _is_any_due(runtime, now):
+            return turned  # an idle tick takes no write lock
         with runtime.transaction(now) as session:
             done = journeys.turn_due(session, runtime, now)
         turned += done
         if done == 0:
             return turned
     return turned
+
+
+def _is_any_due(runtime: Runtime, now: datetime) -> bool:
+    with runtime.database.read() as session:
+        due = exists().where(Intent.state == IntentState.WAITING, Intent.deadline <= now)
+        return bool(session.scalar(select(due)))
 
 
 def beat(runtime: Runtime, role: str) -> None:
