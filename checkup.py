@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -59,7 +58,7 @@ def _settings(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]
 
 
 def _database(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]:
-    from migrations.newest import newest_migration  # noqa: PLC0415  (reads files)
+    from migrations.newest import newest_migration
 
     try:
         with runtime.database.read() as session:
@@ -72,7 +71,7 @@ def _database(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]
 
 
 def _fonts(_runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]:
-    from PIL import features  # noqa: PLC0415  (heavy; this command only)
+    from PIL import features
 
     can_shape = bool(features.check("raqm"))
     yield can_shape, *_either(can_shape, "doctor.fonts_ok", "doctor.fonts_bad")
@@ -94,13 +93,13 @@ def _public_url(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]
 
 
 def _line(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]:
-    from bot.gateway import SdkLine  # noqa: PLC0415  (imports LINE's SDK)
+    from bot.gateway import SdkLine
 
     line = SdkLine(runtime.settings)
     try:
         info = line.bot_info()
         quota = line.quota()
-    except (OutsideFault, socket.error):
+    except (OSError, OutsideFault):
         yield False, "doctor.line_refused", {}
         return
     yield True, "doctor.line_ok", {"name": info.name}
@@ -135,6 +134,6 @@ def _either(
     is_well: bool,
     good: str,
     bad: str,
-    **facts: object,  # noqa: FBT001  (reads as a sentence)
+    **facts: object,
 ) -> tuple[str, dict[str, object]]:
     return (good if is_well else bad), dict(facts)

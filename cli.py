@@ -40,7 +40,7 @@ def register(app: Flask) -> None:
 
 def held() -> Runtime:
     """The runtime of the application that this command belongs to."""
-    from web.ground import runtime  # noqa: PLC0415  (needs the application context)
+    from web.ground import runtime
 
     return runtime()
 
@@ -64,7 +64,7 @@ seed = AppGroup("seed", help="Example data.")
 @with_appcontext
 def db_upgrade() -> None:
     """Migrate to this version, and make the rows every shop starts with."""
-    from migrations.run import upgrade  # noqa: PLC0415
+    from migrations.run import upgrade
 
     upgrade(held().settings.database_url)
     _ensure_defaults()
@@ -72,8 +72,8 @@ def db_upgrade() -> None:
 
 def _ensure_defaults() -> None:
     """What every shop has from the first day: journeys and menus."""
-    from engagement import definitions  # noqa: PLC0415
-    from rich_menus import publish  # noqa: PLC0415
+    from engagement import definitions
+    from rich_menus import publish
 
     with held().transaction() as session:
         now = held().clock.now()
@@ -87,13 +87,13 @@ def _ensure_defaults() -> None:
 @with_appcontext
 def seed_demo(member_count: int, day_count: int) -> None:
     """The demo café; with --members and --days, a believable history behind it."""
-    import seed as seeding  # noqa: PLC0415
+    import seed as seeding
 
     _ensure_defaults()
     for sentence in seeding.cafe(held()):
         click.echo(sentence)
     if member_count:
-        import history  # noqa: PLC0415
+        import history
 
         history.make(held(), member_count, day_count, say=click.echo)
 
@@ -116,7 +116,7 @@ branches = AppGroup("branches", help="Branches.")
 @with_appcontext
 def staff_add(email: str, role: str, name: str) -> None:
     """Invite somebody to the console; prints the one-time set-up link last."""
-    from loyalty import people  # noqa: PLC0415
+    from loyalty import people
 
     try:
         with held().transaction() as session:
@@ -135,7 +135,7 @@ def staff_add(email: str, role: str, name: str) -> None:
 @with_appcontext
 def cashiers_add(name: str, branch_code: str) -> None:
     """Add a cashier; prints the personal PIN last."""
-    from loyalty import people  # noqa: PLC0415
+    from loyalty import people
 
     try:
         with held().transaction() as session:
@@ -153,7 +153,7 @@ def cashiers_add(name: str, branch_code: str) -> None:
 @with_appcontext
 def devices_enrol(branch_code: str) -> None:
     """Make a one-time link that turns a browser into a till of this branch."""
-    from loyalty import people  # noqa: PLC0415
+    from loyalty import people
 
     try:
         with held().transaction() as session:
@@ -172,7 +172,7 @@ def devices_enrol(branch_code: str) -> None:
 @with_appcontext
 def api_keys_create(name: str, scopes: str) -> None:
     """Make a key for till software; prints the key alone on the last line."""
-    from loyalty import people  # noqa: PLC0415
+    from loyalty import people
 
     wanted = [scope.strip() for scope in scopes.split(",") if scope.strip()]
     try:
@@ -191,7 +191,7 @@ def api_keys_create(name: str, scopes: str) -> None:
 @with_appcontext
 def branches_list(*, as_json: bool) -> None:
     """Code and name of every branch."""
-    from loyalty import people  # noqa: PLC0415
+    from loyalty import people
 
     with held().database.read() as session:
         rows = [
@@ -215,7 +215,7 @@ jobs = AppGroup("jobs", help="The schedule.")
 @with_appcontext
 def jobs_list(*, as_json: bool) -> None:
     """Every job: id, local time of day, and what a missed day means."""
-    from scheduler.schedule import JOBS  # noqa: PLC0415
+    from scheduler.schedule import JOBS
 
     rows = [
         {"id": job.id, "at": job.at.strftime("%H:%M"), "catch_up": job.catch_up.value}
@@ -235,8 +235,8 @@ def jobs_list(*, as_json: bool) -> None:
 @with_appcontext
 def jobs_run(job_id: str, at: str | None, *, dry_run: bool) -> None:
     """Run one job as of a moment. Exit code 0 done, 3 when that day's was done already."""
-    from scheduler import runner  # noqa: PLC0415
-    from scheduler.schedule import JOBS  # noqa: PLC0415
+    from scheduler import runner
+    from scheduler.schedule import JOBS
 
     job = JOBS.get(job_id)
     if job is None:
@@ -276,8 +276,8 @@ menus = AppGroup("menus", help="Rich menus.")
 @with_appcontext
 def menus_publish(*, dry_run: bool) -> None:
     """Bring LINE to the newest saved menus; run again after any stop."""
-    from bot.gateway import SdkLine  # noqa: PLC0415
-    from rich_menus import publish  # noqa: PLC0415
+    from bot.gateway import SdkLine
+    from rich_menus import publish
 
     try:
         report = publish.publish(held(), SdkLine(held().settings), dry_run=dry_run)
@@ -293,8 +293,8 @@ def menus_publish(*, dry_run: bool) -> None:
 @with_appcontext
 def menus_status() -> None:
     """Every tab compared with LINE; exit code 1 when something differs."""
-    from bot.gateway import SdkLine  # noqa: PLC0415
-    from rich_menus import publish  # noqa: PLC0415
+    from bot.gateway import SdkLine
+    from rich_menus import publish
 
     try:
         rows = publish.status(held(), SdkLine(held().settings))
@@ -318,7 +318,7 @@ members = AppGroup("members", help="Members.")
 @with_appcontext
 def ledger_check() -> None:
     """Prove every balance against its entries and lots; exit code 1 on a difference."""
-    from loyalty import proof  # noqa: PLC0415
+    from loyalty import proof
 
     with held().database.write() as session:
         differences = proof.check_all(session, held().clock.now())
@@ -334,8 +334,8 @@ def ledger_check() -> None:
 @with_appcontext
 def members_erase(number: str) -> None:
     """Erase a member by key: personal data goes, the sums stay."""
-    from loyalty import erasure  # noqa: PLC0415
-    from loyalty import members as rules  # noqa: PLC0415
+    from loyalty import erasure
+    from loyalty import members as rules
 
     try:
         with held().transaction() as session:
@@ -350,7 +350,7 @@ def members_erase(number: str) -> None:
 @with_appcontext
 def doctor() -> None:
     """Check everything a live shop needs, and say what to do; exit code 1 on a problem."""
-    import checkup  # noqa: PLC0415
+    import checkup
 
     findings = checkup.examine(held())
     for finding in findings:

@@ -52,8 +52,6 @@ def bill_before(coupon: Coupon, voucher: Voucher, paid_satang: int) -> int:
     return paid_satang + coupon.value_satang
 
 
-
-
 def confirm(
     session: Session,
     *,
@@ -98,21 +96,40 @@ def confirm(
     else:
         bills, paid = _bills_up(vouchers, paid_satang), paid_satang
     who: dict[str, Any] = {
-        "cashier_id": cashier_id, "device_id": device_id, "api_key_id": api_key_id,
+        "cashier_id": cashier_id,
+        "device_id": device_id,
+        "api_key_id": api_key_id,
     }
     purchase = None
     if paid > 0 or not vouchers:
         purchase = purchases.record_purchase(
-            session, member_id=member_id, branch=branch, amount_satang=paid,
-            operation_id=operation_id, now=now, tz=tz, receipt_no=receipt_no,
-            purchased_at=purchased_at, items=items, **who,
+            session,
+            member_id=member_id,
+            branch=branch,
+            amount_satang=paid,
+            operation_id=operation_id,
+            now=now,
+            tz=tz,
+            receipt_no=receipt_no,
+            purchased_at=purchased_at,
+            items=items,
+            **who,
         )
     used = [
         codes.redeem(
-            session, holder=holder, branch=branch, bill_satang=bill, now=now, real_now=real_now,
-            operation_id=f"{operation_id}:{number}", tz=tz, hold_id=scan.hold_id,
-            receipt_no=receipt_no, purchase_id=purchase.purchase.id if purchase else None,
-            member_id=member_id, **who,
+            session,
+            holder=holder,
+            branch=branch,
+            bill_satang=bill,
+            now=now,
+            real_now=real_now,
+            operation_id=f"{operation_id}:{number}",
+            tz=tz,
+            hold_id=scan.hold_id,
+            receipt_no=receipt_no,
+            purchase_id=purchase.purchase.id if purchase else None,
+            member_id=member_id,
+            **who,
         )
         for number, (scan, bill) in enumerate(zip(scans, bills, strict=True))
     ]

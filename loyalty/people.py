@@ -90,8 +90,12 @@ def invite_staff(
     secret = ids.secret_token()
     session.add(
         Staff(
-            email=email, role=Role(role), name=clean(name) or email.partition("@")[0],
-            setup_hash=ids.token_hash(secret), setup_expires_at=now + SETUP_LIFE, created_at=now,
+            email=email,
+            role=Role(role),
+            name=clean(name) or email.partition("@")[0],
+            setup_hash=ids.token_hash(secret),
+            setup_expires_at=now + SETUP_LIFE,
+            created_at=now,
         )
     )
     audit.record(session, actor, "staff.added", {"role": role}, now)
@@ -127,7 +131,12 @@ _NOBODY = _hasher.hash(secrets.token_hex(16))
 
 
 def add_cashier(
-    session: Session, name: str, branch_code: str, *, now: datetime, actor: str,
+    session: Session,
+    name: str,
+    branch_code: str,
+    *,
+    now: datetime,
+    actor: str,
     pin: str | None = None,
 ) -> str:
     """Add a cashier; returns the personal PIN, which is shown once."""
@@ -136,14 +145,14 @@ def add_cashier(
     shown = clean(name)
     if not shown:
         raise Refused("cashiers.no_name", status=422)
-    session.add(
-        Cashier(name=shown, branch_id=branch.id, pin_hash=hash_secret(pin), created_at=now)
-    )
+    session.add(Cashier(name=shown, branch_id=branch.id, pin_hash=hash_secret(pin), created_at=now))
     audit.record(session, actor, "cashiers.added", {"branch": branch.code}, now)
     return pin
 
 
-def try_pin(session: Session, cashier: Cashier, pin: str, now: datetime) -> WrongPin | PinLocked | None:
+def try_pin(
+    session: Session, cashier: Cashier, pin: str, now: datetime
+) -> WrongPin | PinLocked | None:
     """Check a PIN and count a wrong one. Returns the refusal instead of raising it, because the
     count must be committed. 5 failures lock for 15 minutes (AK5)."""
     if cashier.locked_until is not None and cashier.locked_until > now:
@@ -174,7 +183,9 @@ def enrolment_code(session: Session, branch_code: str, *, now: datetime, actor: 
     code = ids.secret_token()
     session.add(
         EnrolmentCode(
-            code_hash=ids.token_hash(code), branch_id=branch.id, created_at=now,
+            code_hash=ids.token_hash(code),
+            branch_id=branch.id,
+            created_at=now,
             expires_at=now + ENROLMENT_LIFE,
         )
     )
@@ -190,7 +201,9 @@ def enrol(session: Session, code: str, name: str, now: datetime) -> tuple[Device
     row.used_at = now
     token = ids.secret_token()
     device = Device(
-        name=clean(name, 60) or "Till", branch_id=row.branch_id, token_hash=ids.token_hash(token),
+        name=clean(name, 60) or "Till",
+        branch_id=row.branch_id,
+        token_hash=ids.token_hash(token),
         enrolled_at=now,
     )
     session.add(device)
@@ -209,14 +222,14 @@ def create_api_key(
     unknown = [scope for scope in scopes if scope not in API_SCOPES]
     if unknown or not scopes:
         raise Refused(
-            "api_keys.unknown_scope", status=422, known=", ".join(API_SCOPES),
+            "api_keys.unknown_scope",
+            status=422,
+            known=", ".join(API_SCOPES),
         )
     shown = clean(name)
     if not shown or session.scalar(select(ApiKey.id).where(ApiKey.name == shown)) is not None:
         raise Refused("api_keys.known_name")
     key = f"taem_{ids.secret_token()}"
-    session.add(
-        ApiKey(name=shown, key_hash=ids.token_hash(key), scopes=scopes, created_at=now)
-    )
+    session.add(ApiKey(name=shown, key_hash=ids.token_hash(key), scopes=scopes, created_at=now))
     audit.record(session, actor, "api_keys.created", {"scopes": scopes}, now)
     return key

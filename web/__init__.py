@@ -18,9 +18,9 @@ csrf = CSRFProtect()
 
 def create(runtime: Runtime) -> Flask:
     """The Flask application of this runtime, without intake and commands."""
-    from flask_bootstrap import Bootstrap5  # noqa: PLC0415  (pulls WTForms; pages only)
+    from flask_bootstrap import Bootstrap5
 
-    from web import admin, api, cashier, demo, health, liff  # noqa: PLC0415
+    from web import admin, api, cashier, demo, health, liff
 
     app = ground.TaemFlask("web", static_folder="static", template_folder="templates")
     app.extensions["taem"] = runtime

@@ -7,7 +7,8 @@ from typing import Any
 import structlog
 from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DBAPIError, TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from core.errors import Refused
@@ -43,8 +44,14 @@ def _http(error: HTTPException) -> Any:
         return error
     if isinstance(error, SecurityError):  # an unknown host: no address of ours can be written
         return Response(t(locale(), "errors.bad_request"), status=400, mimetype="text/plain")
-    codes = {400: "errors.bad_request", 403: "auth.forbidden", 404: "errors.not_found",
-             405: "errors.not_found", 413: "errors.too_large", 429: "errors.too_many_requests"}
+    codes = {
+        400: "errors.bad_request",
+        403: "auth.forbidden",
+        404: "errors.not_found",
+        405: "errors.not_found",
+        413: "errors.too_large",
+        429: "errors.too_many_requests",
+    }
     response = answer(status, codes.get(status, "errors.bad_request"), {})
     for name, value in error.get_headers():
         if name in ("Allow", "Retry-After", "WWW-Authenticate"):
@@ -111,4 +118,6 @@ def _problem(status: int, code: str, sentence: str, facts: dict[str, Any]) -> di
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
-    return {k: v if isinstance(v, str | int | bool | type(None)) else str(v) for k, v in facts.items()}
+    return {
+        k: v if isinstance(v, str | int | bool | type(None)) else str(v) for k, v in facts.items()
+    }

@@ -53,7 +53,7 @@ class TaemFlask(Flask):
 
     def _answer_outside(self, held: Runtime) -> Any:
         """Admit in a transaction of its own; the view talks to LINE and opens what it needs."""
-        from web.auth import admit  # noqa: PLC0415
+        from web.auth import admit
 
         with held.transaction() as session:
             g.session = session
@@ -65,7 +65,7 @@ class TaemFlask(Flask):
         return self.ensure_sync(view)(**(request.view_args or {}))
 
     def _answer(self, session: Session) -> Any:
-        from web.auth import admit  # noqa: PLC0415  (auth needs `db` from here)
+        from web.auth import admit
 
         g.session = session
         try:

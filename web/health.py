@@ -75,7 +75,7 @@ def held_version(session: Session) -> str | None:
 
 def wanted_version() -> str | None:
     """The newest migration this code knows."""
-    from migrations.newest import newest_migration  # noqa: PLC0415  (reads files once)
+    from migrations.newest import newest_migration
 
     return newest_migration()
 
@@ -83,16 +83,16 @@ def wanted_version() -> str | None:
 def weak_points(session: Session) -> list[str]:
     """What does not stop traffic but should be seen to."""
     held = runtime()
-    found = []
-    beats: dict[str, Any] = {
-        role: at
-        for role, at in session.execute(
-            select(Heartbeat.role, func.max(Heartbeat.at)).group_by(Heartbeat.role)
-        )
-    }
-    for role in ("worker", "scheduler"):
-        if role not in beats or held.clock.real_now() - beats[role] > LATE:
-            found.append(f"{role}_silent")
+    rows = session.execute(
+        select(Heartbeat.role, func.max(Heartbeat.at)).group_by(Heartbeat.role)
+    )
+    beats = {row[0]: row[1] for row in rows}
+    edge = held.clock.real_now() - LATE
+    found = [
+        f"{role}_silent"
+        for role in ("worker", "scheduler")
+        if role not in beats or beats[role] < edge
+    ]
     channel = session.get(ChannelState, 1)
     if channel is not None and channel.paused_for:
         found.append(f"sending_paused_{channel.paused_for}")
@@ -108,16 +108,31 @@ def measure(session: Session) -> None:
     held = runtime()
     real, now = held.clock.real_now(), held.clock.now()
     rows: dict[str, tuple[int, Any, Any]] = {
-        "inbox": (*_waiting(session, Event, Event.state == EventState.PENDING,
-                            Event.received_at), real),
-        "outbox": (*_waiting(session, Call, IS_OPEN & (Call.state == CallState.WAITING),
-                             Call.next_try_at), now),
-        "intents": (*_waiting(session, Intent, Intent.state == IntentState.WAITING,
-                              Intent.deadline), now),
-        "quarantine": (*_waiting(session, Quarantined, Quarantined.state == QuarantineState.OPEN,
-                                 Quarantined.received_at), real),
-        "failed_events": (*_waiting(session, Event, Event.state == EventState.FAILED,
-                                    Event.received_at), real),
+        "inbox": (
+            *_waiting(session, Event, Event.state == EventState.PENDING, Event.received_at),
+            real,
+        ),
+        "outbox": (
+            *_waiting(session, Call, IS_OPEN & (Call.state == CallState.WAITING), Call.next_try_at),
+            now,
+        ),
+        "intents": (
+            *_waiting(session, Intent, Intent.state == IntentState.WAITING, Intent.deadline),
+            now,
+        ),
+        "quarantine": (
+            *_waiting(
+                session,
+                Quarantined,
+                Quarantined.state == QuarantineState.OPEN,
+                Quarantined.received_at,
+            ),
+            real,
+        ),
+        "failed_events": (
+            *_waiting(session, Event, Event.state == EventState.FAILED, Event.received_at),
+            real,
+        ),
     }
     for queue, (count, oldest, at) in rows.items():
         metrics.queue_length.labels(queue=queue).set(count)

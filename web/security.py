@@ -53,9 +53,7 @@ def cookie_name(settings: Settings, name: str) -> str:
     return f"__Host-taem_{name}" if settings.is_https else f"taem_{name}"
 
 
-def set_cookie(
-    response: Response, settings: Settings, name: str, value: str, max_age: int
-) -> None:
+def set_cookie(response: Response, settings: Settings, name: str, value: str, max_age: int) -> None:
     """A session cookie: HttpOnly, Lax, the whole site, this host only. `max_age` seconds."""
     response.set_cookie(
         cookie_name(settings, name),
@@ -76,8 +74,13 @@ def read_cookie(settings: Settings, name: str) -> str | None:
 def clear_cookie(response: Response, settings: Settings, name: str) -> None:
     """Forget one of our cookies."""
     response.set_cookie(
-        cookie_name(settings, name), "", max_age=0, secure=settings.is_https,
-        httponly=True, samesite="Lax", path="/",
+        cookie_name(settings, name),
+        "",
+        max_age=0,
+        secure=settings.is_https,
+        httponly=True,
+        samesite="Lax",
+        path="/",
     )
 
 
@@ -114,6 +117,6 @@ def _add_headers(response: Response, settings: Settings) -> Response:
     headers.setdefault("Referrer-Policy", "no-referrer" if secret else "same-origin")
     if settings.is_https:
         headers.setdefault("Strict-Transport-Security", "max-age=31536000")
-    if response.mimetype == "text/html" or response.mimetype == "application/json":
+    if response.mimetype in ("text/html", "application/json"):
         headers.setdefault("Cache-Control", "no-store")
     return response

@@ -53,7 +53,7 @@ def test_default_deny_stops_the_start(runtime):
     odd = Blueprint("odd", __name__)
     odd.add_url_rule("/odd", "page", lambda: "hello")
     app.register_blueprint(odd)
-    with pytest.raises(AssertionError, match="odd.page"):
+    with pytest.raises(AssertionError, match=r"odd\.page"):
         check_declared(app)
 
 

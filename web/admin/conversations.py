@@ -61,7 +61,10 @@ def conversation(conversation_id: int) -> str:
     row, member = _conversation(conversation_id)
     lines = rules.lines_of(db(), runtime().vault, member, limit=LINES)
     return render_template(
-        "admin/conversation.html", conversation=row, member=member, lines=lines,
+        "admin/conversation.html",
+        conversation=row,
+        member=member,
+        lines=lines,
         totals=db().get_one(MemberTotals, member.id),
     )
 
@@ -81,18 +84,18 @@ def conversation_reply(conversation_id: int) -> Any:
     )
     if decision.reason is not None:
         raise Refused(decision.reason)
-    line = rules.reply_of_staff(
-        db(), held.vault, member, staff_id=g.staff.id, text=text, now=now
-    )
+    line = rules.reply_of_staff(db(), held.vault, member, staff_id=g.staff.id, text=text, now=now)
     outbox.queue(
-        db(), key=f"conversation_line:{line.id}", member=member,
-        klass=MessageClass.TRANSACTIONAL, kind="conversations.replied",
-        messages=[staff_reply(text)], now=now,
+        db(),
+        key=f"conversation_line:{line.id}",
+        member=member,
+        klass=MessageClass.TRANSACTIONAL,
+        kind="conversations.replied",
+        messages=[staff_reply(text)],
+        now=now,
     )
     noted("conversations.replied", conversation=row.id)
-    return back(
-        "admin.conversation", note="console.replied", conversation_id=conversation_id
-    )
+    return back("admin.conversation", note="console.replied", conversation_id=conversation_id)
 
 
 @blueprint.post("/conversations/<int:conversation_id>/close")

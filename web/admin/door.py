@@ -80,8 +80,10 @@ def _count_wrong(staff: Staff, real: Any) -> None:
 
 def _refuse(code: str, status: int, **facts: Any) -> Response:
     page = render_template(
-        "admin/sign_in.html", refusal=t(locale(), code, **facts),
-        next=request.form.get("next", ""), email=request.form.get("email", "")[:254],
+        "admin/sign_in.html",
+        refusal=t(locale(), code, **facts),
+        next=request.form.get("next", ""),
+        email=request.form.get("email", "")[:254],
     )
     return make_response(page, status)
 
@@ -93,8 +95,11 @@ def _welcome(staff: Staff, path: str) -> Response:
     token = ids.secret_token()
     db().add(
         StaffSession(
-            token_hash=ids.token_hash(token), staff_id=staff.id, created_at=real,
-            last_seen_at=real, expires_at=real + LIFE,
+            token_hash=ids.token_hash(token),
+            staff_id=staff.id,
+            created_at=real,
+            last_seen_at=real,
+            expires_at=real + LIFE,
         )
     )
     response = make_response(redirect(path, code=303))
@@ -127,7 +132,9 @@ def welcome() -> Any:
         people.check_password(password)
     except Refused as error:
         page = render_template(
-            "admin/welcome.html", code=code, refusal=t(locale(), error.code, **error.facts),
+            "admin/welcome.html",
+            code=code,
+            refusal=t(locale(), error.code, **error.facts),
             least=people.PASSWORD_MIN,
         )
         return make_response(page, error.status)
@@ -159,7 +166,11 @@ def language() -> Any:
     g.staff.locale = "en" if g.staff.locale == "th" else "th"
     response = make_response(redirect(safe_next(request.form.get("next")), code=303))
     response.set_cookie(
-        "taem_console_language", g.staff.locale, samesite="Lax", httponly=True,
-        secure=runtime().settings.is_https, max_age=400 * 24 * 3600,
+        "taem_console_language",
+        g.staff.locale,
+        samesite="Lax",
+        httponly=True,
+        secure=runtime().settings.is_https,
+        max_age=400 * 24 * 3600,
     )
     return response

@@ -31,8 +31,15 @@ SEARCH_LETTERS = 100
 
 _READ = frozenset(
     {
-        "dashboard.read", "members.read", "offers.read", "journeys.read", "outbox.read",
-        "quarantine.read", "conversations.read", "menus.read", "health.read",
+        "dashboard.read",
+        "members.read",
+        "offers.read",
+        "journeys.read",
+        "outbox.read",
+        "quarantine.read",
+        "conversations.read",
+        "menus.read",
+        "health.read",
     }
 )
 _MARKETING = frozenset({"offers.edit", "journeys.edit", "menus.edit", "menus.publish"})
@@ -144,8 +151,14 @@ def back(endpoint: str, note: str | None = None, **values: Any) -> Response:
 #: Notes that may come back in the address; anything else is dropped.
 NOTES = frozenset(
     {
-        "console.saved", "console.published", "console.replied", "console.closed",
-        "console.decided", "console.replayed", "console.dismissed", "console.resumed",
+        "console.saved",
+        "console.published",
+        "console.replied",
+        "console.closed",
+        "console.decided",
+        "console.replayed",
+        "console.dismissed",
+        "console.resumed",
         "console.changed",
     }
 )
@@ -192,7 +205,12 @@ def search_text() -> str:
 
 
 def table_of(
-    query: Any, columns: Sequence[Column], *, default: str, tie: Any, is_down: bool = True,
+    query: Any,
+    columns: Sequence[Column],
+    *,
+    default: str,
+    tie: Any,
+    is_down: bool = True,
     shape: Callable[[Any], Any] | None = None,
 ) -> Table:
     """Sort and page a select as the address asks; unknown orders fall back to the default."""
@@ -209,11 +227,16 @@ def table_of(
     rows = db().execute(ordered.limit(PAGE_ROWS).offset((page - 1) * PAGE_ROWS)).all()
     return Table(
         rows=[shape(row) for row in rows] if shape else rows,
-        columns=columns, total=total, page=page, pages=pages,
-        search=request.args.get("q", "")[:SEARCH_LETTERS], sort=sort, is_down=down,
+        columns=columns,
+        total=total,
+        page=page,
+        pages=pages,
+        search=request.args.get("q", "")[:SEARCH_LETTERS],
+        sort=sort,
+        is_down=down,
     )
 
 
 def escaped(text: str) -> str:
-    """For LIKE with `\\` as its escape: wildcards are letters."""
+    r"""For LIKE with `\\` as its escape: wildcards are letters."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import Response, abort, make_response, render_template, request
+from flask import Response, abort, g, make_response, render_template, request
 from sqlalchemy import func, select
 
 from core.errors import Refused
@@ -18,7 +18,10 @@ from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 SAMPLE = {
-    "points": 12, "balance": 148, "days": 60, "expires": "31 ม.ค. 2570",
+    "points": 12,
+    "balance": 148,
+    "days": 60,
+    "expires": "31 ม.ค. 2570",
 }
 
 
@@ -62,19 +65,13 @@ def journey_save(journey_id: int) -> Any:
     words = _read(row)
     try:
         number = definitions.save_texts(
-            db(), row, words, made_by=f"staff:{_staff_id()}", now=runtime().clock.real_now()
+            db(), row, words, made_by=f"staff:{g.staff.id}", now=runtime().clock.real_now()
         )
     except Refused as error:
         page = _page(row, words, t(locale(), error.code, **error.facts))
         return make_response(page, error.status)
     noted("journeys.changed", journey=row.key, version=number)
     return back("admin.journey", note="console.saved", journey_id=journey_id)
-
-
-def _staff_id() -> int:
-    from flask import g  # noqa: PLC0415  (one use)
-
-    return int(g.staff.id)
 
 
 def _journey(journey_id: int) -> Journey:
@@ -85,11 +82,15 @@ def _journey(journey_id: int) -> Journey:
 
 
 def _version(row: Journey) -> JourneyVersion:
-    return db().scalars(
-        select(JourneyVersion).where(
-            JourneyVersion.journey_id == row.id, JourneyVersion.version == row.current_version
+    return (
+        db()
+        .scalars(
+            select(JourneyVersion).where(
+                JourneyVersion.journey_id == row.id, JourneyVersion.version == row.current_version
+            )
         )
-    ).one()
+        .one()
+    )
 
 
 def _read(row: Journey) -> dict[str, Any]:
@@ -117,9 +118,16 @@ def _page(row: Journey, words: dict[str, Any] | None, refusal: str) -> str:
         for step in version.definition["steps"]
     ]
     return render_template(
-        "admin/journey.html", journey=row, version=version, steps=steps, refusal=refusal,
-        variants=texts.VARIANTS, fields=texts.FIELDS, limits=texts.LIMITS,
-        placeholders=COMMON_PLACEHOLDERS, previews=[_preview(step) for step in steps],
+        "admin/journey.html",
+        journey=row,
+        version=version,
+        steps=steps,
+        refusal=refusal,
+        variants=texts.VARIANTS,
+        fields=texts.FIELDS,
+        limits=texts.LIMITS,
+        placeholders=COMMON_PLACEHOLDERS,
+        previews=[_preview(step) for step in steps],
     )
 
 

@@ -11,7 +11,8 @@ from core.errors import Invalid
 from core.i18n import t
 from core.ids import is_member_number
 from core.text import western_digits
-from loyalty import activities, coupons, members as rules, personal, points, stamps
+from loyalty import activities, coupons, personal, points, stamps
+from loyalty import members as rules
 from models.activities import Activity
 from models.members import Consent, Member, MemberState, MemberTotals
 from models.menus import Menu

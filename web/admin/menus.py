@@ -94,7 +94,7 @@ def menu_picture(key: str, tab: str, language: str) -> Response:
             response.headers["Cache-Control"] = "private, max-age=31536000"
             response.set_etag(target.content_hash)
             return response
-    abort(404)
+    return abort(404)
 
 
 def _menu(key: str) -> Menu:
@@ -138,8 +138,15 @@ def _page(row: Menu, version: MenuVersion, definition: dict[str, Any], found: li
     chosen = next((tab for tab in tabs if tab["key"] == tab_key), tabs[0])
     shown = request.args.get("shown", locale())
     return render_template(
-        "admin/menu.html", menu=row, version=version, definition=definition, chosen=chosen,
-        shown=shown if shown in LOCALES else "th", colours=COLOURS, icons=icons.NAMES,
-        action_types=ACTION_TYPES, version_hash=f"{version.id}-{images.VERSION}",
+        "admin/menu.html",
+        menu=row,
+        version=version,
+        definition=definition,
+        chosen=chosen,
+        shown=shown if shown in LOCALES else "th",
+        colours=COLOURS,
+        icons=icons.NAMES,
+        action_types=ACTION_TYPES,
+        version_hash=f"{version.id}-{images.VERSION}",
         problems=[t(locale(), key) for key in found],
     )

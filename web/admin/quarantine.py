@@ -77,6 +77,7 @@ def body_decide(body_id: int) -> Response:
         row.state = QuarantineState.DISMISSED
     noted("quarantine.decided", body=body_id, decision="replay" if is_replay else "dismiss")
     return back(
-        "admin.quarantine", note="console.replayed" if is_replay else "console.dismissed",
+        "admin.quarantine",
+        note="console.replayed" if is_replay else "console.dismissed",
         what="bodies",
     )

@@ -13,7 +13,7 @@ __all__ = ["members", "purchases", "register", "vouchers"]
 
 def register(app: Flask) -> None:
     """Offer every call of the API and its document."""
-    from web import csrf  # noqa: PLC0415  (made while audiences are being registered)
+    from web import csrf
 
     limiter.limit(API, key_func=bearer)(blueprint)
     app.register_blueprint(blueprint)

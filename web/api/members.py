@@ -93,8 +93,13 @@ def create() -> dict[str, Any]:
     if not body.consent:
         raise Invalid("errors.invalid_field", field="consent")
     member = members.create_walk_in(
-        db(), runtime().vault, e164=e164, now=runtime().clock.now(), name=body.name,
-        channel="api", locale=body.locale,
+        db(),
+        runtime().vault,
+        e164=e164,
+        now=runtime().clock.now(),
+        name=body.name,
+        channel="api",
+        locale=body.locale,
     )
     return as_json(db(), member)
 

@@ -47,8 +47,8 @@ class NewPurchase(Body):
     branch: Short
     receipt_no: Short
     amount: Amount
-    items: Annotated[list[Item], Field(max_length=200)] = []
-    vouchers: Annotated[list[Code], Field(max_length=10)] = []
+    items: Annotated[list[Item], Field(max_length=200, default_factory=list)]
+    vouchers: Annotated[list[Code], Field(max_length=10, default_factory=list)]
     #: An ISO 8601 moment with its offset.
     purchased_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
 
@@ -70,10 +70,19 @@ def record() -> dict[str, Any]:
     parsed = [codes.parse(held.settings.secret_key, code) for code in body.vouchers]
     member = _member(body)
     done = checkout.confirm(
-        db(), member_id=member.id, branch=branch, holder=holder(), paid_satang=satang(body.amount),
-        operation_id=g.operation_id, now=held.clock.now(), real_now=held.clock.real_now(),
-        tz=held.clock.tz, parsed=parsed, receipt_no=body.receipt_no,
-        purchased_at=body.purchased_at, api_key_id=g.api_key.id,
+        db(),
+        member_id=member.id,
+        branch=branch,
+        holder=holder(),
+        paid_satang=satang(body.amount),
+        operation_id=g.operation_id,
+        now=held.clock.now(),
+        real_now=held.clock.real_now(),
+        tz=held.clock.tz,
+        parsed=parsed,
+        receipt_no=body.receipt_no,
+        purchased_at=body.purchased_at,
+        api_key_id=g.api_key.id,
         items=[BillItem(item.sku, item.qty, satang(item.amount)) for item in body.items],
     )
     answer: dict[str, Any] = {
@@ -128,8 +137,12 @@ def reverse(purchase_id: str) -> dict[str, Any]:
     body = body_of(Reversal)
     held = runtime()
     done = purchases.return_purchase(
-        db(), purchase_public_id=purchase_id[:64], operation_id=g.operation_id,
-        now=held.clock.now(), tz=held.clock.tz, api_key_id=g.api_key.id,
+        db(),
+        purchase_public_id=purchase_id[:64],
+        operation_id=g.operation_id,
+        now=held.clock.now(),
+        tz=held.clock.tz,
+        api_key_id=g.api_key.id,
         amount_satang=satang(body.amount) if body.amount is not None else None,
     )
     return {

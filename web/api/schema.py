@@ -57,17 +57,34 @@ _PURCHASE = {
     "required": ["member_no", "amount", "redemptions"],
 }
 _RETURN = _object(
-    id=_STR, purchase_id=_STR, amount=_MONEY, is_void={"type": "boolean"}, points=_INT, debt=_INT,
-    balance=_INT, available=_INT, stamps=_INT,
+    id=_STR,
+    purchase_id=_STR,
+    amount=_MONEY,
+    is_void={"type": "boolean"},
+    points=_INT,
+    debt=_INT,
+    balance=_INT,
+    available=_INT,
+    stamps=_INT,
     vouchers_voided={"type": "array", "items": _STR},
 )
 _QUOTE = _object(
-    hold_id=_STR, hold_expires_at={"type": "string", "format": "date-time"}, member_no=_STR,
-    voucher_id=_STR, name=_STR, name_en=_STR, kind=_STR, item={"type": ["string", "null"]},
-    discount=_MONEY, left=_MAYBE_MONEY,
+    hold_id=_STR,
+    hold_expires_at={"type": "string", "format": "date-time"},
+    member_no=_STR,
+    voucher_id=_STR,
+    name=_STR,
+    name_en=_STR,
+    kind=_STR,
+    item={"type": ["string", "null"]},
+    discount=_MONEY,
+    left=_MAYBE_MONEY,
 )
 _UNDONE = _object(
-    redemption_id=_STR, voucher_id=_STR, voucher_state=_STR, is_voucher_back={"type": "boolean"},
+    redemption_id=_STR,
+    voucher_id=_STR,
+    voucher_state=_STR,
+    is_voucher_back={"type": "boolean"},
     points=_INT,
 )
 _PROBLEM = {
@@ -139,22 +156,36 @@ def _operation(
     access = access_of(current_app, endpoint)
     assert access is not None
     parameters: list[dict[str, Any]] = [
-        {"name": name, "in": "path", "required": True,
-         "schema": {"type": "string", "minLength": 1, "maxLength": 64}}
+        {
+            "name": name,
+            "in": "path",
+            "required": True,
+            "schema": {"type": "string", "minLength": 1, "maxLength": 64},
+        }
         for name in arguments
     ]
     parameters += [
-        {"name": name, "in": "query", "required": False,
-         "schema": {"type": "string", "maxLength": 500}}
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "schema": {"type": "string", "maxLength": 500},
+        }
         for name in queries
     ]
     if method != "GET":
         parameters.append(
             {
-                "name": "Idempotency-Key", "in": "header", "required": True,
+                "name": "Idempotency-Key",
+                "in": "header",
+                "required": True,
                 "description": "Made by the caller; the same key and body get the first answer.",
-                "schema": {"type": "string", "minLength": 1, "maxLength": 200,
-                           "pattern": "^[\\x20-\\x7e]+$"},
+                "schema": {
+                    "type": "string",
+                    "minLength": 1,
+                    "maxLength": 200,
+                    "pattern": "^[\\x20-\\x7e]+$",
+                },
             }
         )
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
@@ -168,9 +199,7 @@ def _operation(
                 "description": "Done.",
                 "content": {"application/json": {"schema": answer}},
             },
-            **{
-                str(code): {"description": "Refused.", "content": problem} for code in _REFUSALS
-            },
+            **{str(code): {"description": "Refused.", "content": problem} for code in _REFUSALS},
         },
     }
     if model is not None:

@@ -51,13 +51,23 @@ def quote() -> dict[str, Any]:
     held = runtime()
     branch = people.branch_of(db(), body.branch)
     scan = codes.scan(
-        db(), codes.parse(held.settings.secret_key, body.code), holder(), held.clock.now(),
-        held.clock.real_now(), held.clock.tz, purpose=CodePurpose.REDEEM,
+        db(),
+        codes.parse(held.settings.secret_key, body.code),
+        holder(),
+        held.clock.now(),
+        held.clock.real_now(),
+        held.clock.tz,
+        purpose=CodePurpose.REDEEM,
     )
     if scan.voucher is None or scan.hold_id is None or scan.hold_expires_at is None:
         raise Refused("codes.expired")
     discount = coupons.quote(
-        db(), scan.voucher, branch, satang(body.amount), held.clock.now(), held.clock.tz,
+        db(),
+        scan.voucher,
+        branch,
+        satang(body.amount),
+        held.clock.now(),
+        held.clock.tz,
         is_with_purchase=True,
     )
     coupon = scan.voucher.coupon
@@ -93,10 +103,17 @@ def redeem() -> dict[str, Any]:
     body = body_of(NewRedemption)
     held = runtime()
     done = codes.redeem(
-        db(), parsed=codes.parse(held.settings.secret_key, body.code), holder=holder(),
-        branch=people.branch_of(db(), body.branch), bill_satang=satang(body.amount),
-        operation_id=g.operation_id, now=held.clock.now(), real_now=held.clock.real_now(),
-        tz=held.clock.tz, receipt_no=body.receipt_no, api_key_id=g.api_key.id,
+        db(),
+        parsed=codes.parse(held.settings.secret_key, body.code),
+        holder=holder(),
+        branch=people.branch_of(db(), body.branch),
+        bill_satang=satang(body.amount),
+        operation_id=g.operation_id,
+        now=held.clock.now(),
+        real_now=held.clock.real_now(),
+        tz=held.clock.tz,
+        receipt_no=body.receipt_no,
+        api_key_id=g.api_key.id,
     )
     return redemption_json(done)
 
@@ -109,8 +126,12 @@ def reverse_redemption(redemption_id: str) -> dict[str, Any]:
     no_fields()
     held = runtime()
     done = codes.reverse_redemption(
-        db(), redemption_public_id=redemption_id[:64], operation_id=g.operation_id,
-        now=held.clock.now(), tz=held.clock.tz, api_key_id=g.api_key.id,
+        db(),
+        redemption_public_id=redemption_id[:64],
+        operation_id=g.operation_id,
+        now=held.clock.now(),
+        tz=held.clock.tz,
+        api_key_id=g.api_key.id,
     )
     return {
         "redemption_id": done.redemption.public_id,

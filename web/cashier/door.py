@@ -43,8 +43,12 @@ def language(chosen: str) -> Any:
     """Thai or English for this till."""
     response = redirect(url_for("cashier.start"))
     response.set_cookie(
-        "taem_till_language", "en" if chosen == "en" else "th", max_age=DEVICE_SECONDS,
-        samesite="Lax", httponly=True, secure=runtime().settings.is_https,
+        "taem_till_language",
+        "en" if chosen == "en" else "th",
+        max_age=DEVICE_SECONDS,
+        samesite="Lax",
+        httponly=True,
+        secure=runtime().settings.is_https,
     )
     return response
 
@@ -82,7 +86,7 @@ def enrol() -> Any:
     """Use the one-time code: this browser is a till from now on."""
     code = request.form.get("code", "")[:128]
     name = request.form.get("name", "")[:60]
-    device, token = people.enrol(db(), code, name, runtime().clock.real_now())
+    _device, token = people.enrol(db(), code, name, runtime().clock.real_now())
     return _welcome(token)
 
 
@@ -129,8 +133,12 @@ def open_pin() -> Any:
     token = ids.secret_token()
     db().add(
         CashierSession(
-            token_hash=ids.token_hash(token), cashier_id=cashier.id, device_id=g.device.id,
-            opened_at=real, last_seen_at=real, expires_at=real + SHIFT,
+            token_hash=ids.token_hash(token),
+            cashier_id=cashier.id,
+            device_id=g.device.id,
+            opened_at=real,
+            last_seen_at=real,
+            expires_at=real + SHIFT,
         )
     )
     response = make_response(redirect(url_for("cashier.start"), code=303))
@@ -140,8 +148,10 @@ def open_pin() -> Any:
 
 def _pin_page(code: str, facts: dict[str, Any], status: int) -> Response:
     page = render_template(
-        "cashier/pin.html", cashiers=_cashiers(g.device.branch_id),
-        refusal=t(locale(), code, **facts), chosen=request.form.get("cashier", ""),
+        "cashier/pin.html",
+        cashiers=_cashiers(g.device.branch_id),
+        refusal=t(locale(), code, **facts),
+        chosen=request.form.get("cashier", ""),
     )
     return make_response(page, status)
 

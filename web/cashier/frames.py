@@ -27,8 +27,8 @@ def frame() -> Response:
 
 def read_qr(picture: bytes) -> str | None:
     """The first QR text in a JPEG, PNG or WebP of at most 2500 × 2500 pixels."""
-    import zxingcpp  # noqa: PLC0415  (loaded at the first frame, not at start)
-    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415
+    import zxingcpp
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(picture)) as image:

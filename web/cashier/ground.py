@@ -151,7 +151,7 @@ def once(act: Callable[[dict[str, Any], str], dict[str, Any]]) -> Response:
 
 def one_of_ours(session: Session, public_id: str) -> Any:
     """The joined member of this public id; the till learns nothing of others (FQ17: TX2)."""
-    from loyalty import members  # noqa: PLC0415  (the name is this package's module too)
+    from loyalty import members
 
     member = members.by_public_id(session, public_id)
     if member is None or not member.is_member:

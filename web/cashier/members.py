@@ -61,8 +61,9 @@ def _by_phone(e164: Any) -> Response:
     audit.record(db(), actor(), "members.looked_up", facts, real)
     if found is None:
         # Answered, not raised: the look-up must be counted either way.
-        response = jsonify(code="members.unknown", message=t(locale(), "cashiers.phone_unknown"),
-                           can_walk_in=True)
+        response = jsonify(
+            code="members.unknown", message=t(locale(), "cashiers.phone_unknown"), can_walk_in=True
+        )
         response.status_code = 404
         return response
     return jsonify(_member_answer(found, is_masked=True))
@@ -84,12 +85,16 @@ def _member_answer(member: Member, *, is_masked: bool) -> dict[str, Any]:
             "points": balance.available,
             "debt": balance.debt,
             "stamps": [
-                {"name": card.program.name_th if language == "th" else card.program.name_en,
-                 "filled": card.filled, "size": card.size}
+                {
+                    "name": card.program.name_th if language == "th" else card.program.name_en,
+                    "filled": card.filled,
+                    "size": card.size,
+                }
                 for card in stamps.cards_of(session, member.id, now)
             ],
             "last_visit": day(language, local_day(totals.last_purchase_at, runtime().clock.tz))
-            if totals.last_purchase_at else None,
+            if totals.last_purchase_at
+            else None,
             "hint": _hint(member, totals, balance.debt),
             "phone": _phone_state(member),
         },
@@ -167,7 +172,12 @@ def _walk_in(body: dict[str, Any], _operation: str) -> dict[str, Any]:
         raise Invalid("cashiers.consent_needed")
     held = runtime()
     member = members.create_walk_in(
-        db(), held.vault, e164=e164, now=held.clock.now(), channel="till", locale=locale(),
+        db(),
+        held.vault,
+        e164=e164,
+        now=held.clock.now(),
+        channel="till",
+        locale=locale(),
         name=text_of(body, "name", 200, is_needed=False) or None,
     )
     audit.record(

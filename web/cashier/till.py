@@ -47,7 +47,12 @@ def quote() -> Response:
         if scan.voucher is None:
             raise Refused("codes.expired")
         off = coupons.quote(
-            db(), scan.voucher, g.branch, left, held.clock.now(), held.clock.tz,
+            db(),
+            scan.voucher,
+            g.branch,
+            left,
+            held.clock.now(),
+            held.clock.tz,
             is_with_purchase=True,
         )
         left -= off.satang
@@ -98,15 +103,30 @@ def _confirm(body: dict[str, Any], operation: str) -> dict[str, Any]:
         else one_of_ours(session, text_of(body, "member", 64))
     )
     done = checkout.confirm(
-        session, member_id=member.id, branch=g.branch, holder=holder(), bill_satang=bill,
-        holds=texts_of(body, "holds", MAX_VOUCHERS), operation_id=operation, now=now,
-        real_now=real, tz=held.clock.tz, receipt_no=receipt_no, cashier_id=g.cashier.id,
+        session,
+        member_id=member.id,
+        branch=g.branch,
+        holder=holder(),
+        bill_satang=bill,
+        holds=texts_of(body, "holds", MAX_VOUCHERS),
+        operation_id=operation,
+        now=now,
+        real_now=real,
+        tz=held.clock.tz,
+        receipt_no=receipt_no,
+        cashier_id=g.cashier.id,
         device_id=g.device.id,
     )
     audit.record(
-        session, actor(), "purchases.confirmed",
-        {"device": g.device.id, "amount_satang": done.paid_satang,
-         "vouchers": len(done.redemptions)}, real,
+        session,
+        actor(),
+        "purchases.confirmed",
+        {
+            "device": g.device.id,
+            "amount_satang": done.paid_satang,
+            "vouchers": len(done.redemptions),
+        },
+        real,
     )
     return _receipt(done, member, bill)
 
@@ -123,8 +143,10 @@ def _receipt(done: checkout.CheckoutResult, member: Member, bill: int) -> dict[s
         "bill": money(language, bill),
         "paid": money(language, done.paid_satang),
         "vouchers": [
-            {"name": one.voucher.coupon.name_th if thai else one.voucher.coupon.name_en,
-             "off": money(language, one.discount_satang)}
+            {
+                "name": one.voucher.coupon.name_th if thai else one.voucher.coupon.name_en,
+                "off": money(language, one.discount_satang),
+            }
             for one in done.redemptions
         ],
         "purchase": None,
@@ -159,8 +181,12 @@ def _void(body: dict[str, Any], operation: str) -> dict[str, Any]:
     bill_id = text_of(body, "purchase", 64, is_needed=False)
     if bill_id:
         done = purchases.return_purchase(
-            session, purchase_public_id=bill_id, operation_id=operation, now=held.clock.now(),
-            tz=held.clock.tz, cashier_id=g.cashier.id,
+            session,
+            purchase_public_id=bill_id,
+            operation_id=operation,
+            now=held.clock.now(),
+            tz=held.clock.tz,
+            cashier_id=g.cashier.id,
         )
         answer = {
             "kind": "voided",
@@ -171,12 +197,19 @@ def _void(body: dict[str, Any], operation: str) -> dict[str, Any]:
         }
     else:
         undone = codes.reverse_redemption(
-            session, redemption_public_id=text_of(body, "redemption", 64), operation_id=operation,
-            now=held.clock.now(), tz=held.clock.tz, cashier_id=g.cashier.id,
+            session,
+            redemption_public_id=text_of(body, "redemption", 64),
+            operation_id=operation,
+            now=held.clock.now(),
+            tz=held.clock.tz,
+            cashier_id=g.cashier.id,
         )
         answer = {
-            "kind": "voided", "amount": money(language, undone.redemption.discount_satang),
-            "points": 0, "debt": 0, "is_voucher_back": undone.is_voucher_back,
+            "kind": "voided",
+            "amount": money(language, undone.redemption.discount_satang),
+            "points": 0,
+            "debt": 0,
+            "is_voucher_back": undone.is_voucher_back,
         }
     audit.record(
         session, actor(), "purchases.voided", {"device": g.device.id}, held.clock.real_now()
@@ -214,7 +247,8 @@ def recent() -> Response:
     alone = db().scalars(
         select(Redemption)
         .where(
-            Redemption.cashier_id == g.cashier.id, Redemption.purchase_id.is_(None),
+            Redemption.cashier_id == g.cashier.id,
+            Redemption.purchase_id.is_(None),
             Redemption.at >= start_of_day(local_day(now, tz), tz),
         )
         .order_by(Redemption.id.desc())
@@ -231,5 +265,3 @@ def recent() -> Response:
         for row in alone
     ]
     return jsonify(bills=bills, uses=uses)
-
-

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 from sqlalchemy import func, select
 
 from core.text import clean
 from loyalty import members
-from models.members import Member, MemberState
+from models.members import Member
 from models.staff import AuditRow
 from tests import factories
 from tests.moments import NOW

@@ -1,0 +1,202 @@
+"""Commands at a terminal: what they do, what they print last, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import func, select, update
+
+from core.ids import token_hash
+from loyalty import people
+from models.members import Member, MemberState, MemberTotals
+from models.staff import ApiKey, Branch, Cashier, EnrolmentCode, Role, Staff
+from tests import factories
+from tests.processes import ROOT
+
+
+@pytest.fixture
+def run(app):
+    """`run("staff", "add", …)` is the command's result."""
+    runner = app.test_cli_runner()
+    return lambda *words: runner.invoke(args=list(words), catch_exceptions=False)
+
+
+@pytest.fixture
+def siam(runtime):
+    with runtime.transaction() as session:
+        return factories.make_branch(session)
+
+
+def last_line(result) -> str:
+    return result.stdout.strip().splitlines()[-1]
+
+
+def test_staff_add_prints_a_set_up_link_last(run, database):
+    result = run("staff", "add", "Prem@Taem.example", "--role", "owner")
+    code = last_line(result).partition("code=")[2]
+    with database.read() as session:
+        staff = session.scalars(select(Staff)).one()
+    assert (staff.email, staff.role, staff.password_hash) == (
+        "prem@taem.example", Role.OWNER, None,
+    )  # fmt: skip
+    assert staff.setup_hash == token_hash(code)
+
+
+def test_staff_add_refuses_a_second_time_and_odd_addresses(run):
+    run("staff", "add", "prem@taem.example", "--role", "owner")
+    again = run("staff", "add", "prem@taem.example", "--role", "manager")
+    odd = run("staff", "add", "no address", "--role", "owner")
+    unknown = run("staff", "add", "x@taem.example", "--role", "king")
+    assert [again.exit_code, odd.exit_code, unknown.exit_code] == [1, 1, 2]
+    assert "Traceback" not in again.stderr
+    assert again.stderr.strip()
+
+
+def test_cashiers_add_prints_the_pin_last(run, siam, database):
+    pin = last_line(run("cashiers", "add", "นก", "--branch", "siam"))
+    with database.read() as session:
+        cashier = session.scalars(select(Cashier)).one()
+    assert pin.isdigit()
+    assert len(pin) == 6
+    assert people.is_right(cashier.pin_hash, pin)
+    assert run("cashiers", "add", "นก", "--branch", "nowhere").exit_code == 1
+
+
+def test_devices_enrol_prints_a_one_time_link_last(run, siam, database):
+    link = last_line(run("devices", "enrol", "--branch", "siam"))
+    with database.read() as session:
+        code = session.scalars(select(EnrolmentCode)).one()
+    assert code.code_hash == token_hash(link.partition("code=")[2])
+    assert run("devices", "enrol", "--branch", "nowhere").exit_code == 1
+
+
+def test_api_keys_create_prints_the_key_alone_last(run, database):
+    key = last_line(run("api-keys", "create", "till", "--scopes", "members.read, purchases.write"))
+    with database.read() as session:
+        row = session.scalars(select(ApiKey)).one()
+    assert row.key_hash == token_hash(key)
+    assert row.scopes == ["members.read", "purchases.write"]
+    assert run("api-keys", "create", "other", "--scopes", "everything").exit_code == 1
+    assert run("api-keys", "create", "till", "--scopes", "members.read").exit_code == 1
+
+
+def test_branches_list(run, siam, runtime):
+    with runtime.transaction() as session:
+        session.add(Branch(code="old", name_th="เก่า", name_en="Old", is_active=False))
+    rows = json.loads(run("branches", "list", "--json").stdout)
+    assert rows == [{"code": "siam", "name": "สยาม", "name_en": "Siam"}]
+    assert run("branches", "list").stdout == "siam\tสยาม\n"
+
+
+JOBS = {
+    "lifecycle.thank_you", "lifecycle.win_back", "lifecycle.nightly", "members.birthday",
+    "points.expire", "points.expiring_notice", "vouchers.expire", "ledger.check", "menus.repair",
+}  # fmt: skip
+
+
+def test_jobs_list_names_every_job_of_the_contract(run):
+    assert {row["id"] for row in json.loads(run("jobs", "list", "--json").stdout)} >= JOBS
+
+
+def test_jobs_run_says_done_then_already_done(run):
+    moment = ("--at", "2026-11-22T10:30")
+    dry = run("jobs", "run", "points.expire", *moment, "--dry-run")
+    first = run("jobs", "run", "points.expire", *moment)
+    again = run("jobs", "run", "points.expire", *moment)
+    assert [dry.exit_code, first.exit_code, again.exit_code] == [0, 0, 3]
+
+
+def test_jobs_run_refuses_unknown_jobs_and_odd_moments(run):
+    odd = [("no.such",), ("points.expire", "--at", "soon"), ("points.expire", "--at", "9999-01-01")]
+    assert [run("jobs", "run", *words).exit_code for words in odd] == [2, 2, 2]
+
+
+def test_ledger_check_finds_a_difference(run, runtime):
+    with runtime.transaction() as session:
+        somchai = factories.somchai(session)
+    clean = run("ledger", "check")
+    with runtime.transaction() as session:
+        session.execute(
+            update(MemberTotals).where(MemberTotals.member_id == somchai.id).values(balance=5)
+        )
+    broken = run("ledger", "check")
+    assert (clean.exit_code, last_line(clean)) == (0, "clean")
+    assert broken.exit_code == 1
+
+
+def test_members_erase_takes_a_number(run, runtime):
+    with runtime.transaction() as session:
+        somchai = factories.somchai(session, vault=runtime.vault)
+    erased = run("members", "erase", somchai.member_no)
+    again = run("members", "erase", somchai.member_no)
+    with runtime.database.read() as session:
+        assert session.get_one(Member, somchai.id).state == MemberState.ERASED
+    assert (erased.exit_code, again.exit_code) == (0, 1)
+
+
+def test_seed_demo_can_run_twice(run, database):
+    assert run("seed", "demo").exit_code == 0
+    with database.read() as session:
+        before = session.scalar(select(func.count()).select_from(Branch))
+    assert run("seed", "demo").exit_code == 0
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Branch)) == before > 0
+
+
+def test_db_upgrade_can_run_again(run):
+    assert run("db", "upgrade").exit_code == 0
+    assert run("db", "upgrade").exit_code == 0
+
+
+def test_menus_and_doctor_say_when_line_is_away(run):
+    results = [run("menus", "publish"), run("menus", "status"), run("doctor")]
+    assert [result.exit_code for result in results] == [1, 1, 1]
+    assert "FIX" in results[2].stdout
+    assert not [one for one in results if "Traceback" in one.stdout + one.stderr]
+    assert factories.CHANNEL_TOKEN not in "".join(one.stdout + one.stderr for one in results)
+
+
+SOUND = {
+    "SECRET_KEY": factories.SECRET_KEY, "DATA_KEY": factories.DATA_KEY,
+    "INDEX_KEY": factories.INDEX_KEY, "LINE_API_URL": "http://127.0.0.1:9",
+}  # fmt: skip
+BAD = [
+    ("SECRET_KEY", ""), ("SECRET_KEY", "secret"), ("SECRET_KEY", "Qx7abcd1"),
+    ("SECRET_KEY", "changeme-changeme-changeme-changeme"), ("DATA_KEY", ""),
+    ("INDEX_KEY", "password"), ("FLASK_DEBUG", "1"), ("PORT", "99999"),
+    ("DATABASE_URL", "mysql://planted-value"), ("SHOP_TIMEZONE", "Mars/Planted"),
+    ("PUBLIC_URL", "ftp://planted"), ("WEB_THREADS", "planted"), ("SENDING", "planted"),
+]  # fmt: skip
+
+
+def start(tmp_path, **values):
+    """Read the settings as a process does; nothing else of the product is imported."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [sys.executable, "-c", "import config; config.load_settings()"],
+        env={**kept, "PYTHONPATH": str(ROOT), **SOUND, **values}, cwd=tmp_path, text=True,
+        capture_output=True, timeout=30, check=False,
+    )  # fmt: skip
+
+
+def test_sound_settings_start(tmp_path):
+    assert start(tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize("name,value", BAD)
+def test_FX17_bad_setting_is_named_and_stops_the_start(tmp_path, name, value):
+    result = start(tmp_path, **{name: value})
+    assert result.returncode == 2
+    assert name in result.stderr
+    assert not value or value == "1" or value not in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_FX17_demo_is_refused_off_loopback(tmp_path):
+    result = start(tmp_path, DEMO="1", PUBLIC_URL="https://shop.example")
+    assert result.returncode == 2
+    assert "DEMO" in result.stderr
