@@ -17,6 +17,7 @@ from web.admin import (
     quarantine,
 )
 from web.admin.ground import blueprint, context
+from web.admin.words import message_kind
 
 __all__ = [
     "conversations",
@@ -36,4 +37,5 @@ __all__ = [
 def register(app: Flask) -> None:
     """Offer the console."""
     app.context_processor(context)
+    app.jinja_env.globals["message_kind"] = message_kind
     app.register_blueprint(blueprint)

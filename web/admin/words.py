@@ -23,3 +23,12 @@ def sentence(row: Activity, language: str) -> str:
         noun = "stages" if facts.get("field") == "stage" else "levels"
         facts["after"] = t(language, f"{noun}.{facts['after']}")
     return t(language, key, **facts)
+
+
+def message_kind(kind: str, language: str) -> str:
+    """What a message was about: its journey's name or its notice's; else the kind itself."""
+    name = kind.replace(".", "_")
+    for key in (f"journeys.name_{name}", f"notices.name_{name}"):
+        if key in texts(language):
+            return t(language, key)
+    return kind

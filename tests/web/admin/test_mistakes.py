@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from core.i18n import t
+from core.i18n import LOCALES, t
+from engagement import notices
 from rich_menus import publish
 from tests.moments import NOW
+from web.admin.words import message_kind
 
 OFFER = {
     "name_th": "ลด 10%",
@@ -49,3 +51,10 @@ def test_menu_that_line_would_refuse_says_why(owner, shop, runtime, field, given
     answer = owner.send("/admin/menus/guest", **{field: given})
     assert answer.status_code == 422
     assert t("th", f"menus.problem_{problem}") in answer.text
+
+
+@pytest.mark.parametrize("kind", ["lifecycle.win_back", *notices.RULES, "conversations.replied"])
+def test_kinds_of_messages_have_names(kind):
+    for language in LOCALES:
+        assert message_kind(kind, language) != kind
+    assert message_kind("of.tomorrow", "th") == "of.tomorrow"
