@@ -88,9 +88,7 @@ def canonical_bytes(content: dict[str, Any]) -> bytes:
 
 def count(session: Session, actor: str, act: str, since: datetime) -> int:
     """How often this actor has done this after a moment: limits that survive a restart."""
-    done = select(func.count()).where(
-        ROWS.c.actor == actor, ROWS.c.act == act, ROWS.c.at > since
-    )
+    done = select(func.count()).where(ROWS.c.actor == actor, ROWS.c.act == act, ROWS.c.at > since)
     return session.scalar(done) or 0
 
 
