@@ -11,7 +11,17 @@ from sqlalchemy.orm import Session
 from core.clock import local_day
 from core.runtime import Runtime
 from engagement import journeys
-from loyalty import coupons, doors, erasure, lifecycle, personal, points, proof, tombstones
+from loyalty import (
+    coupons,
+    doors,
+    erasure,
+    lifecycle,
+    personal,
+    points,
+    proof,
+    stamps,
+    tombstones,
+)
 from rich_menus import assign
 
 log = structlog.get_logger("jobs")
@@ -35,8 +45,10 @@ def expire_points(session: Session, run: Run) -> int:
 
 
 def expire_vouchers(session: Session, run: Run) -> int:
-    """Mark vouchers past their date."""
-    return coupons.expire_vouchers(session, run.now, run.limit)
+    """Mark vouchers, and stamp cards, past their date."""
+    return coupons.expire_vouchers(session, run.now, run.limit) + stamps.expire_cards(
+        session, run.now, run.limit
+    )
 
 
 def judge_levels(session: Session, run: Run) -> int:
