@@ -58,6 +58,7 @@ class Claimed:
     recipient_count: int
     #: Before this try; put back if LINE certainly accepted nothing.
     first_try_at: datetime | None
+    not_after: datetime | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +113,22 @@ class Look:
     token_hash: str | None
     #: Whether a fresh token was just issued: reason enough to try again.
     has_new_token: bool = False
+
+
+def has_work(session: Session, kind: CallKind, now: datetime, real_now: datetime) -> bool:
+    """Whether `take_stock` would find anything due."""
+    due = select(Call.id).where(
+        outbox.IS_OPEN,
+        Call.kind == kind,
+        Call.next_try_at <= now,
+        (Call.state == CallState.WAITING) | (Call.lease_until < real_now),
+    )
+    if session.scalar(due.limit(1)) is not None:
+        return True
+    if kind != CallKind.MULTICAST:
+        return False
+    loose = select(Message.id).where(outbox.IS_UNGROUPED, Message.due_at <= now)
+    return session.scalar(loose.limit(1)) is not None
 
 
 def take_stock(session: Session, look: Look) -> Stock:
@@ -222,7 +239,7 @@ def _claim(session: Session, look: Look, rows: Sequence[Any], room: int | None) 
             claimed.append(
                 Claimed(
                     row.id, row.kind, row.retry_key, row.body, row.attempts + 1,
-                    row.recipient_count, row.first_try_at,
+                    row.recipient_count, row.first_try_at, row.not_after,
                 )
             )  # fmt: skip
     _close(session, uncertain, CallState.UNCERTAIN, MessageState.UNCERTAIN, None, look.now)

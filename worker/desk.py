@@ -250,6 +250,15 @@ class Desk:
 
         return await asyncio.get_running_loop().run_in_executor(self._database_pool, run)
 
+    async def in_reading(self, look: Callable[[Session], T]) -> T:
+        """Look at the database, off the loop, without writing."""
+
+        def run() -> T:
+            with self.runtime.database.read() as session:
+                return look(session)
+
+        return await asyncio.get_running_loop().run_in_executor(self._database_pool, run)
+
     async def rarely(self, work: Callable[[], T]) -> T:
         """Run something that waits for LINE, off the loop."""
         return await asyncio.get_running_loop().run_in_executor(self._rare_pool, work)

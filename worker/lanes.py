@@ -128,12 +128,15 @@ class Lane:
         if self._hand and (self.trouble.is_probing or len(self._hand) >= self._batch // 2):
             return
         self._looked_at = now
+        is_sweep = not self._may_have_more
         self._may_have_more = False
-        self._stocking = asyncio.create_task(self._stock())
+        self._stocking = asyncio.create_task(self._stock(is_sweep=is_sweep))
 
-    async def _stock(self) -> None:
+    async def _stock(self, *, is_sweep: bool) -> None:
         desk = self._desk
         try:
+            if is_sweep and not await self._has_work():
+                return
             limit = 1 if self.trouble.is_probing else self._batch
             has_new_token = await self._seek_new_token()
             clock, asked_at = desk.runtime.clock, time.monotonic()
@@ -157,6 +160,14 @@ class Lane:
         finally:
             self._stocking = None
             self.stirred.set()
+
+    async def _has_work(self) -> bool:
+        """Whether anything is due; an idle sweep takes no lock of the database."""
+        clock = self._desk.runtime.clock
+        now, real_now = clock.now(), clock.real_now()
+        return await self._desk.in_reading(
+            lambda session: calls.has_work(session, self.kind, now, real_now)
+        )
 
     def _receive(self, stock: Stock, limit: int, asked_at: float) -> None:
         if self._halted_at > asked_at:  # what was claimed before the halt is not to leave after it
@@ -220,8 +231,9 @@ class Lane:
 
     def _launch(self, now: float) -> None:
         call, claimed_at = self._hand.popleft()
-        if now - claimed_at > self._desk.habits.safe_seconds:
-            self._return([call])
+        is_stale = now - claimed_at > self._desk.habits.safe_seconds
+        if is_stale or (call.not_after and call.not_after <= self._desk.runtime.clock.now()):
+            self._return([call])  # the next look closes what has become too late
             return
         self._in_flight += 1
         self._desk.keep(self._send(call, is_probe=self.trouble.is_probing))

@@ -160,7 +160,7 @@ class Post:
         with self.database.read() as session:
             return outbox.counts(session)
 
-    def wait(self, within: float = 20.0, **expected: int) -> None:
+    def wait(self, within: float = 40.0, **expected: int) -> None:
         """Wait until these counts are reached, e.g. `sent=10`."""
 
         def is_reached() -> bool:
