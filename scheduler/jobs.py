@@ -12,10 +12,12 @@ from core.clock import local_day
 from core.runtime import Runtime
 from engagement import journeys
 from loyalty import (
+    codes,
     coupons,
     doors,
     erasure,
     lifecycle,
+    operations,
     personal,
     points,
     proof,
@@ -70,12 +72,15 @@ def check_ledger(session: Session, run: Run) -> int:
 
 
 def forget(session: Session, run: Run) -> int:
-    """Delete what is kept no longer: tombstones, dead links and sessions, bodies of the erased."""
+    """Delete what is kept no longer: tombstones, dead links, sessions, codes and operation ids,
+    bodies of the erased."""
     real_now = run.runtime.clock.real_now()
     return (
         tombstones.forget(session, run.now, run.limit)
         + doors.sweep(session, real_now, run.limit)
         + erasure.sweep(session, run.limit)
+        + codes.forget(session, real_now, run.limit)
+        + operations.forget(session, real_now, run.limit)
     )
 
 
