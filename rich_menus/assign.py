@@ -41,9 +41,7 @@ def wanted_key(menus: Sequence[Menu], member: Member) -> str:
     return f"{next((menu.key for menu in menus if menu.is_default), '')}:{member.locale}"
 
 
-def react(
-    runtime: Runtime, session: Session, activities: list[Activity], now: datetime
-) -> None:
+def react(runtime: Runtime, session: Session, activities: list[Activity], now: datetime) -> None:
     """The `Reaction` of menus: what happens to a person may change what they should see."""
     del now  # links to LINE are made in real time
     touched = {one.member_id: one.kind for one in activities if one.kind.startswith("members.")}
@@ -53,14 +51,21 @@ def react(
     for member_id, kind in touched.items():
         member = session.get_one(Member, member_id)
         want(
-            session, menus, member, runtime.clock.real_now(),
+            session,
+            menus,
+            member,
+            runtime.clock.real_now(),
             is_forced=kind == "members.followed",  # a block or re-follow drops LINE's own link
         )
 
 
 def want(
-    session: Session, menus: Sequence[Menu], member: Member, real_now: datetime,
-    *, is_forced: bool = False,
+    session: Session,
+    menus: Sequence[Menu],
+    member: Member,
+    real_now: datetime,
+    *,
+    is_forced: bool = False,
 ) -> None:
     """Note what this person should see; due only when that is new (or forced)."""
     if member.line_user_id is None or not menus:
@@ -84,8 +89,13 @@ def link_due(runtime: Runtime, line: Line, limit: int = BATCH) -> int:
         groups[menu_id].append((member_id, user_id))
     for menu_id, people in groups.items():
         is_done = _tell(line, menu_id, [user for _, user in people])
-        _record(runtime, [one for one, _ in people], menu_id, is_done=is_done,
-                is_confirmed=len(people) == 1)
+        _record(
+            runtime,
+            [one for one, _ in people],
+            menu_id,
+            is_done=is_done,
+            is_confirmed=len(people) == 1,
+        )
     return len(claimed)
 
 
@@ -132,7 +142,11 @@ def _tell(line: Line, menu_id: str | None, users: list[str]) -> bool:
 
 
 def _record(
-    runtime: Runtime, member_ids: list[int], menu_id: str | None, *, is_done: bool,
+    runtime: Runtime,
+    member_ids: list[int],
+    menu_id: str | None,
+    *,
+    is_done: bool,
     is_confirmed: bool,
 ) -> None:
     real = runtime.clock.real_now()

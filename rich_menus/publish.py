@@ -93,15 +93,21 @@ def ensure_menus(session: Session, now: datetime) -> int:
     made = [one for one in DEFAULT_PACK if one.key not in known]
     for definition in made:
         menu = Menu(
-            key=definition.key, name_th=definition.name.th, name_en=definition.name.en,
-            audience=dict(definition.audience), priority=definition.priority,
+            key=definition.key,
+            name_th=definition.name.th,
+            name_en=definition.name.en,
+            audience=dict(definition.audience),
+            priority=definition.priority,
             is_default=definition.is_default,
         )
         session.add(menu)
         session.flush()  # the version needs its menu's id
         session.add(
             MenuVersion(
-                menu_id=menu.id, version=1, definition=definition.to_dict(), made_by="seed",
+                menu_id=menu.id,
+                version=1,
+                definition=definition.to_dict(),
+                made_by="seed",
                 made_at=now,
             )
         )
@@ -116,8 +122,11 @@ def save_version(
         select(func.max(MenuVersion.version)).where(MenuVersion.menu_id == menu.id)
     )
     version = MenuVersion(
-        menu_id=menu.id, version=(latest or 0) + 1, definition=definition.to_dict(),
-        made_by=made_by, made_at=now,
+        menu_id=menu.id,
+        version=(latest or 0) + 1,
+        definition=definition.to_dict(),
+        made_by=made_by,
+        made_at=now,
     )
     session.add(version)
     return version
@@ -201,9 +210,14 @@ def _make(runtime: Runtime, line: Line, target: Wanted, at_line: set[str]) -> st
         if ready is not None and ready.line_menu_id in at_line:
             return str(ready.line_menu_id)
         row = MenuPublication(
-            menu_id=target.menu_id, version_id=target.version_id, tab=target.tab.key,
-            alias=target.alias, locale=target.locale, content_hash=target.content_hash,
-            state=PublicationState.MAKING, made_at=runtime.clock.real_now(),
+            menu_id=target.menu_id,
+            version_id=target.version_id,
+            tab=target.tab.key,
+            alias=target.alias,
+            locale=target.locale,
+            content_hash=target.content_hash,
+            state=PublicationState.MAKING,
+            made_at=runtime.clock.real_now(),
         )
         session.add(row)
         session.flush()  # the id is needed to record LINE's answers
@@ -224,9 +238,7 @@ def picture(runtime: Runtime, target: Wanted) -> bytes:
     png = images.draw_menu(target.definition, target.tab, target.locale)
     with runtime.database.write() as session:
         session.merge(
-            MenuPicture(
-                content_hash=target.content_hash, png=png, made_at=runtime.clock.real_now()
-            )
+            MenuPicture(content_hash=target.content_hash, png=png, made_at=runtime.clock.real_now())
         )
     return png
 
@@ -341,8 +353,10 @@ def status(runtime: Runtime, line: Line) -> list[Status]:
                 problem = "menus.newer_version"
             found.append(
                 Status(
-                    target.alias, version.version if version else None,
-                    row.line_menu_id if row else None, problem,
+                    target.alias,
+                    version.version if version else None,
+                    row.line_menu_id if row else None,
+                    problem,
                 )
             )
     return found
