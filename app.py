@@ -21,9 +21,9 @@ ROLES = ("all", "web", "worker", "scheduler")
 
 def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
     """The runtime of one process: database, clock, keys, and every reaction."""
-    from engagement import journeys, notices  # noqa: PLC0415  (a CLI --help needs none of this)
-    from loyalty import lifecycle, shop  # noqa: PLC0415
-    from rich_menus import assign  # noqa: PLC0415
+    from engagement import journeys, notices
+    from loyalty import lifecycle, shop
+    from rich_menus import assign
 
     database = Database(settings.database_url)
     read_offset = (lambda: shop.clock_offset(database)) if settings.demo else None
@@ -39,10 +39,10 @@ def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
 
 def create_app(settings: Settings | None = None, runtime: Runtime | None = None) -> Flask:
     """The Flask application with its intake in front. Raises nothing at a missing database."""
-    import cli  # noqa: PLC0415
-    import web  # noqa: PLC0415
-    from bot.webhook import Intake, IntakeMiddleware  # noqa: PLC0415
-    from worker.wake import wake_for  # noqa: PLC0415
+    import cli
+    import web
+    from bot.webhook import Intake, IntakeMiddleware
+    from worker.wake import wake_for
 
     settings = settings or (runtime.settings if runtime else load_settings())
     runtime = runtime or build_runtime(settings, wake_for(settings))
@@ -53,7 +53,7 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
     app.extensions["taem_intake"] = intake
     app.wsgi_app = IntakeMiddleware(app.wsgi_app, intake)  # type: ignore[method-assign]
     if settings.demo:
-        from scheduler import demo_clock  # noqa: PLC0415
+        from scheduler import demo_clock
 
         app.extensions["taem_advance"] = demo_clock.advance
     cli.register(app)
@@ -62,7 +62,7 @@ def create_app(settings: Settings | None = None, runtime: Runtime | None = None)
 
 def make_clock(runtime: Runtime) -> Scheduler:
     """The tick of the roles that have one."""
-    from scheduler.runner import Scheduler  # noqa: PLC0415  (`web` never needs it)
+    from scheduler.runner import Scheduler
 
     return Scheduler(runtime)
 
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
         print(f"usage: python app.py [{'|'.join(ROLES)}]", file=sys.stderr)
         return 2
     settings = load_settings()
-    from worker import serve  # noqa: PLC0415
+    from worker import serve
 
     return serve.run(role, settings, build_runtime, create_app, make_clock)
 

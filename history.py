@@ -180,12 +180,7 @@ class _Teller:
     def tell(self) -> None:
         """A member from joining to today."""
         member_id = self.ids.take(T["members"])
-        share = self.rng.random()
-        gap, gone = 0, 0.0
-        for part, gap, gone in HABITS:
-            if share < part:
-                break
-            share -= part
+        _, gap, gone = self.rng.choices(HABITS, [share for share, _, _ in HABITS])[0]
         joined_on = self.today - timedelta(days=self.rng.randrange(self.days))
         joined_at = self._moment(joined_on)
         visits = self._visits(joined_on, gap, gone)

@@ -20,7 +20,7 @@ from models.stamps import StampPrize, StampProgram, StampRule
 
 #: Fixed sign-ins, made in `DEMO` alone.
 OWNER_EMAIL = "owner@taem.example"
-OWNER_PASSWORD = "kafae-ron-yen-2569"
+OWNER_PASSWORD = "kafae-ron-yen-2569"  # noqa: S105  (known to everybody who runs the demo)
 CASHIER_NAME, CASHIER_PIN = "นก", "246810"
 
 SHOP: dict[str, Any] = {

@@ -68,18 +68,16 @@ _GRAPHEME = regex.compile(r"\X")
 # Controls (line feed and tab apart), direction overrides and isolates, and invisible fillers have
 # no place on a card: they hide or reorder what surrounds them. The joiners stay, emoji need them.
 _UNWANTED = dict.fromkeys(
-    [*range(0x00, 0x09), 0x0B, 0x0C, 0x0D, *range(0x0E, 0x20), *range(0x7F, 0xA0)]
-    + [
+    (
+        *range(0x09),
+        *(0x0B, 0x0C, 0x0D),
+        *range(0x0E, 0x20),
+        *range(0x7F, 0xA0),
+        *(0x200B, 0x200E, 0x200F, 0x2060, 0xFEFF, 0xFFFE),
         *range(0x202A, 0x202F),
         *range(0x2066, 0x206A),
-        0x200B,
-        0x200E,
-        0x200F,
-        0x2060,
-        0xFEFF,
-        0xFFFE,
-    ]
-    + [*range(0xD800, 0xE000)]
+        *range(0xD800, 0xE000),
+    )
 )
 _MARKS_PER_GRAPHEME = 10
 

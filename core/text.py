@@ -93,4 +93,5 @@ def parse_satang(text: str) -> int | None:
 
 def receipt_key(text: str) -> str:
     """A bill number as compared: NFKC, upper case, no spaces, no leading zeros."""
-    return "".join(unicodedata.normalize("NFKC", text).upper().split()).lstrip("0") or "0"
+    text = unicodedata.normalize("NFKC", clean(text)).upper()
+    return "".join(text.split()).lstrip("0") or "0"

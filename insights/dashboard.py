@@ -104,12 +104,10 @@ def counts(session: Session, now: datetime, tz: ZoneInfo) -> Counts:
 def by_stage(session: Session) -> dict[Stage, int]:
     """How many people stand at each stage; all five are there."""
     rows = session.execute(
-        (
-            select(MemberTotals.stage, func.count())
-            .join(Member, Member.id == MemberTotals.member_id)
-            .where(Member.state.in_((MemberState.FRIEND, MemberState.MEMBER)))
-            .group_by(MemberTotals.stage)
-        )
+        select(MemberTotals.stage, func.count())
+        .join(Member, Member.id == MemberTotals.member_id)
+        .where(Member.state.in_((MemberState.FRIEND, MemberState.MEMBER)))
+        .group_by(MemberTotals.stage)
     )
     found = {row[0]: row[1] for row in rows}
     return {stage: found.get(stage, 0) for stage in Stage}
@@ -118,12 +116,10 @@ def by_stage(session: Session) -> dict[Stage, int]:
 def by_level(session: Session) -> dict[Level, int]:
     """How many members are at each level; all nine are there."""
     rows = session.execute(
-        (
-            select(MemberTotals.level, func.count())
-            .join(Member, Member.id == MemberTotals.member_id)
-            .where(Member.state == MemberState.MEMBER)
-            .group_by(MemberTotals.level)
-        )
+        select(MemberTotals.level, func.count())
+        .join(Member, Member.id == MemberTotals.member_id)
+        .where(Member.state == MemberState.MEMBER)
+        .group_by(MemberTotals.level)
     )
     found = {row[0]: row[1] for row in rows}
     return {level: found.get(level, 0) for level in Level}

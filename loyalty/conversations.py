@@ -164,7 +164,7 @@ def unsend(session: Session, member: Member, line_message_id: str, now: datetime
     )
     if removed is not None:
         activities.record(session, member.id, "conversations.unsent", now, {"line_id": removed})
-        audit.append(session, "member", "conversations.unsent", {"line_id": removed}, now)
+        audit.record(session, "member", "conversations.unsent", {"line_id": removed}, now)
     return removed is not None
 
 

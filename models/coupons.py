@@ -112,9 +112,13 @@ class Voucher(Base):
         UniqueConstraint("coupon_id", "member_id", "ordinal"),
         CheckConstraint("left_satang IS NULL OR left_satang >= 0", name="left_not_negative"),
         Index("ix_vouchers_member_id_state", "member_id", "state"),
-        Index("ix_vouchers_due", "expires_at", "id",
-              postgresql_where=text("state IN ('issued', 'held')"),
-              sqlite_where=text("state IN ('issued', 'held')")),
+        Index(
+            "ix_vouchers_due",
+            "expires_at",
+            "id",
+            postgresql_where=text("state IN ('issued', 'held')"),
+            sqlite_where=text("state IN ('issued', 'held')"),
+        ),
     )
 
     id: Mapped[bigid]
@@ -185,9 +189,13 @@ class Redemption(Base):
     __tablename__ = "redemptions"
     __table_args__ = (
         # A voucher without change is used once; reversing makes room for one more use.
-        Index("uq_redemptions_once", "voucher_id", unique=True,
-              postgresql_where=text("reversed_at IS NULL AND is_whole"),
-              sqlite_where=text("reversed_at IS NULL AND is_whole")),
+        Index(
+            "uq_redemptions_once",
+            "voucher_id",
+            unique=True,
+            postgresql_where=text("reversed_at IS NULL AND is_whole"),
+            sqlite_where=text("reversed_at IS NULL AND is_whole"),
+        ),
         CheckConstraint("discount_satang >= 0", name="discount_not_negative"),
         CheckConstraint("discount_satang <= bill_satang", name="discount_within_bill"),
     )

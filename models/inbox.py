@@ -42,8 +42,12 @@ class Event(Base):
             postgresql_where=text("state = 'pending'"),
             sqlite_where=text("state = 'pending'"),
         ),
-        Index("ix_events_failed", "id", postgresql_where=text("state = 'failed'"),
-              sqlite_where=text("state = 'failed'")),
+        Index(
+            "ix_events_failed",
+            "id",
+            postgresql_where=text("state = 'failed'"),
+            sqlite_where=text("state = 'failed'"),
+        ),
         Index("ix_events_received_at", "received_at", postgresql_using="brin"),
         Index("ix_events_line_user_id", "line_user_id"),
     )

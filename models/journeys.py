@@ -57,8 +57,13 @@ class Enrolment(Base):
     __tablename__ = "enrolments"
     __table_args__ = (
         UniqueConstraint("member_id", "journey_id", "occasion"),
-        Index("ix_enrolments_active", "journey_id", "id",
-              postgresql_where=text("state = 'active'"), sqlite_where=text("state = 'active'")),
+        Index(
+            "ix_enrolments_active",
+            "journey_id",
+            "id",
+            postgresql_where=text("state = 'active'"),
+            sqlite_where=text("state = 'active'"),
+        ),
     )
 
     id: Mapped[bigid]
@@ -98,10 +103,19 @@ class Intent(Base):
     __table_args__ = (
         # Never twice, whatever is replayed, restarted or run on four machines.
         UniqueConstraint("member_id", "journey_id", "occasion"),
-        Index("ix_intents_due", "deadline", "id", postgresql_where=text("state = 'waiting'"),
-              sqlite_where=text("state = 'waiting'")),
-        Index("ix_intents_rides", "member_id", postgresql_where=text("state = 'waiting'"),
-              sqlite_where=text("state = 'waiting'")),
+        Index(
+            "ix_intents_due",
+            "deadline",
+            "id",
+            postgresql_where=text("state = 'waiting'"),
+            sqlite_where=text("state = 'waiting'"),
+        ),
+        Index(
+            "ix_intents_rides",
+            "member_id",
+            postgresql_where=text("state = 'waiting'"),
+            sqlite_where=text("state = 'waiting'"),
+        ),
         Index("ix_intents_journey_id_created_at", "journey_id", "created_at"),
     )
 

@@ -10,7 +10,15 @@ from datetime import date
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from models.base import Base, BigId, Json, bigid, bigint, moment, short, state_of
@@ -328,5 +336,3 @@ class UsedIdToken(Base):
 def purchase_dates(totals: MemberTotals) -> list[date]:
     """The last distinct purchase days, newest first."""
     return [date.fromisoformat(text_) for text_ in totals.purchase_days]
-
-

@@ -59,8 +59,13 @@ class MenuPublication(Base):
 
     __tablename__ = "menu_publications"
     __table_args__ = (
-        Index("uq_menu_publications_live", "alias", unique=True,
-              postgresql_where=text("state = 'live'"), sqlite_where=text("state = 'live'")),
+        Index(
+            "uq_menu_publications_live",
+            "alias",
+            unique=True,
+            postgresql_where=text("state = 'live'"),
+            sqlite_where=text("state = 'live'"),
+        ),
     )
 
     id: Mapped[bigid]
@@ -92,8 +97,12 @@ class MenuLink(Base):
 
     __tablename__ = "menu_links"
     __table_args__ = (
-        Index("ix_menu_links_due", "next_try_at", postgresql_where=text("is_due"),
-              sqlite_where=text("is_due")),
+        Index(
+            "ix_menu_links_due",
+            "next_try_at",
+            postgresql_where=text("is_due"),
+            sqlite_where=text("is_due"),
+        ),
     )
 
     member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), primary_key=True)

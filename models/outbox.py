@@ -66,8 +66,13 @@ class Message(Base):
     __tablename__ = "messages"
     __table_args__ = (
         Index("ix_messages_member_id_created_at", "member_id", "created_at"),
-        Index("ix_messages_waiting", "due_at", "id", postgresql_where=text("state = 'waiting'"),
-              sqlite_where=text("state = 'waiting'")),
+        Index(
+            "ix_messages_waiting",
+            "due_at",
+            "id",
+            postgresql_where=text("state = 'waiting'"),
+            sqlite_where=text("state = 'waiting'"),
+        ),
         Index("ix_messages_state", "state"),
         Index("ix_messages_call_id", "call_id"),
     )
@@ -84,7 +89,9 @@ class Message(Base):
     content: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: SHA-256 of `content`: equal ones may share a multicast.
     content_hash: Mapped[short | None]
-    state: Mapped[MessageState] = mapped_column(state_of(MessageState), default=MessageState.WAITING)
+    state: Mapped[MessageState] = mapped_column(
+        state_of(MessageState), default=MessageState.WAITING
+    )
     #: Why it was skipped, failed or parked: a code such as `delivery.no_consent`.
     reason: Mapped[short | None]
     #: `push`, `multicast` or `reply` once known.
@@ -101,13 +108,26 @@ class Call(Base):
 
     __tablename__ = "calls"
     __table_args__ = (
-        Index("ix_calls_due", "kind", "next_try_at", "id", postgresql_where=text(_OPEN),
-              sqlite_where=text(_OPEN)),
+        Index(
+            "ix_calls_due",
+            "kind",
+            "next_try_at",
+            "id",
+            postgresql_where=text(_OPEN),
+            sqlite_where=text(_OPEN),
+        ),
         # What moved value is told first, however long the promotions before it are.
-        Index("ix_calls_due_first", "kind", "next_try_at", "id", postgresql_where=text(_OPEN_FIRST),
-              sqlite_where=text(_OPEN_FIRST)),
-        Index("ix_calls_kept", "state", "id", postgresql_where=text(_KEPT),
-              sqlite_where=text(_KEPT)),
+        Index(
+            "ix_calls_due_first",
+            "kind",
+            "next_try_at",
+            "id",
+            postgresql_where=text(_OPEN_FIRST),
+            sqlite_where=text(_OPEN_FIRST),
+        ),
+        Index(
+            "ix_calls_kept", "state", "id", postgresql_where=text(_KEPT), sqlite_where=text(_KEPT)
+        ),
         Index("ix_calls_created_at", "created_at", postgresql_using="brin"),
         CheckConstraint("kind = 'reply' OR retry_key IS NOT NULL", name="has_retry_key"),
     )

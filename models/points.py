@@ -89,11 +89,20 @@ class Lot(Base):
         UniqueConstraint("entry_id"),
         CheckConstraint("remaining >= 0 AND remaining <= points", name="remaining_in_lot"),
         CheckConstraint("points > 0", name="points_positive"),
-        Index("ix_lots_open", "member_id", "expires_at", postgresql_where=text("remaining > 0"),
-              sqlite_where=text("remaining > 0")),
-        Index("ix_lots_due", "expires_at", "id",
-              postgresql_where=text("remaining > 0 AND expires_at IS NOT NULL"),
-              sqlite_where=text("remaining > 0 AND expires_at IS NOT NULL")),
+        Index(
+            "ix_lots_open",
+            "member_id",
+            "expires_at",
+            postgresql_where=text("remaining > 0"),
+            sqlite_where=text("remaining > 0"),
+        ),
+        Index(
+            "ix_lots_due",
+            "expires_at",
+            "id",
+            postgresql_where=text("remaining > 0 AND expires_at IS NOT NULL"),
+            sqlite_where=text("remaining > 0 AND expires_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[bigid]

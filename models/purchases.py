@@ -23,9 +23,15 @@ class Purchase(Base):
     __tablename__ = "purchases"
     __table_args__ = (
         # A bill number counts once per branch and local day, after normalising.
-        Index("uq_purchases_receipt", "branch_id", "local_on", "receipt_key", unique=True,
-              postgresql_where=text("receipt_key IS NOT NULL"),
-              sqlite_where=text("receipt_key IS NOT NULL")),
+        Index(
+            "uq_purchases_receipt",
+            "branch_id",
+            "local_on",
+            "receipt_key",
+            unique=True,
+            postgresql_where=text("receipt_key IS NOT NULL"),
+            sqlite_where=text("receipt_key IS NOT NULL"),
+        ),
         CheckConstraint("amount_satang > 0", name="amount_positive"),
         CheckConstraint(
             "returned_satang >= 0 AND returned_satang <= amount_satang", name="returned_within"
@@ -79,8 +85,13 @@ class PurchaseReturn(Base):
     __tablename__ = "purchase_returns"
     __table_args__ = (
         CheckConstraint("amount_satang > 0", name="amount_positive"),
-        Index("uq_purchase_returns_void", "purchase_id", unique=True,
-              postgresql_where=text("is_void"), sqlite_where=text("is_void")),
+        Index(
+            "uq_purchase_returns_void",
+            "purchase_id",
+            unique=True,
+            postgresql_where=text("is_void"),
+            sqlite_where=text("is_void"),
+        ),
     )
 
     id: Mapped[bigid]

@@ -118,8 +118,13 @@ class CashierSession(Base):
 
     __tablename__ = "cashier_sessions"
     __table_args__ = (
-        Index("uq_cashier_sessions_open", "device_id", unique=True,
-              postgresql_where=text("closed_at IS NULL"), sqlite_where=text("closed_at IS NULL")),
+        Index(
+            "uq_cashier_sessions_open",
+            "device_id",
+            unique=True,
+            postgresql_where=text("closed_at IS NULL"),
+            sqlite_where=text("closed_at IS NULL"),
+        ),
     )
 
     token_hash: Mapped[short] = mapped_column(primary_key=True)

@@ -35,8 +35,13 @@ class StampProgram(Base):
     __table_args__ = (
         UniqueConstraint("key", "version"),
         CheckConstraint("size BETWEEN 1 AND 50", name="size_in_range"),
-        Index("uq_stamp_programs_current", "key", unique=True,
-              postgresql_where=text("is_current"), sqlite_where=text("is_current")),
+        Index(
+            "uq_stamp_programs_current",
+            "key",
+            unique=True,
+            postgresql_where=text("is_current"),
+            sqlite_where=text("is_current"),
+        ),
     )
 
     id: Mapped[bigid]
@@ -79,8 +84,14 @@ class StampCard(Base):
     __tablename__ = "stamp_cards"
     __table_args__ = (
         UniqueConstraint("member_id", "program_key", "ordinal"),
-        Index("uq_stamp_cards_open", "member_id", "program_key", unique=True,
-              postgresql_where=text("state = 'open'"), sqlite_where=text("state = 'open'")),
+        Index(
+            "uq_stamp_cards_open",
+            "member_id",
+            "program_key",
+            unique=True,
+            postgresql_where=text("state = 'open'"),
+            sqlite_where=text("state = 'open'"),
+        ),
         CheckConstraint("filled >= 0", name="filled_not_negative"),
     )
 

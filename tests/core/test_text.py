@@ -86,6 +86,6 @@ def test_reads_whole_numbers_strictly(typed, number):
     assert text.parse_whole(typed) == number
 
 
-@pytest.mark.parametrize("same", ["a-0012", "A-0012", " ａ-0012 ", "00A-0012"])
+@pytest.mark.parametrize("same", ["a-0012", "A-0012", " ａ-0012 ", "00A-0012", "A\x00-0012"])
 def test_fq13_bill_numbers_are_compared_normalised(same):
     assert text.receipt_key(same) == "A-0012"
