@@ -83,9 +83,7 @@ def wanted_version() -> str | None:
 def weak_points(session: Session) -> list[str]:
     """What does not stop traffic but should be seen to."""
     held = runtime()
-    rows = session.execute(
-        select(Heartbeat.role, func.max(Heartbeat.at)).group_by(Heartbeat.role)
-    )
+    rows = session.execute(select(Heartbeat.role, func.max(Heartbeat.at)).group_by(Heartbeat.role))
     beats = {row[0]: row[1] for row in rows}
     edge = held.clock.real_now() - LATE
     found = [

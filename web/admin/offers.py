@@ -202,10 +202,23 @@ def _values_of(coupon: Coupon) -> dict[str, Any]:
     baht = lambda satang: f"{satang / 100:.2f}".rstrip("0").rstrip(".") if satang else ""  # noqa: E731
     ends = coupon.ends_at.astimezone(tz).date() - timedelta(days=1) if coupon.ends_at else ""
     return {
-        **{name: getattr(coupon, name) for name in (
-            "key", "name_th", "name_en", "terms_th", "terms_en", "percent", "item_th", "item_en",
-            "price_points", "total_units", "per_member", "valid_days",
-        )},
+        **{
+            name: getattr(coupon, name)
+            for name in (
+                "key",
+                "name_th",
+                "name_en",
+                "terms_th",
+                "terms_en",
+                "percent",
+                "item_th",
+                "item_en",
+                "price_points",
+                "total_units",
+                "per_member",
+                "valid_days",
+            )
+        },
         "kind": coupon.kind.value,
         "obtained": coupon.obtained.value,
         "state": coupon.state.value,
@@ -221,8 +234,13 @@ def _values_of(coupon: Coupon) -> dict[str, Any]:
 
 def _form(coupon: Coupon | None, values: dict[str, Any], refusal: str) -> str:
     return render_template(
-        "admin/offer.html", coupon=coupon, values=values, refusal=refusal, kinds=list(CouponKind),
-        choices=CHOICES, states=list(CouponState),
+        "admin/offer.html",
+        coupon=coupon,
+        values=values,
+        refusal=refusal,
+        kinds=list(CouponKind),
+        choices=CHOICES,
+        states=list(CouponState),
     )
 
 
