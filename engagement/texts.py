@@ -8,6 +8,7 @@ from typing import Any
 
 from core.errors import Refused
 from core.i18n import LOCALES, fill
+from core.text import clean_lines
 
 FIELDS = ("title", "body", "button")
 LIMITS = {"title": 60, "body": 600, "button": 20}
@@ -55,7 +56,7 @@ def check(texts: Texts, placeholders: tuple[str, ...]) -> None:
 
 
 def _check_one(where: str, text: str, field: str, placeholders: tuple[str, ...]) -> None:
-    if not text.strip() and field != "button":
+    if not clean_lines(text, LIMITS[field] + 1) and field != "button":
         raise TextMissing(field=where)
     if len(text.encode("utf-16-le")) // 2 > LIMITS[field]:
         raise TextTooLong(field=where, limit=LIMITS[field])
@@ -63,6 +64,9 @@ def _check_one(where: str, text: str, field: str, placeholders: tuple[str, ...])
         if name not in placeholders:
             known = ", ".join(f"{{{one}}}" for one in placeholders)
             raise UnknownPlaceholder(field=where, name=name, known=known)
+    if set("{}") & set(_PLACEHOLDER.sub("", text)):  # half a placeholder would be sent as it is
+        known = ", ".join(f"{{{one}}}" for one in placeholders)
+        raise UnknownPlaceholder(field=where, name="{ }", known=known)
 
 
 def words_for(texts: Texts, locale: str, stage: str, facts: Mapping[str, Any]) -> dict[str, str]:

@@ -167,3 +167,16 @@ def test_fx19_refused_words_leave_the_version_in_force(session):
             session, journey, {"60": words(body="{nope}")}, made_by="staff:1", now=NOW
         )
     assert journey.current_version == 1
+
+
+@pytest.mark.parametrize("body", ["สวัสดี {name", "สวัสดี name}", "}{", "{{name}}"])
+def test_fx19_refuses_half_a_placeholder(body):
+    words = {"title": "หัวข้อ", "body": body, "button": ""}
+    with pytest.raises(texts.UnknownPlaceholder):
+        texts.check({"th": {"default": words}, "en": {"default": words}}, ("name",))
+
+
+def test_fx19_refuses_words_nobody_could_see():
+    words = {"title": "หัวข้อ", "body": "\x00\u200b", "button": ""}
+    with pytest.raises(texts.TextMissing):
+        texts.check({"th": {"default": words}, "en": {"default": words}}, ("name",))

@@ -9,7 +9,7 @@ from flask import Response, g, jsonify, request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
-from core.errors import Invalid, Refused
+from core.errors import Invalid, NotFound, Refused
 from loyalty import audit, codes, coupons, members, points, stamps
 from loyalty.members import UnknownMember
 from models.coupons import CodePurpose
@@ -48,16 +48,24 @@ def look_up() -> Response:
     if (phone is None) == (code is None):
         raise Invalid("errors.invalid_field", field="phone, code", status=400)
     if code is not None:
-        parsed = codes.parse(runtime().settings.secret_key, code[:500])
-        with runtime().database.read() as session:
-            seen = codes.look(session, parsed, runtime().clock.real_now())
-            is_card = seen.purpose == CodePurpose.CARD
-            return jsonify(as_json(session, seen.member, is_masked=is_card))
+        return jsonify(_by_code(code[:500]))
     with runtime().transaction() as session:
         answer = _by_phone(session, phone or "")
     if answer is None:
         raise UnknownMember
     return jsonify(answer)
+
+
+def _by_code(code: str) -> dict[str, Any]:
+    """Whose code this is; a look-up finds one object or answers 404, whatever is wrong with it."""
+    try:
+        parsed = codes.parse(runtime().settings.secret_key, code)
+        with runtime().database.read() as session:
+            seen = codes.look(session, parsed, runtime().clock.real_now())
+            is_card = seen.purpose == CodePurpose.CARD
+            return as_json(session, seen.member, is_masked=is_card)
+    except Refused as error:
+        raise NotFound(error.code) from error
 
 
 def _by_phone(session: Session, text: str) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from flask import g
+from flask import g, request
 from pydantic import AwareDatetime, Field
 
 from core.errors import Invalid, NotFound
@@ -134,7 +134,7 @@ def _member(body: NewPurchase) -> Member:
 @once(201)
 def reverse(purchase_id: str) -> dict[str, Any]:
     """Void a bill or return part of it."""
-    body = body_of(Reversal)
+    body = body_of(Reversal) if request.get_data() else Reversal()
     held = runtime()
     done = purchases.return_purchase(
         db(),

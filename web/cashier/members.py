@@ -10,7 +10,7 @@ from flask import Response, g, jsonify
 from core.clock import local_day
 from core.errors import Invalid, Refused
 from core.i18n import day, money, t
-from core.ids import is_member_number
+from core.ids import MEMBER_DIGITS, is_member_number
 from core.text import western_digits
 from loyalty import audit, codes, coupons, members, merging, personal, points, stamps
 from models.coupons import CodePurpose, CouponKind, Voucher
@@ -21,6 +21,7 @@ from web.ground import db, locale, runtime
 
 LOOK_UPS_AN_HOUR = 30
 TYPED_LIMIT = 500
+NUMBER_DIGITS = MEMBER_DIGITS + 1
 
 
 @blueprint.post("/scan")
@@ -31,6 +32,8 @@ def scan() -> Response:
     digits = "".join(western_digits(text).split()).replace("-", "")
     if is_member_number(digits):
         return jsonify(_member_answer(members.of_number(db(), digits), is_masked=True))
+    if len(digits) == NUMBER_DIGITS and digits.isascii() and digits.isdigit():
+        raise members.UnknownMember("cashiers.number_slip")  # a digit is wrong: no phone has nine
     if (e164 := members.parse_phone(text)) is not None:
         return _by_phone(e164)
     return _by_code(text)

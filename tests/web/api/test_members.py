@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from sqlalchemy import func, select
 
 from models.members import Member
@@ -123,3 +124,9 @@ def test_problems_speak_the_callers_language(api, shop):
 def test_unknown_paths_and_methods_are_problems(api, shop):
     assert api("GET", "/nothing").mimetype == "application/problem+json"
     assert api("DELETE", "/members").status_code == 405
+
+
+@pytest.mark.parametrize("code", ["lottery-000123", "Q1.x", "https://example.com/pay?x=1"])
+def test_a_code_that_is_nobodys_is_404(api, shop, code):
+    answer = api("GET", f"/members?code={code}")
+    assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")

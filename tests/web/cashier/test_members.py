@@ -195,3 +195,9 @@ def test_FX01_FX02_cashier_sees_usable_names(till, runtime, show):
     assert all(one["name"] == clean(one["name"]) for one in seen)
     assert all(0 < len(one["name"]) <= 1200 for one in seen)
     assert [one["picture"] for one in seen] == [None] * len(seen)
+
+
+def test_a_number_with_a_slip_is_named_as_one(till, somchai):
+    slip = somchai.member_no[:-1] + str((int(somchai.member_no[-1]) + 1) % 10)
+    answer = scan(till, slip)
+    assert (answer.status_code, answer.get_json()["code"]) == (404, "cashiers.number_slip")
