@@ -18,7 +18,9 @@ from worker.limits import Pace, lease
 from worker.verdicts import Answer, Verdict, blames, no_answer
 
 VALIDATE_PATH = "/v2/bot/message/validate/multicast"
-FIRST_BATCH = 32
+FIRST_BATCH, SMALLEST_BATCH = 16, 4
+#: Nobody holds more calls than it sends in about this time: what is held too long goes back.
+HAND_SECONDS = 1.0
 #: Seconds until a call is tried again, by its number of tries.
 BACK_OFF = (1.0, 2.0, 5.0, 15.0, 30.0, 60.0, 120.0)
 #: Failures in a row after which only one call at a time tests whether LINE is back.
@@ -54,12 +56,15 @@ class Lane:
         self._max_in_flight = max_in_flight
         self._max_batch = max_batch
         self._batch = min(FIRST_BATCH, max_batch)
+        self._launched = 0
+        self._measured_at = time.monotonic()
         self._hand: deque[tuple[Claimed, float]] = deque()
         self._in_flight = 0
         self._pace = Pace()
         self._may_have_more = True
         self._looked_at = 0.0
         self._halted_at = 0.0
+        self._checked_at = 0.0
         self._new_token_at = 0.0
         self._stocking: asyncio.Task[None] | None = None
         self._leasing: asyncio.Task[None] | None = None
@@ -82,6 +87,9 @@ class Lane:
         if self.trouble.is_probing and self._in_flight:
             await self._wait(sweep)
             return
+        if now - self._checked_at >= 0.1:
+            self._checked_at = now
+            self._drop_stale(now)
         self._restock(now)
         if not self._hand:
             if self._stocking is not None:
@@ -97,7 +105,7 @@ class Lane:
             return
         taken = self._pace.take(now, min(room, len(self._hand)))
         for _ in range(taken):
-            self._launch(now)
+            self._launch()
         self._extend_pace(now)
         await self._tick(now, taken)
 
@@ -127,10 +135,23 @@ class Lane:
             return
         if self._hand and (self.trouble.is_probing or len(self._hand) >= self._batch // 2):
             return
+        self._measure(now)
         self._looked_at = now
         is_sweep = not self._may_have_more
         self._may_have_more = False
         self._stocking = asyncio.create_task(self._stock(is_sweep=is_sweep))
+
+    def _measure(self, now: float) -> None:
+        """Claim next what was sent lately in the time one may hold it: LINE may be slow."""
+        seconds = now - self._measured_at
+        if seconds < 0.05 or not self._launched:
+            return
+        holds = min(HAND_SECONDS, self._desk.habits.safe_seconds / 4)
+        wanted = int(self._launched / seconds * holds)
+        # At most twice as many as before: a burst says little about what follows.
+        wanted = min(wanted, self._batch * 2, self._max_batch)
+        self._batch = max(wanted, min(SMALLEST_BATCH, self._max_batch))
+        self._launched, self._measured_at = 0, now
 
     async def _stock(self, *, is_sweep: bool) -> None:
         desk = self._desk
@@ -153,7 +174,7 @@ class Lane:
             )
             stock = await desk.in_database(lambda session: calls.take_stock(session, look))
             desk.reach("outbox.claimed")
-            self._receive(stock, limit, asked_at)
+            self._receive(stock, asked_at)
         except Exception as error:
             log.error("sender: claiming failed: %s", type(error).__name__)
             await asyncio.sleep(desk.habits.sweep_seconds)
@@ -169,7 +190,7 @@ class Lane:
             lambda session: calls.has_work(session, self.kind, now, real_now)
         )
 
-    def _receive(self, stock: Stock, limit: int, asked_at: float) -> None:
+    def _receive(self, stock: Stock, asked_at: float) -> None:
         if self._halted_at > asked_at:  # what was claimed before the halt is not to leave after it
             self._return(stock.calls)
             return
@@ -184,8 +205,6 @@ class Lane:
         if stock.stretch is not None:
             self._pace.grant(stock.stretch, asked_at)
         self._may_have_more = self._may_have_more or stock.is_more
-        if stock.is_more and len(stock.calls) == limit == self._batch:
-            self._batch = min(self._batch * 2, self._max_batch)
 
     async def _seek_new_token(self) -> bool:
         """While an issued token is refused, have a new one issued now and then."""
@@ -229,12 +248,23 @@ class Lane:
 
     # Sending
 
-    def _launch(self, now: float) -> None:
-        call, claimed_at = self._hand.popleft()
-        is_stale = now - claimed_at > self._desk.habits.safe_seconds
-        if is_stale or (call.not_after and call.not_after <= self._desk.runtime.clock.now()):
-            self._return([call])  # the next look closes what has become too late
-            return
+    def _drop_stale(self, now: float) -> None:
+        """Give back what was held too long to be answered in time, or has become too late."""
+        oldest = now - self._desk.habits.safe_seconds
+        moment = self._desk.runtime.clock.now()
+        kept = deque(
+            (call, claimed_at)
+            for call, claimed_at in self._hand
+            if claimed_at >= oldest and not (call.not_after and call.not_after <= moment)
+        )
+        if len(kept) < len(self._hand):
+            held = {call.id for call, _ in kept}
+            self._return([call for call, _ in self._hand if call.id not in held])
+            self._hand = kept
+
+    def _launch(self) -> None:
+        call, _ = self._hand.popleft()
+        self._launched += 1
         self._in_flight += 1
         self._desk.keep(self._send(call, is_probe=self.trouble.is_probing))
 

@@ -730,8 +730,11 @@ def replies(post: Post) -> Replies:
 
 
 def wait_for_call(replies: Replies, call_id: int, state: CallState, eventually: Any) -> Call:
-    eventually(lambda: replies.call(call_id).state == state)
-    return replies.call(call_id)
+    # Whatever it became, it is settled soon; then it must be what was expected.
+    eventually(lambda: replies.call(call_id).state != CallState.SENDING, 20.0)
+    call = replies.call(call_id)
+    assert call.state == state, (call.status, call.answer)
+    return call
 
 
 def test_sends_a_reply_and_what_rides_it(post: Post, replies: Replies, eventually: Any):
