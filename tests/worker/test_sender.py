@@ -886,3 +886,14 @@ def test_every_message_is_accounted_for(post: Post):
     assert counts.sent + counts.failed == 60
     with post.database.read() as session:
         assert len(session.scalars(select(Message.id)).all()) == 60
+
+
+def test_a_slow_line_gets_all_it_can_take_and_nothing_is_claimed_for_nothing(post: Post):
+    """Found by 300 kills: batches larger than what a lease lasts for went round and round."""
+    users = post.crowd(200)
+    post.line.switch(latency_seconds=0.1)
+    post.queue(users)
+    post.sender(dataclasses.replace(QUICK, in_flight=4, lease_seconds=3.0))
+    post.wait(sent=200)
+    received_once(post, users)
+    assert sum(call.attempts for call in post.calls()) <= 220
