@@ -226,7 +226,8 @@ def parse_postback(found: Any) -> Postback | None:
     return Postback(action, params, {str(key): str(value) for key, value in extra.items()})
 
 
-_folded: dict[int, tuple[int, dict[str, Handler]]] = {}
+#: Each table beside its folded form; holding the table keeps its identity from being reused.
+_folded: dict[int, tuple[dict[str, Handler], int, dict[str, Handler]]] = {}
 
 
 def _words() -> dict[str, Handler]:
@@ -239,8 +240,9 @@ def _prefixes() -> dict[str, Handler]:
 
 def _fold(table: dict[str, Handler]) -> dict[str, Handler]:
     """The table by match key, made once for its size."""
-    size, folded = _folded.get(id(table), (-1, {}))
-    if size != len(table):
-        folded = {match_key(word): handler for word, handler in table.items()}
-        _folded[id(table)] = len(table), folded
+    kept = _folded.get(id(table))
+    if kept is not None and kept[0] is table and kept[1] == len(table):
+        return kept[2]
+    folded = {match_key(word): handler for word, handler in table.items()}
+    _folded[id(table)] = table, len(table), folded
     return folded

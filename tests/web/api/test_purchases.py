@@ -247,3 +247,8 @@ def test_unknown_bill_is_404(api, somchai):
 def test_unknown_member_is_404(api, somchai):
     answer = api("POST", "/purchases", bill(somchai, member_no="123456782"))
     assert (answer.status_code, answer.get_json()["code"]) == (404, "members.unknown")
+
+
+def test_fx08_a_nul_inside_the_body_is_a_wrong_field(api, shop, somchai):
+    body = {"member_no": somchai.member_no, "branch": "SI\x00AM", "receipt_no": "1", "amount": "1"}
+    assert api("POST", "/purchases", body).status_code == 422
