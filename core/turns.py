@@ -2,7 +2,7 @@
 
 SQLite's own waiting is a poll: whoever has just let go takes the lock again while the others
 sleep, so a busy worker could keep the webhook and the till waiting for seconds. Writers of one
-process queue here first; between processes SQLite's lock and its busy timeout still decide.
+process queue here first; whoever's turn it is then asks SQLite (`core/db.py`).
 """
 
 from __future__ import annotations

@@ -1,10 +1,15 @@
-"""Which migration this code was written for, read from the files once, without loading Alembic."""
+"""Which migrations this code knows, read from the files once, without loading Alembic."""
 
 from __future__ import annotations
 
 import re
 from functools import cache
 from pathlib import Path
+
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+
+from core.db import Database
 
 _FOLDER = Path(__file__).resolve().parent / "versions"
 _LINE = re.compile(r'^(down_revision|revision)\b[^=]*=\s*(?:"([^"]*)"|None)', re.MULTILINE)
@@ -13,10 +18,30 @@ _LINE = re.compile(r'^(down_revision|revision)\b[^=]*=\s*(?:"([^"]*)"|None)', re
 @cache
 def newest_migration() -> str | None:
     """The revision that no other one builds on."""
+    revisions, parents = _history()
+    heads = revisions - parents
+    return next(iter(heads)) if len(heads) == 1 else None
+
+
+def unknown_migration(database: Database) -> str | None:
+    """The revision of a database that a newer Taem has migrated; None where there is none.
+
+    A database that cannot be asked, or was never migrated, is no reason to refuse: it may come.
+    """
+    try:
+        with database.read() as session:
+            held = session.scalar(text("SELECT version_num FROM alembic_version"))
+    except SQLAlchemyError:
+        return None
+    return None if held is None or held in _history()[0] else str(held)
+
+
+@cache
+def _history() -> tuple[frozenset[str], frozenset[str]]:
+    """All revisions, and those that another one builds on."""
     revisions: set[str] = set()
     parents: set[str] = set()
     for path in _FOLDER.glob("*.py"):
         for name, value in _LINE.findall(path.read_text("utf-8")):
             (parents if name == "down_revision" else revisions).add(value)
-    heads = revisions - parents - {""}
-    return next(iter(heads)) if len(heads) == 1 else None
+    return frozenset(revisions), frozenset(parents - {""})

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from config import Settings
 from core import logs
 from core.runtime import Runtime
+from migrations.newest import unknown_migration
 from worker.wake import LocalWake, wake_for
 
 if TYPE_CHECKING:
@@ -66,6 +67,13 @@ def _run(
 ) -> int:
     wake = wake_for(settings)
     runtime = build_runtime(settings, wake)
+    newer = unknown_migration(runtime.database)
+    if newer is not None:
+        sys.stderr.write(
+            f"The database was migrated by a newer Taem (revision {newer}). Start that version, or"
+            " restore the backup made before it.\n"
+        )
+        return 2
     if role == "web":
         app = create_app(settings, runtime)
         # Connections opened before the fork are the parent's: forgotten here, not closed.

@@ -7,7 +7,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select, text
@@ -19,6 +18,7 @@ from models.inbox import Event
 from tests import postgres
 from tests.bot.webhooks import body_of, sign, text_event
 from tests.factories import CHANNEL_SECRET
+from tests.outages import locked, take_away
 from tests.processes import wait_until
 
 PATIENCE_SECONDS = 1.5
@@ -51,43 +51,10 @@ def count(database):
         return session.scalar(select(func.count()).select_from(Event))
 
 
-class LockedSqlite:
-    """Somebody holds the write lock."""
-
-    def __init__(self, url):
-        self.connection = sqlite3.connect(
-            make_url(url).database, isolation_level=None, check_same_thread=False
-        )
-
-    def __enter__(self):
-        self.connection.execute("BEGIN IMMEDIATE")
-
-    def __exit__(self, *error):
-        self.connection.execute("ROLLBACK")
-        self.connection.close()
-
-
-class LockedPostgres:
-    """Somebody holds the whole table."""
-
-    def __init__(self, url):
-        import psycopg
-
-        self.connection = psycopg.connect(postgres.plain_url(url))
-
-    def __enter__(self):
-        self.connection.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
-
-    def __exit__(self, *error):
-        self.connection.rollback()
-        self.connection.close()
-
-
-def locked(database):
-    return LockedSqlite(database.url) if database.is_sqlite else LockedPostgres(database.url)
-
-
-def test_fw16_lock_held_too_long_is_503_in_time_and_never_200_without_a_row(database, make_intake):
+@pytest.mark.soak
+def test_z3_fw16_lock_held_too_long_is_503_in_time_and_never_200_without_a_row(
+    database, make_intake
+):
     intake = make_intake(database.url)
     assert deliver(intake)[0] == 200
     answers = []
@@ -127,33 +94,8 @@ def test_fw16_control_answer_before_the_commit_is_200_without_a_row(
     assert count(database) == 0
 
 
-def take_away(database_url, request):
-    """Make the database unreachable; returns what brings it back."""
-    if database_url.startswith("sqlite"):
-        path = Path(make_url(database_url).database)
-        away = path.with_suffix(".away")
-        path.rename(away)
-        path.mkdir()  # or SQLite would make an empty one
-
-        def bring_back():
-            path.rmdir()
-            away.rename(path)
-    else:
-        name = make_url(database_url).database
-        server = request.getfixturevalue("postgres_url")
-        postgres.execute(
-            server,
-            f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false',
-            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
-        )
-
-        def bring_back():
-            postgres.execute(server, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-
-    return bring_back
-
-
-def test_fw15_database_down_is_503_in_time_and_well_again_by_itself(
+@pytest.mark.soak
+def test_z3_fw15_database_down_is_503_in_time_and_well_again_by_itself(
     database_url, make_intake, request
 ):
     intake = make_intake(database_url)
@@ -211,7 +153,8 @@ def test_fw15_empty_webhook_is_200_even_then(database_url, make_intake, request)
     bring_back()
 
 
-def test_fw17_disk_full_is_503_without_a_partial_row_and_works_again_with_space(
+@pytest.mark.soak
+def test_z3_fw17_disk_full_is_503_without_a_partial_row_and_works_again_with_space(
     database, make_intake, monkeypatch
 ):
     """On SQLite the file may not grow; on PostgreSQL the server answers as with a full disk."""

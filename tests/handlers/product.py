@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import time
+from collections import Counter
 from typing import Any
 
 from sqlalchemy import select
@@ -35,6 +37,9 @@ class Product:
         )
         self.environment = environment
         self.roles: dict[str, Any] = {}
+        #: Of every webhook so far: how it was answered, and how many seconds that took.
+        self.statuses: Counter[int] = Counter()
+        self.seconds: list[float] = []
 
     def start(self, name: str) -> None:
         """Start a role and wait until a web one answers; `worker-2` is another `worker`."""
@@ -68,10 +73,14 @@ class Product:
         """One webhook; its status, 0 without an answer within LINE's two seconds."""
         body = body_of(*events)
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        began = time.monotonic()
         try:
             connection.request("POST", "/callback", body, {"X-Line-Signature": sign(body)})
-            return connection.getresponse().status
+            status = connection.getresponse().status
         except (OSError, http.client.HTTPException):
-            return 0
+            status = 0
         finally:
             connection.close()
+        self.seconds.append(time.monotonic() - began)
+        self.statuses[status] += 1
+        return status

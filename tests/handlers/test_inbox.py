@@ -170,6 +170,7 @@ def test_failing_event_steps_aside_and_later_ones_of_the_same_person_run(
     assert len(facts(database)) == len(replies) == 2
 
 
+@pytest.mark.soak
 def test_z4_five_poison_events_of_a_hundred_fail_after_five_tries_and_can_be_replayed(
     arrive, box, replies, word, database
 ):

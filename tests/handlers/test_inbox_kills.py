@@ -16,16 +16,19 @@ from sqlalchemy import func, select
 from engagement import outbox
 from models.conversations import Conversation
 from models.inbox import Event, EventState
-from models.outbox import Call, CallKind, MessageClass
+from models.outbox import Call, CallKind, CallState, MessageClass
 from tests import factories
 from tests.bot.webhooks import text_event
 from tests.conftest import SOAK
 from tests.handlers.product import Product
+from tests.outages import locked, take_away
 from tests.processes import wait_until
 
 SENDERS = 8
 GIVE_UP_SECONDS = 120
 IN_TIME = timedelta(seconds=45)
+#: About how long it takes to end a process and start it again.
+SECONDS_A_KILL = 3.0
 
 
 class Sender:
@@ -84,6 +87,22 @@ def make_events(number):
     ]
 
 
+def kill_now_and_then(product, names, kills):
+    """End and restart one role after another, at moments of no meaning."""
+    chance = random.Random(5)
+    for _ in range(kills):
+        time.sleep(chance.uniform(0.15, 0.65))
+        name = chance.choice(names)
+        product.kill(name)
+        product.start(name)
+
+
+def replies(database, *conditions):
+    with database.read() as session:
+        of_them = select(func.count()).select_from(Call).where(Call.kind == CallKind.REPLY)
+        return session.scalar(of_them.where(*conditions))
+
+
 def pending(database):
     with database.read() as session:
         return session.scalar(
@@ -100,16 +119,10 @@ def test_z1_fw20_no_event_lost_or_doubled_through_kills(database, processes, sca
         product.start(name)
     number, kills = scale(10_000), scale(500)
     events = make_events(number)
-    seconds_a_kill = 3.0
-    sender = Sender(product, list(events), pace=seconds_a_kill * kills * SENDERS * 2 / number)
+    sender = Sender(product, list(events), pace=SECONDS_A_KILL * kills * SENDERS * 2 / number)
     sending = threading.Thread(target=sender.run)
     sending.start()
-    chance = random.Random(5)
-    for _ in range(kills):
-        time.sleep(chance.uniform(0.15, 0.65))
-        name = chance.choice(names)
-        product.kill(name)
-        product.start(name)
+    kill_now_and_then(product, names, kills)
     sending.join()
     assert sender.done == len(sender.parcels)
     wait_until(lambda: pending(database) == 0, within=GIVE_UP_SECONDS)
@@ -137,6 +150,72 @@ def test_z1_fw20_no_event_lost_or_doubled_through_kills(database, processes, sca
     assert in_time <= replied.keys()
     # LINE refuses a token it has seen, so a second try would show here.
     assert set(product.line.answers("reply")) <= {"200"}
+
+
+@pytest.mark.soak
+@pytest.mark.slow
+def test_z6_replies_leave_at_most_once_through_kills_and_a_failing_line(
+    database, processes, scale, engine_kind
+):
+    """LINE refuses a token it has taken, so a second try would be answered 400."""
+    names = ["all"] if engine_kind == "sqlite" else ["web", "worker-1", "worker-2"]
+    product = Product(processes, database)
+    for name in names:
+        product.start(name)
+    product.line.switch(
+        reply={"status": "500", "rate": 0.1, "seed": 3},
+        delivered_then_500={"rate": 0.1, "seed": 5},
+        drop_after_delivery={"rate": 0.1, "seed": 9},
+    )
+    number, kills = scale(2_000), scale(100)
+    events = make_events(number)
+    sender = Sender(product, list(events), pace=SECONDS_A_KILL * kills * SENDERS * 2 / number)
+    sending = threading.Thread(target=sender.run)
+    sending.start()
+    kill_now_and_then(product, names, kills)
+    sending.join()
+    assert sender.done == len(sender.parcels)
+    wait_until(lambda: pending(database) == 0, within=GIVE_UP_SECONDS)
+    is_open = Call.state == CallState.SENDING
+    wait_until(lambda: replies(database, is_open) == 0, within=GIVE_UP_SECONDS)
+    answers = product.line.answers("reply")
+    assert set(answers) <= {"200", "500", "0"}
+    assert sum(answers.values()) <= replies(database)
+    reached = Counter(entry["replyToken"] for entry in product.line.journal())
+    assert max(reached.values()) == 1
+    assert product.line.answers("push") == {}
+
+
+@pytest.mark.soak
+@pytest.mark.slow
+def test_z3_every_event_comes_in_by_redelivery_after_the_database_was_away(
+    database, processes, scale, engine_kind, request
+):
+    """A locked and (PostgreSQL) an unreachable database: 503 in time, well again unaided."""
+    name = "all" if engine_kind == "sqlite" else "web"
+    product = Product(processes, database)
+    product.start(name)
+    events = make_events(max(scale(2_000), 50))
+    seconds = 5 if SOAK else 1
+    sender = Sender(product, list(events), pace=SENDERS * 6 * seconds / len(events))
+    sending = threading.Thread(target=sender.run)
+    sending.start()
+    time.sleep(0.5)
+    with locked(database):
+        time.sleep(seconds + 1)  # longer than intake's patience
+    if engine_kind == "postgresql":
+        bring_back = take_away(database.url, request)
+        time.sleep(seconds)
+        bring_back()
+    sending.join()
+    assert product.statuses[503] > 0
+    assert set(product.statuses) == {200, 503}
+    assert max(product.seconds) <= 1.5
+    assert sender.done == len(sender.parcels)
+    database.dispose()  # the test's own connections were cut as well
+    with database.read() as session:
+        stored = Counter(session.scalars(select(Event.webhook_event_id)))
+    assert stored == Counter(event["webhookEventId"] for event in events)
 
 
 def test_z26_sigterm_lets_the_work_under_way_finish(database, processes, engine_kind):

@@ -750,6 +750,7 @@ def test_sends_a_reply_and_what_rides_it(post: Post, replies: Replies, eventuall
     assert [entry["replyToken"] for entry in post.line.journal()] == [token]
 
 
+@pytest.mark.soak
 def test_FL11_a_dead_token_ends_the_reply_and_returns_the_ride(
     post: Post, replies: Replies, eventually: Any
 ):
@@ -778,6 +779,7 @@ def test_FL11_a_dead_token_ends_the_reply_and_returns_the_ride(
         assert queued is not None
 
 
+@pytest.mark.soak
 def test_FL11_a_refused_transactional_answer_is_pushed(
     post: Post, replies: Replies, eventually: Any
 ):
@@ -791,6 +793,7 @@ def test_FL11_a_refused_transactional_answer_is_pushed(
     assert entry["messages"][0]["text"] == "แต้มของคุณ"
 
 
+@pytest.mark.soak
 def test_FL12_a_reply_that_timed_out_is_never_repeated(
     post: Post, replies: Replies, eventually: Any
 ):
@@ -809,6 +812,7 @@ def test_FL12_a_reply_that_timed_out_is_never_repeated(
         assert session.get_one(Intent, intent_id).state == IntentState.TURNED
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("fault", ["500", "html200"])
 def test_FL12_an_unclear_answer_is_not_asked_again(
     post: Post, replies: Replies, eventually: Any, fault: str
@@ -822,6 +826,7 @@ def test_FL12_an_unclear_answer_is_not_asked_again(
     assert sum(post.line.answers("reply").values()) == 1
 
 
+@pytest.mark.soak
 def test_Z6_replies_left_by_a_dead_process_are_closed_not_sent(
     post: Post, replies: Replies, eventually: Any
 ):

@@ -6,8 +6,9 @@ import re
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import func, insert, select
 
+from bot.webhook import Intake
 from core.i18n import texts
 from engagement import definitions, outbox
 from loyalty import purchases
@@ -19,7 +20,10 @@ from models.menus import Menu, MenuVersion
 from models.outbox import Call, CallState, Message, MessageClass, MessageState
 from models.staff import AuditRow
 from rich_menus import images, publish
+from tests.bot.webhooks import body_of, sign, text_event
+from tests.factories import CHANNEL_SECRET
 from tests.moments import BANGKOK, NOW
+from web.admin.ground import PAGE_ROWS
 
 TEXT = [{"type": "text", "text": "สวัสดี"}]
 
@@ -202,6 +206,36 @@ def test_unreadable_body_is_let_go(owner, busy, database):
     assert owner.send("/admin/quarantine/bodies/1", decision="replay").status_code == 404
     with database.read() as session:
         assert session.get_one(Quarantined, 1).state == QuarantineState.DISMISSED
+
+
+def test_fs17_ten_thousand_quarantined_page_and_cost_intake_nothing(owner, database):
+    with database.write() as session:
+        session.execute(
+            insert(Quarantined),
+            [
+                {
+                    "kind": "body", "reason": "json", "received_at": NOW, "digest": f"{place:064d}",
+                    "content": b"odd %d end" % place, "state": QuarantineState.OPEN,
+                }
+                for place in range(10_000)
+            ],
+        )  # fmt: skip
+    path = "/admin/quarantine?what=bodies"
+    seen = set()
+    for page in (1, 2, 10_000 // PAGE_ROWS):
+        answer = owner.get(f"{path}&page={page}")
+        assert answer.status_code == 200
+        found = set(re.findall(r"odd (\d+) end", answer.text))
+        assert len(found) == PAGE_ROWS
+        seen |= found
+    assert len(seen) == 3 * PAGE_ROWS
+    intake = Intake(database.url, [CHANNEL_SECRET])
+    body, odd = body_of(text_event()), b"no json"
+    assert [intake.receive(one, sign(one).encode()) for one in (body, odd)] == [200, 200]
+    intake.close()
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(Event)) == 1
+        assert session.scalar(select(func.count()).select_from(Quarantined)) == 10_001
 
 
 def test_menu_is_edited_as_a_draft_or_comes_back(owner, busy, database, monkeypatch):
