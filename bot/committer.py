@@ -23,7 +23,7 @@ from bot.stores import BadRow, Notes, Row, Store, Unavailable, open_store
 from core.sabotage import is_sabotaged, reach
 
 #: LINE gives up after 2 s; whoever waits longer than this is told to come back.
-WAIT_SECONDS = 1.3
+WAIT_SECONDS = 1.2
 #: While the database is known to be away, nobody is kept waiting for long.
 WAIT_SECONDS_UNHEALTHY = 0.4
 MAX_WAITING = 2_000

@@ -12,6 +12,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.forks import ForkedRole
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 30.0
@@ -24,6 +28,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started: list[subprocess.Popen[bytes]] = []
+        self.forked: list[ForkedRole] = []
 
     def spawn(
         self,
@@ -57,6 +62,14 @@ class Processes:
             self._wait(process, check, within)
         return process
 
+    def fork(self, role: str, environment: Mapping[str, str]) -> ForkedRole:
+        """Start a role of the product from the fork server; ended with everything else."""
+        from tests.forks import ForkedRole
+
+        log = self.folder / f"role-{len(self.forked)}.log"
+        self.forked.append(ForkedRole(role, environment, log))
+        return self.forked[-1]
+
     def output(self, process: subprocess.Popen[bytes]) -> str:
         """Everything this process has written so far."""
         place = self.folder / f"process-{self.started.index(process)}.log"
@@ -80,6 +93,9 @@ class Processes:
 
     def stop_all(self) -> None:
         """End everything, newest first."""
+        for role in self.forked:
+            if role.poll() is None:
+                role.kill_all()
         for process in reversed(self.started):
             self.stop(process)
 

@@ -14,8 +14,16 @@ from core.db import Database
 from models.schedule import Heartbeat
 from tests import factories
 from tests.bot.webhooks import body_of, sign
+from tests.forks import ForkedRole
 from tests.line import SimulatedLine
-from tests.processes import READY_SECONDS, Processes, free_port, wait_until
+from tests.processes import (
+    READY_SECONDS,
+    Processes,
+    answers,
+    bare_environment,
+    free_port,
+    wait_until,
+)
 
 
 class Product:
@@ -36,7 +44,7 @@ class Product:
             line_api_data_url=self.line.url,
         )
         self.environment = environment
-        self.roles: dict[str, Any] = {}
+        self.roles: dict[str, ForkedRole] = {}
         #: Of every webhook so far: how it was answered, and how many seconds that took.
         self.statuses: Counter[int] = Counter()
         self.seconds: list[float] = []
@@ -44,14 +52,13 @@ class Product:
     def start(self, name: str) -> None:
         """Start a role and wait until a web one answers; `worker-2` is another `worker`."""
         role = name.partition("-")[0]
-        has_web = role in ("all", "web")
-        process = self.processes.spawn(
-            *("python", "app.py", role),
-            env=factories.environment(self.settings) | self.environment,
-            ready=f"http://127.0.0.1:{self.port}/healthz" if has_web else None,
-        )
+        environment = bare_environment() | factories.environment(self.settings) | self.environment
+        process = self.processes.fork(role, environment)
         self.roles[name] = process
-        if not has_web:
+        if role in ("all", "web"):
+            url = f"http://127.0.0.1:{self.port}/healthz"
+            wait_until(lambda: answers(url), within=READY_SECONDS)
+        else:
             wait_until(lambda: self._has_beaten(process.pid), within=READY_SECONDS)
 
     def _has_beaten(self, pid: int) -> bool:
@@ -61,7 +68,9 @@ class Product:
 
     def kill(self, name: str) -> None:
         """SIGKILL, as in a power cut."""
-        self.processes.kill(self.roles.pop(name))
+        process = self.roles.pop(name)
+        process.kill_all()
+        process.wait(30)
 
     def stop(self, name: str) -> int:
         """SIGTERM, and wait; the exit code."""

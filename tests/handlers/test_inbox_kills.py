@@ -28,7 +28,7 @@ SENDERS = 8
 GIVE_UP_SECONDS = 120
 IN_TIME = timedelta(seconds=45)
 #: About how long it takes to end a process and start it again.
-SECONDS_A_KILL = 3.0
+SECONDS_A_KILL = 1.5
 
 
 class Sender:
@@ -210,7 +210,7 @@ def test_z3_every_event_comes_in_by_redelivery_after_the_database_was_away(
     sending.join()
     assert product.statuses[503] > 0
     assert set(product.statuses) == {200, 503}
-    assert max(product.seconds) <= 1.5
+    assert max(product.seconds) <= (1.5 if SOAK else 2)
     assert sender.done == len(sender.parcels)
     database.dispose()  # the test's own connections were cut as well
     with database.read() as session:
