@@ -32,7 +32,7 @@ check: $(VENV)/.installed-dev  ## Format, lint, types, layers, migrations, then 
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev  ## Fault, race and kill tests at their full figures (long)
-	TAEM_SOAK=1 $(PYTEST) -m soak -n 0 -o faulthandler_timeout=0
+	TAEM_SOAK=1 $(PYTEST) -m soak -n $(TEST_WORKERS) -o faulthandler_timeout=0
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev  ## Benchmarks, each as a ratio to a limit measured in the same run
