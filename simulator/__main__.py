@@ -16,6 +16,9 @@ from aiohttp import web
 from simulator.app import build_app, listener
 from simulator.settings import SimulatorSettings, from_environment
 
+#: Answers under way get this long to leave; those a fault holds back never would.
+FAREWELL_SECONDS = 1.0
+
 
 def main() -> None:
     arguments = _arguments()
@@ -56,7 +59,9 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: SimulatorSettings, context: ssl.SSLContext | None) -> None:
-    runner = web.AppRunner(build_app(settings), access_log=None)
+    runner = web.AppRunner(
+        build_app(settings), access_log=None, shutdown_timeout=FAREWELL_SECONDS
+    )
     await runner.setup()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()

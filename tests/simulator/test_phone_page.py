@@ -26,10 +26,21 @@ class Phone:
     def __init__(self, page: Any, url: str) -> None:
         self.page = page
         self.troubles: list[str] = []
-        page.on("pageerror", lambda error: self.troubles.append(str(error)))
+        page.on("pageerror", self._note_error)
         page.on("console", self._note)
         page.goto(url)
         expect(self.get("shop-name")).not_to_be_empty()
+
+    def put_down(self) -> None:
+        """Leave the page as if it had never been used; the next test's has another address."""
+        self.page.remove_listener("pageerror", self._note_error)
+        self.page.remove_listener("console", self._note)
+        for page in self.page.context.pages:
+            if page is not self.page:
+                page.close()
+        self.page.unroute_all()
+        self.page.context.clear_cookies()
+        self.page.goto("about:blank")
 
     def get(self, name: str) -> Any:
         return self.page.get_by_test_id(name)
@@ -41,6 +52,9 @@ class Phone:
     def input(self) -> Any:
         return self.get("chat-input")
 
+    def _note_error(self, error: Any) -> None:
+        self.troubles.append(str(error))
+
     def _note(self, message: Any) -> None:
         # Pictures of the test's messages do not exist; everything else is a trouble.
         if message.type == "error" and "Failed to load resource" not in message.text:
@@ -50,15 +64,32 @@ class Phone:
 SCREEN = {"viewport": {"width": 1280, "height": 900}}
 
 
-@pytest.fixture
-def open_phone(simulator: Simulator, new_page: Callable[..., Any]) -> Callable[..., Phone]:
-    return lambda **options: Phone(new_page(**(SCREEN | options)), simulator.url)
+@pytest.fixture(scope="module")
+def screen(browser: Any) -> Iterator[Any]:
+    """One page for all of these tests: a new one costs ten times what a visit does."""
+    context = browser.new_context(**SCREEN, locale="th-TH", timezone_id="Asia/Bangkok")
+    yield context.new_page()
+    context.close()
 
 
 @pytest.fixture
-def phone(friend: str, open_phone: Callable[..., Phone]) -> Phone:
+def open_phone(screen: Any) -> Iterator[Callable[[str], Phone]]:
+    """`open_phone(url)` shows the phone page at this address, as on a new machine."""
+    opened: list[Phone] = []
+
+    def open_at(url: str) -> Phone:
+        opened.append(Phone(screen, url))
+        return opened[-1]
+
+    yield open_at
+    for phone in opened:
+        phone.put_down()
+
+
+@pytest.fixture
+def phone(friend: str, simulator: Simulator, open_phone: Callable[[str], Phone]) -> Phone:
     """Shows c1, who is a friend of the shop."""
-    return open_phone()
+    return open_phone(simulator.url)
 
 
 def bubble(size: str = "kilo", label: str = "รับคูปอง", **action: Any) -> dict[str, Any]:
@@ -559,8 +590,8 @@ def test_speaks_english_when_asked(phone):
     expect(phone.get("send")).to_have_attribute("aria-label", "Send")
 
 
-def test_fits_a_narrow_screen_with_panels_in_drawers(friend, open_phone):
-    phone = open_phone(viewport={"width": 390, "height": 780})
+def test_fits_a_narrow_screen_with_panels_in_drawers(friend, simulator, new_page):
+    phone = Phone(new_page(viewport={"width": 390, "height": 780}), simulator.url)
     expect(phone.input).to_be_in_viewport()
     expect(phone.get("customer-c2")).not_to_be_visible()
     phone.get("drawer-customers").click()
@@ -634,7 +665,9 @@ def site() -> Iterator[MemberSite]:
 
 @pytest.fixture
 def member_phone(
-    site: MemberSite, start_simulator: Callable[..., Simulator], new_page: Callable[..., Any]
+    site: MemberSite,
+    start_simulator: Callable[..., Simulator],
+    open_phone: Callable[[str], Phone],
 ) -> Phone:
     """A phone whose shop has member pages, with a card that opens one."""
     simulator = start_simulator(taem_url=site.url)
@@ -645,7 +678,7 @@ def member_phone(
         card = bubble()
         card["footer"]["contents"][0]["action"] = open_it
         simulator.push(simulator.user_id(customer), flex(card))
-    return Phone(new_page(**SCREEN), simulator.url)
+    return open_phone(simulator.url)
 
 
 def test_opens_member_pages_signed_in_as_each_customer(member_phone):
