@@ -153,16 +153,17 @@ def _make_engine(
             connection.exec_driver_sql("BEGIN")
             return
         until = time.monotonic() + busy_timeout
-        if not turns.take(busy_timeout):
+        # A connection kept for several transactions (a migration) keeps its turn until handed back.
+        if not connection.info.get("has_turn") and not turns.take(busy_timeout):
             locked = sqlite3.OperationalError("database is locked")
             raise OperationalError("BEGIN IMMEDIATE", None, locked)
         try:
             begin_immediate(connection.connection.dbapi_connection, until, busy_timeout)
-        except sqlite3.Error as error:
+        except BaseException as error:
+            connection.info.pop("has_turn", None)
             turns.give()
-            raise OperationalError("BEGIN IMMEDIATE", None, error) from error
-        except BaseException:
-            turns.give()
+            if isinstance(error, sqlite3.Error):
+                raise OperationalError("BEGIN IMMEDIATE", None, error) from error
             raise
         connection.info["has_turn"] = True
 

@@ -5,6 +5,10 @@ from models import (
     base,
     conversations,
     coupons,
+    draws,
+    earn_rules,
+    feed,
+    imports,
     inbox,
     journeys,
     members,
@@ -16,6 +20,7 @@ from models import (
     shop,
     staff,
     stamps,
+    tiers,
 )
 
 __all__ = [
@@ -23,6 +28,10 @@ __all__ = [
     "base",
     "conversations",
     "coupons",
+    "draws",
+    "earn_rules",
+    "feed",
+    "imports",
     "inbox",
     "journeys",
     "members",
@@ -34,4 +43,5 @@ __all__ = [
     "shop",
     "staff",
     "stamps",
+    "tiers",
 ]

@@ -232,3 +232,18 @@ class CodeTry(Base):
     #: `m:2026-11-22T02:17` or `d:2026-11-22`, real time.
     window: Mapped[short]
     count: Mapped[int] = mapped_column(default=0)
+
+
+class TypedCode(Base):
+    """One generated code of an offer: printed or handed out, typed once by somebody (C8)."""
+
+    __tablename__ = "typed_codes"
+
+    id: Mapped[bigid]
+    coupon_id: Mapped[int] = mapped_column(BigId, ForeignKey("coupons.id"))
+    #: Codes made together are exported together.
+    batch: Mapped[short] = mapped_column(index=True)
+    code: Mapped[short] = mapped_column(unique=True)
+    created_at: Mapped[moment]
+    used_at: Mapped[moment | None]
+    voucher_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("vouchers.id"), index=True)

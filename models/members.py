@@ -258,7 +258,7 @@ class SourceCode(Base):
 
 
 class Referral(Base):
-    """Who brought whom. The referrer's gift comes with a later issue; the fact is kept now."""
+    """Who brought whom, and how far it has come (R4)."""
 
     __tablename__ = "referrals"
     __table_args__ = (
@@ -272,6 +272,9 @@ class Referral(Base):
     at: Mapped[moment]
     joined_at: Mapped[moment | None]
     bought_at: Mapped[moment | None]
+    #: Why it brings no gift, e.g. `same_phone`; None while it may.
+    refused: Mapped[short | None]
+    rewarded_at: Mapped[moment | None]
 
 
 class Tombstone(Base):

@@ -127,3 +127,35 @@ class LotDraw(Base):
     entry_id: Mapped[int] = mapped_column(BigId, ForeignKey("ledger_entries.id"), index=True)
     lot_id: Mapped[int] = mapped_column(BigId, ForeignKey("lots.id"), index=True)
     points: Mapped[bigint]
+
+
+class AdjustmentState(StrEnum):
+    WAITING = "waiting"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class Adjustment(Base):
+    """Points given or taken by staff (P8); above the role's ceiling a second person decides."""
+
+    __tablename__ = "adjustments"
+    __table_args__ = (
+        CheckConstraint("points <> 0", name="moves_points"),
+        CheckConstraint("decided_by_id IS NULL OR decided_by_id <> staff_id", name="second_person"),
+        Index("ix_adjustments_state", "state", "id"),
+    )
+
+    id: Mapped[bigid]
+    member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), index=True)
+    points: Mapped[bigint]
+    reason: Mapped[line]
+    state: Mapped[AdjustmentState] = mapped_column(
+        state_of(AdjustmentState), default=AdjustmentState.WAITING
+    )
+    staff_id: Mapped[int] = mapped_column(BigId, ForeignKey("staff.id"))
+    at: Mapped[moment]
+    decided_by_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("staff.id"))
+    decided_at: Mapped[moment | None]
+    entry_id: Mapped[int | None] = mapped_column(
+        BigId, ForeignKey("ledger_entries.id"), unique=True
+    )

@@ -37,6 +37,7 @@ class Purchase(Base):
             "returned_satang >= 0 AND returned_satang <= amount_satang", name="returned_within"
         ),
         Index("ix_purchases_member_id_purchased_at", "member_id", "purchased_at"),
+        Index("ix_purchases_cashier_id_recorded_at", "cashier_id", "recorded_at"),
         Index("ix_purchases_purchased_at", "purchased_at", postgresql_using="brin"),
     )
 
@@ -60,10 +61,12 @@ class Purchase(Base):
         state_of(PurchaseState), default=PurchaseState.RECORDED
     )
     is_first: Mapped[bool] = mapped_column(default=False)
-    cashier_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("cashiers.id"), index=True)
+    cashier_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("cashiers.id"))
     device_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("devices.id"))
     api_key_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("api_keys.id"))
     voided_at: Mapped[moment | None]
+    #: What the till's own clock said when it was put into its queue without a signal (K7).
+    queued_at: Mapped[moment | None]
 
 
 class PurchaseItem(Base):
@@ -106,6 +109,21 @@ class PurchaseReturn(Base):
     cashier_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("cashiers.id"))
     api_key_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("api_keys.id"))
     staff_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("staff.id"))
+
+
+class Approval(Base):
+    """A manager's PIN for one tap above a ceiling, or for a late void (K5, K6)."""
+
+    __tablename__ = "approvals"
+
+    #: The tap it allows.
+    operation_id: Mapped[line] = mapped_column(primary_key=True)
+    manager_id: Mapped[int] = mapped_column(BigId, ForeignKey("cashiers.id"), index=True)
+    cashier_id: Mapped[int] = mapped_column(BigId, ForeignKey("cashiers.id"), index=True)
+    #: The ceiling it went over: `operation`, `shift`, `day` or `void`.
+    over: Mapped[short]
+    amount_satang: Mapped[bigint]
+    at: Mapped[moment]
 
 
 class Operation(Base):

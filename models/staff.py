@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, text
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigId, Json, bigid, moment, short, state_of
@@ -82,6 +82,8 @@ class Cashier(Base):
     #: The cashier's own membership: refused at their own till.
     member_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("members.id"))
     is_active: Mapped[bool] = mapped_column(default=True)
+    #: Their PIN allows what is above a cashier's ceiling.
+    is_manager: Mapped[bool] = mapped_column(default=False, server_default=false())
     failed_count: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[moment | None]
     created_at: Mapped[moment]
@@ -154,6 +156,7 @@ class AuditRow(Base):
     """A privileged act, chained by hash: each row's digest covers the one before."""
 
     __tablename__ = "audit_rows"
+    __table_args__ = (Index("ix_audit_rows_actor_at", "actor", "at"),)
 
     id: Mapped[bigid]
     at: Mapped[moment]

@@ -119,6 +119,17 @@ def test_turn_comes_back_however_the_transaction_ends(tmp_path, statement):
     turns_of(str(tmp_path / "x.db")).give()
 
 
+def test_one_connection_may_have_several_transactions(tmp_path):
+    database = Database(f"sqlite:///{tmp_path}/x.db", busy_timeout=0.2)
+    with database.engine.connect() as connection:
+        for number in range(3):
+            with connection.begin():
+                connection.execute(text(f"CREATE TABLE t{number} (x)"))
+    assert turns_of(str(tmp_path / "x.db")).take(0)
+    turns_of(str(tmp_path / "x.db")).give()
+    database.dispose()
+
+
 def test_lock_of_another_process_gives_the_turn_back(tmp_path):
     import sqlite3
 
