@@ -307,6 +307,7 @@ def quota_of(post: Post) -> FakeLine:
     return Told()
 
 
+@pytest.mark.soak
 def test_FL07_stops_at_the_monthly_limit_and_resumes_with_new_quota(post: Post, scale: Any):
     everybody, limit = scale(20_000), scale(5_000)
     users = post.crowd(everybody)
@@ -375,6 +376,7 @@ def test_parked_messages_past_their_time_are_not_sent_later(post: Post):
 # Token and account
 
 
+@pytest.mark.soak
 def test_FL08_Z9_pauses_at_401_and_resumes_with_a_new_token(post: Post, scale: Any):
     count = scale(20_000)
     users = post.crowd(count)
@@ -558,6 +560,7 @@ def test_a_single_recipient_gets_a_push(post: Post):
     assert [call.kind for call in post.calls()] == [CallKind.PUSH]
 
 
+@pytest.mark.soak
 def test_FL16_a_batch_with_one_invalid_id_is_split_and_nobody_gets_it_twice(post: Post, scale: Any):
     everybody = scale(20_000)
     users = post.crowd(everybody)
