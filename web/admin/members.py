@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, abort, render_template, request
 from sqlalchemy import or_, select
 
 from core.errors import Invalid
-from core.i18n import t
+from core.i18n import money, t
 from core.ids import is_member_number
 from core.text import western_digits
 from loyalty import activities, coupons, personal, points, stamps
@@ -83,6 +84,20 @@ def member_of(public_id: str) -> Member:
     return member
 
 
+def _why(language: str, numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The numbers behind a level as people read them: names and figures."""
+    shown = []
+    for name, value in numbers.items():
+        if name == "change" or value is None:
+            continue
+        if name.startswith("spent_"):
+            figure = t(language, "facts.baht", baht=money(language, int(value)))
+        else:
+            figure = f"{value:,.1f}".removesuffix(".0")
+        shown.append((t(language, f"facts.{name}"), figure))
+    return shown
+
+
 @blueprint.get("/members/<string:public_id>")
 @staff_only("members.read")
 def member(public_id: str) -> str:
@@ -91,6 +106,7 @@ def member(public_id: str) -> str:
     person = member_of(public_id)
     now = held.clock.now()
     phone = personal.phone_of(session, held.vault, person)
+    totals = session.get_one(MemberTotals, person.id)
     timeline = session.scalars(
         select(Activity)
         .where(Activity.member_id == person.id)
@@ -100,7 +116,8 @@ def member(public_id: str) -> str:
     return render_template(
         "admin/member.html",
         member=person,
-        totals=session.get_one(MemberTotals, person.id),
+        totals=totals,
+        why=_why(language, totals.level_why),
         balance=points.balance_of(session, person.id, now),
         phone=rules.masked_phone(phone) if phone else None,
         entries=points.history(session, person.id, 20),

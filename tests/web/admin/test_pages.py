@@ -41,7 +41,7 @@ def busy(runtime, shop, somchai, claim):
             operation_id="1", now=NOW, tz=BANGKOK, cashier_id=shop.cashier.id,
         )  # fmt: skip
         totals = session.get_one(MemberTotals, member.id)
-        totals.level, totals.level_why = Level.REGULAR, {"visits": 3}
+        totals.level, totals.level_why = Level.REGULAR, {"limit_days": 45.0, "spent_90": 123_400}
         message = outbox.queue(
             session, key="k1", member=member, klass=MessageClass.TRANSACTIONAL,
             kind="purchases.thanked", messages=TEXT, now=NOW,
@@ -84,6 +84,12 @@ def test_every_page_speaks(sign_in, busy, language):
     seen = set(re.findall(r">\s*([a-z_]+\.[a-z_]+)\s*<", pages))
     assert seen & keys == set()
     assert f'<html lang="{language}">' in pages
+
+
+def test_reasons_of_a_level_read_as_figures(owner, busy):
+    page = owner.get(f"/admin/members/{busy.public_id}").text
+    assert "เกณฑ์ (วัน) <b>45</b>" in page
+    assert "<b>1,234 บาท</b>" in page
 
 
 def test_search_takes_anything(owner, busy):
