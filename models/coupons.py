@@ -234,6 +234,24 @@ class CodeTry(Base):
     count: Mapped[int] = mapped_column(default=0)
 
 
+class CodeBatch(Base):
+    """Codes of one offer made together: exported together, ended together (C8)."""
+
+    __tablename__ = "code_batches"
+
+    id: Mapped[bigid]
+    coupon_id: Mapped[int] = mapped_column(BigId, ForeignKey("coupons.id"), index=True)
+    #: What they are for, in the shop's own words: a flyer, a partner, a market day.
+    label: Mapped[str] = mapped_column(String(100))
+    size: Mapped[int]
+    created_at: Mapped[moment]
+    #: Exclusive: codes of the batch are good for nothing from then on.
+    ends_at: Mapped[moment | None]
+    voided_at: Mapped[moment | None]
+    #: The first export; a further one is a right of its own.
+    exported_at: Mapped[moment | None]
+
+
 class TypedCode(Base):
     """One generated code of an offer: printed or handed out, typed once by somebody (C8)."""
 
@@ -241,8 +259,7 @@ class TypedCode(Base):
 
     id: Mapped[bigid]
     coupon_id: Mapped[int] = mapped_column(BigId, ForeignKey("coupons.id"))
-    #: Codes made together are exported together.
-    batch: Mapped[short] = mapped_column(index=True)
+    batch_id: Mapped[int] = mapped_column(BigId, ForeignKey("code_batches.id"), index=True)
     code: Mapped[short] = mapped_column(unique=True)
     created_at: Mapped[moment]
     used_at: Mapped[moment | None]

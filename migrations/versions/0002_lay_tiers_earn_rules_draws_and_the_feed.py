@@ -243,6 +243,7 @@ def upgrade() -> None:
         ),
         sa.Column("tier_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("since", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("qualified_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("holds_until", sa.DateTime(timezone=True), nullable=False),
         sa.Column("is_manual", sa.Boolean(), nullable=False),
         sa.Column("warned_at", sa.DateTime(timezone=True), nullable=True),
@@ -377,6 +378,31 @@ def upgrade() -> None:
         )
 
     op.create_table(
+        "code_batches",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column(
+            "coupon_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
+        sa.Column("label", sa.String(length=100), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("voided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("exported_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["coupon_id"], ["coupons.id"], name=op.f("fk_code_batches_coupon_id_coupons")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_code_batches")),
+    )
+    with op.batch_alter_table("code_batches", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_code_batches_coupon_id"), ["coupon_id"], unique=False)
+
+    op.create_table(
         "typed_codes",
         sa.Column(
             "id",
@@ -387,12 +413,17 @@ def upgrade() -> None:
         sa.Column(
             "coupon_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
-        sa.Column("batch", sa.String(length=64), nullable=False),
+        sa.Column(
+            "batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
+        ),
         sa.Column("code", sa.String(length=64), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
             "voucher_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
+        ),
+        sa.ForeignKeyConstraint(
+            ["batch_id"], ["code_batches.id"], name=op.f("fk_typed_codes_batch_id_code_batches")
         ),
         sa.ForeignKeyConstraint(
             ["coupon_id"], ["coupons.id"], name=op.f("fk_typed_codes_coupon_id_coupons")
@@ -404,7 +435,7 @@ def upgrade() -> None:
         sa.UniqueConstraint("code", name=op.f("uq_typed_codes_code")),
     )
     with op.batch_alter_table("typed_codes", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_typed_codes_batch"), ["batch"], unique=False)
+        batch_op.create_index(batch_op.f("ix_typed_codes_batch_id"), ["batch_id"], unique=False)
         batch_op.create_index(batch_op.f("ix_typed_codes_voucher_id"), ["voucher_id"], unique=False)
 
     op.create_table(
@@ -608,9 +639,13 @@ def downgrade() -> None:
     op.drop_table("adjustments")
     with op.batch_alter_table("typed_codes", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_typed_codes_voucher_id"))
-        batch_op.drop_index(batch_op.f("ix_typed_codes_batch"))
+        batch_op.drop_index(batch_op.f("ix_typed_codes_batch_id"))
 
     op.drop_table("typed_codes")
+    with op.batch_alter_table("code_batches", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_code_batches_coupon_id"))
+
+    op.drop_table("code_batches")
     with op.batch_alter_table("merges", schema=None) as batch_op:
         batch_op.drop_index(
             "uq_merges_in_force",
