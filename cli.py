@@ -320,8 +320,11 @@ def ledger_check() -> None:
     """Prove every balance against its entries and lots; exit code 1 on a difference."""
     from loyalty import proof
 
-    with held().database.write() as session:
-        differences = proof.check_all(session, held().clock.now())
+    with held().database.read() as session:
+        differences = proof.find_all(session)
+    if differences:
+        with held().database.write() as session:
+            differences = proof.freeze(session, differences, held().clock.now())
     for difference in differences:
         click.echo(str(difference))
     click.echo("clean" if not differences else f"{len(differences)} differences")

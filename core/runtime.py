@@ -53,6 +53,8 @@ class Runtime:
     def __post_init__(self) -> None:
         # The outbox wakes the senders once its rows are committed, whoever opened the session.
         self.database.session_info["wake"] = self.wake
+        # Rules that must read what is sealed (a birthday) find the keys here.
+        self.database.session_info["vault"] = self.vault
 
     @contextmanager
     def transaction(self, now: datetime | None = None) -> Iterator[Session]:

@@ -74,6 +74,12 @@ def is_given(session: Session, member_id: int, purpose: Purpose) -> bool:
     return _open_version(session, member_id, purpose) is not None
 
 
+def was_withdrawn(session: Session, member_id: int, purpose: Purpose) -> bool:
+    """Whether consent to this purpose was given once and is not in force any more."""
+    given = select(Consent.id).where(Consent.member_id == member_id, Consent.purpose == purpose)
+    return session.scalar(given.limit(1)) is not None and not is_given(session, member_id, purpose)
+
+
 def has_guardian(session: Session, member_id: int) -> bool:
     """Whether a guardian has agreed to the marketing consent in force."""
     return (_open_version(session, member_id, Purpose.MARKETING) or "").endswith(GUARDIAN)

@@ -33,15 +33,30 @@ def base_points(amount_satang: int, carry_satang: int, satang_per_point: int) ->
 
 
 def award(policy: EarnPolicy, amount_satang: int, carry_satang: int) -> Award:
-    """What a bill earns under a policy.
+    """The base points of a bill under a policy.
 
-    Multipliers and bonus rules act on these base points, here, and never touch the carry.
+    Multipliers and bonus rules (`loyalty/earn_rules.py`) act on these; only these touch the carry.
     """
     if not policy.has_carry:
         points, _ = base_points(amount_satang, 0, policy.satang_per_point)
         return Award(points, carry_satang, 0)
     points, carry = base_points(amount_satang, carry_satang, policy.satang_per_point)
     return Award(points, carry, carry - carry_satang)
+
+
+def multiplied(base: int, percent: int) -> int:
+    """What a multiplier adds to base points: 150 percent of 7 adds 3 (P3)."""
+    return base * max(0, percent - 100) // 100
+
+
+def share_of(base: int, matched_satang: int, lines_satang: int, amount_satang: int) -> int:
+    """The part of a bill's base points that some of its lines have earned, floored.
+
+    Lines are told before discounts or for a part of the bill only, so the larger of their sum and
+    the amount is the whole: no line ever earns more than its share of what was paid.
+    """
+    whole = max(lines_satang, amount_satang)
+    return base * matched_satang // whole if whole else 0
 
 
 def kept_points(points: int, amount_satang: int, returned_satang: int) -> int:

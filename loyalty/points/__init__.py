@@ -21,7 +21,7 @@ from loyalty.points.expiry import expire_lots
 from loyalty.points.ledger import MAX_POINTS, InsufficientPoints, Moved, forget_totals, lock_member
 from loyalty.points.moving import adjust, available_for_burn, burn, earn
 from loyalty.points.policies import default_policy, policy_for, set_policy
-from loyalty.points.proof import Difference, check_ledger, unfreeze
+from loyalty.points.proof import Difference, check_ledger, find_wrong, freeze, unfreeze
 from loyalty.points.reversals import give_back, take_back
 
 __all__ = [
@@ -39,7 +39,9 @@ __all__ = [
     "default_policy",
     "earn",
     "expire_lots",
+    "find_wrong",
     "forget_totals",
+    "freeze",
     "give_back",
     "history",
     "lock_member",

@@ -64,6 +64,7 @@ TOTALS_OF = (
         TOTALS.c.debt,
         TOTALS.c.carry_satang,
         TOTALS.c.frozen_at,
+        TOTALS.c.level,
         TOTALS.c.purchase_count,
         TOTALS.c.first_purchase_at,
         TOTALS.c.last_purchase_at,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import (
     func,
@@ -13,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from loyalty.points.ledger import DRAWS, ENTRIES, LOTS, TOTALS, forget_totals
+from loyalty.points.ledger import DRAWS, ENTRIES, LOTS, TOTALS, forget_totals, lock_members
 
 
 @dataclass(frozen=True)
@@ -26,22 +28,15 @@ class Difference:
     found: int
 
 
-def check_ledger(session: Session, now: datetime) -> list[Difference]:
-    """Every balance against its entries, lots and debt; freezes members with a difference.
+def find_wrong(session: Session, members: Collection[int] | None = None) -> list[Difference]:
+    """Every balance against its entries, lots and debt; every lot against its draws. Reads only.
 
-    Frozen members cannot burn until someone clears them with `unfreeze`.
+    Each figure is compared within one statement, so that business going on meanwhile is never
+    taken for a difference. `members` limits the look to these.
     """
     session.flush()  # the check reads by plain statements
-    entries = (
-        select(ENTRIES.c.member_id, func.sum(ENTRIES.c.points).label("points"))
-        .group_by(ENTRIES.c.member_id)
-        .subquery()
-    )
-    lots = (
-        select(LOTS.c.member_id, func.sum(LOTS.c.remaining).label("points"))
-        .group_by(LOTS.c.member_id)
-        .subquery()
-    )
+    entries = _sums(ENTRIES.c.member_id, ENTRIES.c.points, members)
+    lots = _sums(LOTS.c.member_id, LOTS.c.remaining, members)
     in_entries = func.coalesce(entries.c.points, 0)
     in_lots = func.coalesce(lots.c.points, 0)
     wrong = (
@@ -55,7 +50,10 @@ def check_ledger(session: Session, now: datetime) -> list[Difference]:
         .outerjoin(entries, entries.c.member_id == TOTALS.c.member_id)
         .outerjoin(lots, lots.c.member_id == TOTALS.c.member_id)
         .where(or_(TOTALS.c.balance != in_entries, TOTALS.c.balance != in_lots - TOTALS.c.debt))
+        .order_by(TOTALS.c.member_id)
     )
+    if members is not None:
+        wrong = wrong.where(TOTALS.c.member_id.in_(members))
     found: list[Difference] = []
     for row in session.execute(wrong):
         if row.balance != row.in_entries:
@@ -65,36 +63,58 @@ def check_ledger(session: Session, now: datetime) -> list[Difference]:
         left = int(row.in_lots) - row.debt
         if left != row.in_entries:
             found.append(Difference("points.lots", row.member_id, int(row.in_entries), left))
-    found += _wrong_lots(session)
-    frozen = sorted({difference.id for difference in found})
-    if frozen:
-        session.execute(
-            update(TOTALS)
-            .where(TOTALS.c.member_id.in_(frozen), TOTALS.c.frozen_at.is_(None))
-            .values(frozen_at=now)
-        )
-        for member_id in frozen:
-            forget_totals(session, member_id)
-    return found
+    return found + _wrong_lots(session, members)
 
 
-def _wrong_lots(session: Session) -> list[Difference]:
+def _sums(member_id: Any, points: Any, members: Collection[int] | None) -> Any:
+    sums = select(member_id, func.sum(points).label("points")).group_by(member_id)
+    return (sums if members is None else sums.where(member_id.in_(members))).subquery()
+
+
+def _wrong_lots(session: Session, members: Collection[int] | None) -> list[Difference]:
     """Lots whose remainder is not what they began with plus their draws (by member)."""
-    draws = (
-        select(DRAWS.c.lot_id, func.sum(DRAWS.c.points).label("points"))
-        .group_by(DRAWS.c.lot_id)
-        .subquery()
-    )
+    sums = select(DRAWS.c.lot_id, func.sum(DRAWS.c.points).label("points")).group_by(DRAWS.c.lot_id)
+    if members is not None:
+        sums = sums.join(LOTS, LOTS.c.id == DRAWS.c.lot_id).where(LOTS.c.member_id.in_(members))
+    draws = sums.subquery()
     left = LOTS.c.points + func.coalesce(draws.c.points, 0)
     wrong = (
         select(LOTS.c.member_id, left.label("left"), LOTS.c.remaining)
         .outerjoin(draws, draws.c.lot_id == LOTS.c.id)
         .where(LOTS.c.remaining != left)
+        .order_by(LOTS.c.id)
     )
+    if members is not None:
+        wrong = wrong.where(LOTS.c.member_id.in_(members))
     return [
         Difference("points.lot", row.member_id, int(row.left), row.remaining)
         for row in session.execute(wrong)
     ]
+
+
+def check_ledger(session: Session, now: datetime) -> list[Difference]:
+    """Find and freeze in one transaction."""
+    return freeze(session, {difference.id for difference in find_wrong(session)}, now)
+
+
+def freeze(session: Session, suspects: Collection[int], now: datetime) -> list[Difference]:
+    """Look at these members again under their locks; who still differs cannot burn any more.
+
+    Frozen members cannot burn until someone clears them with `unfreeze`.
+    """
+    if not suspects:
+        return []
+    lock_members(session, {*suspects})
+    found = find_wrong(session, suspects)
+    frozen = sorted({difference.id for difference in found})
+    session.execute(
+        update(TOTALS)
+        .where(TOTALS.c.member_id.in_(frozen), TOTALS.c.frozen_at.is_(None))
+        .values(frozen_at=now)
+    )
+    for member_id in frozen:
+        forget_totals(session, member_id)
+    return found
 
 
 def unfreeze(session: Session, member_id: int) -> None:

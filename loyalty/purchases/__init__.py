@@ -14,7 +14,7 @@ from loyalty.purchases.recording import (
     record_purchase,
 )
 from loyalty.purchases.returning import ReturnResult, return_purchase
-from loyalty.purchases.totals import check_totals, own_gap, recount_totals
+from loyalty.purchases.totals import check_points, check_totals, own_gap, recount_totals
 
 __all__ = [
     "MAX_BILL_SATANG",
@@ -22,6 +22,7 @@ __all__ = [
     "BillItem",
     "PurchaseResult",
     "ReturnResult",
+    "check_points",
     "check_totals",
     "own_gap",
     "record_purchase",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,7 +16,8 @@ from core.clock import local_day
 from core.db import insert_into
 from core.errors import Invalid, Refused
 from core.text import clean, receipt_key
-from loyalty import activities, earning, points, shop, stamps
+from loyalty import activities, earn_rules, earning, points, shop, stamps
+from loyalty.earn_rules import Extra
 from loyalty.purchases.totals import PURCHASES, add_to_totals
 from loyalty.stamps import CardView
 from models.base import table_of
@@ -55,6 +56,9 @@ class PurchaseResult:
     cards: tuple[CardView, ...]
     vouchers_issued: tuple[Voucher, ...]
     is_first: bool
+    #: What the bill alone earned, and what tier and rules added to that (P3).
+    base_points: int = 0
+    extras: tuple[Extra, ...] = field(default=())
 
 
 def record_purchase(
@@ -74,7 +78,8 @@ def record_purchase(
     items: Sequence[BillItem] = (),
     stamps: bool = True,
 ) -> PurchaseResult:
-    """Record a bill after discounts: points, stamps, totals, timeline.
+    """Record a bill after discounts: points by base rule, tier and earn rules, stamps, totals,
+    timeline.
 
     Refused: `members.not_joined`, `cashiers.own_account`, `errors.invalid_field`, `limits.over`,
     `purchases.too_old`, and `purchases.already_recorded` (facts `id`, `points`) for a bill
@@ -92,6 +97,19 @@ def record_purchase(
     policy = points.policy_for(session, local_day(bought_at, tz))
     award = earning.award(policy, amount_satang, totals.carry_satang)
     is_first = totals.purchase_count == 0
+    extras = earn_rules.extras_for(
+        session,
+        member,
+        base=award.points,
+        amount_satang=amount_satang,
+        at=bought_at.astimezone(tz),
+        branch=branch.code,
+        items=items,
+        level=totals.level,
+        is_first=is_first,
+        tier_percent=100,
+    )
+    earned = award.points + sum(extra.points for extra in extras)
     purchase = _write_purchase(
         session,
         {
@@ -106,7 +124,7 @@ def record_purchase(
             "recorded_at": now,
             "amount_satang": amount_satang,
             "returned_satang": 0,
-            "points": award.points,
+            "points": earned,
             "carry_delta": award.carry_delta,
             "state": PurchaseState.RECORDED,
             "is_first": is_first,
@@ -116,18 +134,22 @@ def record_purchase(
         },
     )
     _write_items(session, purchase.id, items)
-    facts = {
+    earn_rules.write_awards(session, extras, member_id=member_id, purchase_id=purchase.id)
+    facts: dict[str, Any] = {
         "amount_satang": amount_satang,
         "branch": branch.name_th,
         "branch_en": branch.name_en,
         "branch_code": branch.code,
     }
+    if extras:
+        facts["base_points"] = award.points
+        facts["rules"] = [extra.as_facts() for extra in extras]
     balance, debt = totals.balance, totals.debt
-    if award.points:
+    if earned:
         moved = points.earn(
             session,
             member_id,
-            award.points,
+            earned,
             source="purchase",
             source_id=str(purchase.id),
             now=now,
@@ -144,12 +166,12 @@ def record_purchase(
         member_id,
         "purchases.recorded",
         now,
-        {"purchase_id": purchase.id, "points": award.points, "is_first": is_first, **facts},
+        {"purchase_id": purchase.id, "points": earned, "is_first": is_first, **facts},
     )
     return PurchaseResult(
         purchase=purchase,
         member_no=member.member_no or "",
-        points=award.points,
+        points=earned,
         carry_satang=award.carry_satang,
         balance=balance,
         available=0 if debt else points.usable_of(session, member_id, now),
@@ -157,6 +179,8 @@ def record_purchase(
         cards=given.cards if given else (),
         vouchers_issued=given.vouchers if given else (),
         is_first=is_first,
+        base_points=award.points,
+        extras=tuple(extras),
     )
 
 

@@ -15,7 +15,7 @@ from core.db import insert_into
 from core.errors import Invalid, NotFound, Refused
 from core.i18n import money
 from core.sabotage import is_sabotaged
-from loyalty import activities, coupons, earning, points, stamps, undoing
+from loyalty import activities, coupons, earn_rules, earning, points, stamps, undoing
 from loyalty.purchases.totals import TOTALS, recount_totals
 from models.base import table_of
 from models.coupons import Voucher
@@ -51,6 +51,7 @@ def return_purchase(
     cashier_id: int | None = None,
     api_key_id: int | None = None,
     staff_id: int | None = None,
+    approved_by: int | None = None,
 ) -> ReturnResult:
     """Void a bill (`amount_satang` None) or return part of it (P6, T4, C7, K6).
 
@@ -65,6 +66,7 @@ def return_purchase(
         cashier_id=cashier_id,
         staff_id=staff_id,
         now=now,
+        approved_by=approved_by,
     )
     if not is_sabotaged("purchases.lock"):
         points.lock_member(session, purchase.member_id)
@@ -123,6 +125,7 @@ def return_purchase(
         facts=_return_facts(session, purchase, amount, is_void=is_void),
     )
     _lower_carry(session, purchase.member_id, carry_taken)
+    earn_rules.take_back(session, purchase.id, purchase.amount_satang, returned)
     recount_totals(session, purchase.member_id)
     stamped = stamps.take_back(
         session,

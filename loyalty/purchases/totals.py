@@ -8,16 +8,18 @@ from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import String, and_, cast, func, select, update
 from sqlalchemy.orm import Session
 
 from loyalty import points
 from models.base import table_of
 from models.members import MemberTotals
+from models.points import EntryKind, LedgerEntry
 from models.purchases import Purchase, PurchaseState
 
 REMEMBERED_DAYS = 10
 GAP_KNOWN_FROM_DAYS = 4
+ENTRIES = table_of(LedgerEntry)
 PURCHASES = table_of(Purchase)
 TOTALS = table_of(MemberTotals)
 
@@ -127,4 +129,23 @@ def _wrong_totals(row: Any) -> list[points.Difference]:
         points.Difference(what, row.member_id, expected, found)
         for what, expected, found in figures
         if expected != found
+    ]
+
+
+def check_points(session: Session) -> list[points.Difference]:
+    """Every bill's points against its one ledger entry."""
+    session.flush()  # the check reads by plain statements
+    entry = and_(
+        ENTRIES.c.source == "purchase",
+        ENTRIES.c.kind == EntryKind.EARN,
+        ENTRIES.c.source_id == cast(PURCHASES.c.id, String),
+    )
+    found = func.coalesce(ENTRIES.c.points, 0)
+    rows = session.execute(
+        select(PURCHASES.c.id, PURCHASES.c.points, found.label("found"))
+        .select_from(PURCHASES.outerjoin(ENTRIES, entry))
+        .where(PURCHASES.c.points != found)
+    )
+    return [
+        points.Difference("purchases.points", row.id, int(row.found), row.points) for row in rows
     ]
