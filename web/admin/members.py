@@ -84,7 +84,7 @@ def member_of(public_id: str) -> Member:
     return member
 
 
-def _why(language: str, numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
+def figures_of(language: str, numbers: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The numbers behind a level as people read them: names and figures."""
     shown = []
     for name, value in numbers.items():
@@ -117,7 +117,7 @@ def member(public_id: str) -> str:
         "admin/member.html",
         member=person,
         totals=totals,
-        why=_why(language, totals.level_why),
+        why=figures_of(language, totals.level_why),
         balance=points.balance_of(session, person.id, now),
         phone=rules.masked_phone(phone) if phone else None,
         entries=points.history(session, person.id, 20),

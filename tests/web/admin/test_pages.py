@@ -24,6 +24,7 @@ from tests.bot.webhooks import body_of, sign, text_event
 from tests.factories import CHANNEL_SECRET
 from tests.moments import BANGKOK, NOW
 from web.admin.ground import PAGE_ROWS
+from web.admin.members import figures_of
 
 TEXT = [{"type": "text", "text": "สวัสดี"}]
 
@@ -41,7 +42,7 @@ def busy(runtime, shop, somchai, claim):
             operation_id="1", now=NOW, tz=BANGKOK, cashier_id=shop.cashier.id,
         )  # fmt: skip
         totals = session.get_one(MemberTotals, member.id)
-        totals.level, totals.level_why = Level.REGULAR, {"limit_days": 45.0, "spent_90": 123_400}
+        totals.level, totals.level_why = Level.REGULAR, {"limit_days": 45.0}
         message = outbox.queue(
             session, key="k1", member=member, klass=MessageClass.TRANSACTIONAL,
             kind="purchases.thanked", messages=TEXT, now=NOW,
@@ -89,7 +90,7 @@ def test_every_page_speaks(sign_in, busy, language):
 def test_reasons_of_a_level_read_as_figures(owner, busy):
     page = owner.get(f"/admin/members/{busy.public_id}").text
     assert "เกณฑ์ (วัน) <b>45</b>" in page
-    assert "<b>1,234 บาท</b>" in page
+    assert figures_of("th", {"spent_90": 123_400, "change": "buys"}) == [("ยอด 90 วัน", "1,234 บาท")]
 
 
 def test_search_takes_anything(owner, busy):
