@@ -15,11 +15,11 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid, Refused
-from loyalty import codes, coupons, purchases
+from loyalty import ceilings, codes, coupons, purchases
 from loyalty.coupons import RedemptionResult
 from loyalty.purchases import BillItem, PurchaseResult
 from models.coupons import CodePurpose, Coupon, CouponKind, Voucher
-from models.staff import Branch
+from models.staff import Branch, Cashier
 
 MAX_VOUCHERS = 10
 
@@ -72,12 +72,18 @@ def confirm(
     device_id: int | None = None,
     api_key_id: int | None = None,
     items: Sequence[BillItem] = (),
+    shift_from: datetime | None = None,
+    manager_id: int | None = None,
+    queued_at: datetime | None = None,
 ) -> CheckoutResult:
     """Record the bill and use its vouchers, all or nothing.
 
     Exactly one of `paid_satang` (API: after discounts) and `bill_satang` (till page: before)
     is given. Vouchers come as `holds` of this holder, or as `parsed` codes that it may have
-    scanned before. Refused as `purchases.record_purchase` and `codes.redeem` say.
+    scanned before. A cashier comes with `shift_from`, when their shift began: above a ceiling
+    only with a manager's PIN (`manager_id`), and never for either's own account. `queued_at` is
+    the word of a till that had no signal. Refused as `purchases.record_purchase`, `codes.redeem`
+    and `ceilings` say.
     """
     assert (paid_satang is None) != (bill_satang is None)
     if len(holds) + len(parsed) > MAX_VOUCHERS:
@@ -100,6 +106,20 @@ def confirm(
         "device_id": device_id,
         "api_key_id": api_key_id,
     }
+    ceilings.refuse_own_account(session, member_id, cashier_id, manager_id)
+    over = None
+    if cashier_id is not None and shift_from is not None and paid > 0:
+        over = ceilings.over(
+            session,
+            session.get_one(Cashier, cashier_id),
+            branch,
+            paid,
+            now=now,
+            tz=tz,
+            shift_from=shift_from,
+        )
+        if over is not None and manager_id is None:
+            raise over
     purchase = None
     if paid > 0 or not vouchers:
         purchase = purchases.record_purchase(
@@ -115,6 +135,8 @@ def confirm(
             items=items,
             **who,
         )
+        if queued_at is not None:
+            purchase.purchase.queued_at = queued_at
     used = [
         codes.redeem(
             session,
@@ -133,6 +155,17 @@ def confirm(
         )
         for number, (scan, bill) in enumerate(zip(scans, bills, strict=True))
     ]
+    if over is not None and cashier_id is not None and manager_id is not None:
+        ceilings.approve(
+            session,
+            operation_id=operation_id,
+            manager_id=manager_id,
+            cashier_id=cashier_id,
+            what=str(over.facts["over"]),
+            amount_satang=paid,
+            now=now,
+            real_now=real_now,
+        )
     return CheckoutResult(purchase, tuple(used), paid)
 
 

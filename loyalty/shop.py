@@ -42,7 +42,16 @@ DEFAULTS: dict[str, Any] = {
     "win_back.at_risk_days": 45,
     "win_back.second_days": 60,
     "win_back.third_days": 90,
-    # Tills.
+    # Tills. Ceilings in satang, by role; a branch may have its own (`loyalty/ceilings.py`).
+    "tills.ceilings": {
+        "cashier": {"operation": 500_000, "shift": 5_000_000, "day": 10_000_000},
+        "manager": {"operation": 5_000_000, "shift": 20_000_000, "day": 40_000_000},
+    },
+    "tills.ceilings_by_branch": {},
+    # What a till without a signal may keep (K7), each local day: bills, and satang in all.
+    "tills.queue_bills": 40,
+    "tills.queue_satang": 2_000_000,
+    "tills.queue_hours": 48,
     "purchases.void_minutes": 10,
     "purchases.api_age_days": 7,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from core.errors import Refused
@@ -22,13 +22,15 @@ def refuse_unless_allowed(
     cashier_id: int | None,
     staff_id: int | None,
     now: datetime,
+    approved_by: int | None = None,
 ) -> None:
     """Refused `purchases.needs_manager` unless this cashier may undo what `done_by` did.
 
-    `staff_id` is a manager who agreed; a cashier whose PIN is linked to a manager is one. Till
-    software and the console come without a cashier and are held by their own scopes.
+    `staff_id` or `approved_by` (a manager's PIN at the till) is a manager who agreed; a cashier
+    who is a manager needs none. Till software and the console come without a cashier and are held
+    by their own scopes.
     """
-    if cashier_id is None or staff_id is not None:
+    if cashier_id is None or staff_id is not None or approved_by is not None:
         return
     minutes = int(shop.get(session, "purchases.void_minutes"))
     is_own = done_by == cashier_id and now - done_at <= timedelta(minutes=minutes)
@@ -37,10 +39,11 @@ def refuse_unless_allowed(
 
 
 def is_manager(session: Session, cashier_id: int) -> bool:
-    """Whether this PIN belongs to a manager or owner of the console."""
-    linked = (
-        select(Staff.role)
-        .join(Cashier, Cashier.staff_id == Staff.id)
-        .where(Cashier.id == cashier_id, Staff.is_active)
+    """Whether this PIN is a manager's: by its own mark, or linked to one of the console."""
+    of_console = exists().where(
+        Staff.id == Cashier.staff_id, Staff.is_active, Staff.role.in_(MANAGERS)
     )
-    return session.scalar(linked) in MANAGERS
+    is_one = select(Cashier.id).where(
+        Cashier.id == cashier_id, Cashier.is_active, or_(Cashier.is_manager, of_console)
+    )
+    return session.scalar(is_one) is not None

@@ -154,6 +154,7 @@ def reverse_redemption(
     cashier_id: int | None = None,
     api_key_id: int | None = None,
     staff_id: int | None = None,
+    approved_by: int | None = None,
 ) -> ReversalResult:
     """Undo one use of a voucher, once; who may is said in `undoing`."""
     found = select(Redemption).where(Redemption.public_id == redemption_public_id)
@@ -167,5 +168,6 @@ def reverse_redemption(
         cashier_id=cashier_id,
         staff_id=staff_id,
         now=now,
+        approved_by=approved_by,
     )
     return coupons.reverse(session, redemption, now=now, tz=tz)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, g, jsonify, request
@@ -15,9 +15,10 @@ from sqlalchemy.orm import Session
 
 from core.errors import Invalid, NotFound
 from core.ids import token_hash
-from core.text import parse_satang
-from loyalty import operations
+from core.text import parse_satang, western_digits
+from loyalty import ceilings, operations, people
 from models.staff import Branch, Cashier, CashierSession, Device
+from web import errors
 from web.auth import Access, SignInNeeded, resolver
 from web.ground import db, runtime
 from web.security import read_cookie
@@ -26,6 +27,8 @@ blueprint = Blueprint("cashier", __name__, url_prefix="/cashier")
 IDLE = timedelta(minutes=30)
 SHIFT = timedelta(hours=12)
 SEEN_EVERY = timedelta(minutes=1)
+#: The field of a tap that carries a manager's PIN.
+APPROVAL = "approval"
 _OPERATION = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
@@ -78,7 +81,14 @@ def cashier_of(session: Session, device: Device) -> Cashier | None:
     if request.method == "POST" and real - held.last_seen_at > SEEN_EVERY:
         held.last_seen_at = real
         device.last_seen_at = real
+    g.shift = held
     return cashier
+
+
+def shift_from(opened_at: datetime | None = None) -> datetime:
+    """When this shift began, on the shop's clock (the demo moves that, never a session's)."""
+    clock = runtime().clock
+    return (opened_at or g.shift.opened_at) + (clock.now() - clock.real_now())
 
 
 def holder() -> str:
@@ -127,6 +137,39 @@ def bill_of(body: dict[str, Any]) -> int:
     return value
 
 
+def operation_name(operation: str) -> str:
+    """An operation id of this device, as it is kept."""
+    return f"device:{g.device.id}:{operation}"
+
+
+def manager_agrees() -> Response | None:
+    """Check the manager's PIN that came with this tap, if one did: `g.manager` is who agreed.
+
+    A wrong PIN is answered, not raised, because its count must be committed (AK5). The PIN is no
+    part of what is remembered of the tap.
+    """
+    g.manager = None
+    approval = given().get(APPROVAL)
+    if approval is None:
+        return None
+    if not isinstance(approval, dict):
+        raise Invalid("errors.invalid_field", field=APPROVAL)
+    chosen = western_digits(str(approval.get("manager", ""))[:18])
+    pin = str(approval.get("pin", ""))[:12]
+    manager_id = int(chosen) if chosen.isascii() and chosen.isdigit() else 0
+    locked = ceilings.lock_cashiers(db(), g.cashier.id, manager_id)
+    found = next((one for one in locked if one.id == manager_id), None)
+    manager = ceilings.refuse_approver(db(), found, g.cashier)
+    refusal = people.try_pin(db(), manager, pin, runtime().clock.real_now())
+    if refusal is not None:
+        # 403: the till itself is open, and 401 would send the page to its own PIN.
+        return errors.answer(
+            403 if refusal.status == 401 else refusal.status, refusal.code, refusal.facts
+        )
+    g.manager = manager
+    return None
+
+
 def once(act: Callable[[dict[str, Any], str], dict[str, Any]]) -> Response:
     """Do a tap once: the same operation id gets the same receipt, marked as repeated (K3).
 
@@ -136,9 +179,10 @@ def once(act: Callable[[dict[str, Any], str], dict[str, Any]]) -> Response:
     operation = text_of(body, "operation", 64)
     if not _OPERATION.fullmatch(operation):
         raise Invalid("errors.invalid_field", field="operation")
-    name = f"device:{g.device.id}:{operation}"
+    name = operation_name(operation)
+    told = {key: value for key, value in body.items() if key != APPROVAL}
     print_ = hashlib.sha256(
-        f"{request.path}\n{json.dumps(body, sort_keys=True, ensure_ascii=True)}".encode()
+        f"{request.path}\n{json.dumps(told, sort_keys=True, ensure_ascii=True)}".encode()
     ).hexdigest()
     now = runtime().clock.real_now()
     stored = operations.once(db(), name, print_, now)

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from flask import Response, g, jsonify
 from sqlalchemy import select
 
 from core.clock import local_day, start_of_day
-from core.errors import Invalid, Refused
+from core.errors import Invalid, NotFound, Refused
 from core.i18n import moment, money
-from loyalty import audit, checkout, codes, coupons, members, purchases
+from loyalty import (
+    audit,
+    ceilings,
+    checkout,
+    codes,
+    coupons,
+    members,
+    purchases,
+    shifts,
+    shop,
+    undoing,
+)
 from models.coupons import Redemption
 from models.members import Member
 from models.purchases import Purchase, PurchaseState
+from models.staff import Cashier
 from web import errors
 from web.auth import cashier_only
 from web.cashier.ground import (
@@ -23,8 +35,10 @@ from web.cashier.ground import (
     blueprint,
     given,
     holder,
+    manager_agrees,
     once,
     one_of_ours,
+    shift_from,
     text_of,
     texts_of,
 )
@@ -73,6 +87,8 @@ def release() -> Response:
 @cashier_only()
 def confirm() -> Response:
     """The bill and its vouchers in one step; the same tap again gives the same receipt."""
+    if (refused := manager_agrees()) is not None:
+        return refused
     savepoint = db().begin_nested()
     try:
         answer = once(_confirm)
@@ -92,6 +108,7 @@ def confirm() -> Response:
 def _confirm(body: dict[str, Any], operation: str) -> dict[str, Any]:
     held, session = runtime(), db()
     now, real = held.clock.now(), held.clock.real_now()
+    ceilings.lock_cashiers(session, g.cashier.id)  # before any member's row
     bill = bill_of(body)
     receipt_no = text_of(body, "receipt_no", 64, is_needed=False) or None
     if g.branch.needs_receipt_no and receipt_no is None:
@@ -116,6 +133,8 @@ def _confirm(body: dict[str, Any], operation: str) -> dict[str, Any]:
         receipt_no=receipt_no,
         cashier_id=g.cashier.id,
         device_id=g.device.id,
+        shift_from=shift_from(),
+        manager_id=g.manager.id if g.manager else None,
     )
     audit.record(
         session,
@@ -157,6 +176,10 @@ def _receipt(done: checkout.CheckoutResult, member: Member, bill: int) -> dict[s
         answer |= {
             "purchase": result.purchase.public_id,
             "points": result.points,
+            "rules": [
+                {"name": extra.name_th if thai else extra.name_en, "points": extra.points}
+                for extra in result.extras
+            ],
             "balance": result.balance,
             "available": result.available,
             "stamps": result.stamps,
@@ -173,24 +196,36 @@ def _receipt(done: checkout.CheckoutResult, member: Member, bill: int) -> dict[s
 @cashier_only()
 def void() -> Response:
     """Take back a bill with everything it did, or one voucher's use; once."""
+    if (refused := manager_agrees()) is not None:
+        return refused
     return once(_void)
 
 
 def _void(body: dict[str, Any], operation: str) -> dict[str, Any]:
     held, session, language = runtime(), db(), locale()
-    bill_id = text_of(body, "purchase", 64, is_needed=False)
-    if bill_id:
+    ceilings.lock_cashiers(session, g.cashier.id)
+    undone_row = _of_this_branch(body)
+    needs_manager = _needs_manager(undone_row)
+    approved_by = g.manager.id if g.manager else None
+    if needs_manager and approved_by is None:
+        minutes = int(shop.get(session, "purchases.void_minutes"))
+        raise Refused("purchases.needs_manager", status=403, minutes=minutes)
+    facts: dict[str, Any] = {"device": g.device.id}
+    if isinstance(undone_row, Purchase):
         done = purchases.return_purchase(
             session,
-            purchase_public_id=bill_id,
+            purchase_public_id=undone_row.public_id,
             operation_id=operation,
             now=held.clock.now(),
             tz=held.clock.tz,
             cashier_id=g.cashier.id,
+            approved_by=approved_by,
         )
+        satang = done.purchase_return.amount_satang
+        facts |= {"purchase": undone_row.id, "amount_satang": satang}
         answer = {
             "kind": "voided",
-            "amount": money(language, done.purchase_return.amount_satang),
+            "amount": money(language, satang),
             "points": abs(done.points),
             "debt": done.debt,
             "available": done.available,
@@ -198,69 +233,134 @@ def _void(body: dict[str, Any], operation: str) -> dict[str, Any]:
     else:
         undone = codes.reverse_redemption(
             session,
-            redemption_public_id=text_of(body, "redemption", 64),
+            redemption_public_id=undone_row.public_id,
             operation_id=operation,
             now=held.clock.now(),
             tz=held.clock.tz,
             cashier_id=g.cashier.id,
+            approved_by=approved_by,
         )
+        satang = undone.redemption.discount_satang
+        facts |= {"redemption": undone_row.id, "amount_satang": satang}
         answer = {
             "kind": "voided",
-            "amount": money(language, undone.redemption.discount_satang),
+            "amount": money(language, satang),
             "points": 0,
             "debt": 0,
             "is_voucher_back": undone.is_voucher_back,
         }
-    audit.record(
-        session, actor(), "purchases.voided", {"device": g.device.id}, held.clock.real_now()
-    )
+    if needs_manager and approved_by is not None:
+        ceilings.approve(
+            session,
+            operation_id=operation,
+            manager_id=approved_by,
+            cashier_id=g.cashier.id,
+            what="void",
+            amount_satang=satang,
+            now=held.clock.now(),
+            real_now=held.clock.real_now(),
+        )
+    audit.record(session, actor(), "purchases.voided", facts, held.clock.real_now())
     return answer
+
+
+def _of_this_branch(body: dict[str, Any]) -> Purchase | Redemption:
+    """The bill or the use of a voucher that is to be taken back; other branches' are unknown."""
+    bill_id = text_of(body, "purchase", 64, is_needed=False)
+    if bill_id:
+        bill = db().scalar(select(Purchase).where(Purchase.public_id == bill_id))
+        if bill is None or bill.branch_id != g.branch.id:
+            raise NotFound("purchases.not_found")
+        return bill
+    use_id = text_of(body, "redemption", 64)
+    use = db().scalar(select(Redemption).where(Redemption.public_id == use_id))
+    if use is None or use.branch_id != g.branch.id:
+        raise NotFound("coupons.redemption_not_found")
+    return use
+
+
+def _needs_manager(row: Purchase | Redemption) -> bool:
+    """Own bills of this shift, for ten minutes; anything else is a manager's (K6, AK4)."""
+    if undoing.is_manager(db(), g.cashier.id):
+        return False
+    done_at = row.recorded_at if isinstance(row, Purchase) else row.at
+    return not _is_mine_and_fresh(row.cashier_id, done_at)
+
+
+def _is_mine_and_fresh(done_by: int | None, done_at: datetime) -> bool:
+    minutes = int(shop.get(db(), "purchases.void_minutes"))
+    age = runtime().clock.now() - done_at
+    is_fresh = done_at >= shift_from() and age <= timedelta(minutes=minutes)
+    return done_by == g.cashier.id and is_fresh
 
 
 @blueprint.get("/recent")
 @cashier_only()
 def recent() -> Response:
-    """This cashier's last bills of today, newest first, and which can still be taken back."""
+    """Today's bills, newest first, and whose PIN takes each of them back.
+
+    A cashier sees their own; a manager those of the whole branch.
+    """
     held, language = runtime(), locale()
     now, tz = held.clock.now(), held.clock.tz
+    today = start_of_day(local_day(now, tz), tz)
+    is_manager = undoing.is_manager(db(), g.cashier.id)
+    at_till = [one.id for one in shifts.cashiers_at(db(), g.branch.id, today, now)]
+    whose = at_till if is_manager else [g.cashier.id]
+    names = {one.id: one.name for one in db().scalars(select(Cashier).where(Cashier.id.in_(whose)))}
     rows = db().scalars(
         select(Purchase)
         .where(
-            Purchase.cashier_id == g.cashier.id,
-            Purchase.recorded_at >= start_of_day(local_day(now, tz), tz),
+            Purchase.cashier_id.in_(whose),
+            Purchase.branch_id == g.branch.id,
+            Purchase.recorded_at >= today,
         )
         .order_by(Purchase.id.desc())
         .limit(RECENT)
     )
-    bills = [
-        {
-            "purchase": row.public_id,
-            "at": f"{row.recorded_at.astimezone(tz):%H:%M}",
-            "amount": money(language, row.amount_satang),
-            "points": row.points,
-            "is_voided": row.state == PurchaseState.VOIDED,
-            "can_void": row.state == PurchaseState.RECORDED
-            and now - row.recorded_at <= timedelta(minutes=10),
-        }
-        for row in rows
-    ]
     alone = db().scalars(
         select(Redemption)
         .where(
-            Redemption.cashier_id == g.cashier.id,
+            Redemption.cashier_id.in_(whose),
+            Redemption.branch_id == g.branch.id,
             Redemption.purchase_id.is_(None),
-            Redemption.at >= start_of_day(local_day(now, tz), tz),
+            Redemption.at >= today,
         )
         .order_by(Redemption.id.desc())
         .limit(RECENT)
     )
+
+    def line(row: Purchase | Redemption, at: datetime, satang: int, *, is_void: bool) -> Any:
+        return {
+            "at": f"{at.astimezone(tz):%H:%M}",
+            "amount": money(language, satang),
+            "who": names.get(row.cashier_id or 0, "") if is_manager else "",
+            "is_voided": is_void,
+            "can_void": not is_void and (is_manager or _is_mine_and_fresh(row.cashier_id, at)),
+            "needs_manager": not is_void
+            and not is_manager
+            and not _is_mine_and_fresh(row.cashier_id, at),
+        }
+
+    bills = [
+        {
+            "purchase": row.public_id,
+            "points": row.points,
+            "receipt_no": row.receipt_no or "",
+            "is_queued": row.queued_at is not None,
+            **line(
+                row,
+                row.recorded_at,
+                row.amount_satang,
+                is_void=row.state == PurchaseState.VOIDED,
+            ),
+        }
+        for row in rows
+    ]
     uses = [
         {
             "redemption": row.public_id,
-            "at": f"{row.at.astimezone(tz):%H:%M}",
-            "amount": money(language, row.discount_satang),
-            "is_voided": row.reversed_at is not None,
-            "can_void": row.reversed_at is None and now - row.at <= timedelta(minutes=10),
+            **line(row, row.at, row.discount_satang, is_void=row.reversed_at is not None),
         }
         for row in alone
     ]
