@@ -46,6 +46,8 @@ class MemberTier(Base):
     member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), primary_key=True)
     tier_id: Mapped[int] = mapped_column(BigId, ForeignKey("tiers.id"), index=True)
     since: Mapped[moment]
+    #: When the figures were last found to be enough: on reaching it, then at the end of each hold.
+    qualified_at: Mapped[moment]
     #: Exclusive: kept until then whatever is bought; then re-qualified.
     holds_until: Mapped[moment]
     #: Set by hand: no rule moves it before `holds_until`.
