@@ -46,6 +46,19 @@ class Vault:
         except InvalidTag as error:
             raise ValueError(field) from error
 
+    def seal(self, place: str, plain: bytes) -> bytes:
+        """Bytes that belong to the shop rather than to a member, bound to their place."""
+        return _seal(self._wrapping[0], plain, f"shop:{place}")
+
+    def unseal(self, place: str, sealed: bytes) -> bytes:
+        """What `seal` took. Raises ValueError if it was moved or changed."""
+        for cipher in self._wrapping:
+            try:
+                return _open(cipher, sealed, f"shop:{place}")
+            except InvalidTag:
+                continue
+        raise ValueError(place)
+
     def blind_index(self, purpose: str, value: str) -> str:
         """A keyed hash of `value` for look-ups, 64 hex letters; different for each purpose."""
         return _hmac(self._index[0], purpose, value)

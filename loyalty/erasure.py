@@ -23,6 +23,7 @@ from loyalty import (
     consents,
     coupons,
     doors,
+    feed,
     personal,
     points,
     tombstones,
@@ -58,7 +59,7 @@ def erase(
     session.refresh(member, with_for_update=True)
     if member.state == MemberState.ERASED:
         raise Refused("members.unknown", status=404)
-    line_user_id = member.line_user_id
+    line_user_id, number = member.line_user_id, member.member_no
     phone = personal.phone_of(session, vault, member) if member.phone_proven_at else None
     if member.is_member and line_user_id:
         tombstones.put(session, vault, tombstones.LINE_ID, line_user_id, now)
@@ -76,8 +77,11 @@ def erase(
     _void_codes(session, member.id, now)
     if line_user_id:
         traces.forget_person(session, line_user_id, event_id)
+    for shadow in session.scalars(select(Member).where(Member.merged_into_id == member.id)).all():
+        _empty(session, shadow, now)  # what a merge kept so that it could be undone
     _empty(session, member, now)
     audit.record(session, asked_by, "members.erased", {"account": member.id}, now)
+    feed.write(session, [(feed.LEFT, now, {"member_no": number})] if number else [])
     activities.record(
         session, member.id, "members.left", now, {"by": asked_by}, key=f"members.left:{member.id}"
     )

@@ -25,7 +25,13 @@ PIN_TRIES = 5
 PIN_LOCK = timedelta(minutes=15)
 PASSWORD_MIN = 12
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s.]{2,60}")
-API_SCOPES = ("members.read", "members.write", "purchases.write", "vouchers.write")
+API_SCOPES = (
+    "members.read",
+    "members.write",
+    "purchases.write",
+    "vouchers.write",
+    "events.read",
+)
 _COMMON = ("password", "123456", "qwerty", "letmein", "iloveyou", "welcome", "admin", "taem")
 _hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 

@@ -16,7 +16,7 @@ from core.i18n import t
 from web.ground import locale
 
 log = structlog.get_logger("web")
-PROBLEM_BASE = "about:blank"
+PROBLEM_BASE = "urn:taem:problem:"
 
 
 def register(app: Flask) -> None:
@@ -103,6 +103,9 @@ def problem(status: int, code: str, sentence: str, facts: dict[str, Any]) -> Res
         response.headers["WWW-Authenticate"] = "Bearer"
     if code == "operations.in_progress":
         response.headers["Retry-After"] = "1"
+    if status == 429 and "minutes" in facts:
+        response.headers["Retry-After"] = str(60 * int(facts["minutes"]))
+    response.headers["Content-Language"] = locale()
     return response
 
 
@@ -113,7 +116,7 @@ def problem_of(error: Refused) -> dict[str, Any]:
 
 
 def _problem(status: int, code: str, sentence: str, facts: dict[str, Any]) -> dict[str, Any]:
-    known = {"type": PROBLEM_BASE, "title": sentence, "status": status, "code": code}
+    known = {"type": PROBLEM_BASE + code, "title": sentence, "status": status, "code": code}
     return {**_plain(facts), **known}
 
 

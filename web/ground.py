@@ -43,7 +43,6 @@ class TaemFlask(Flask):
             return super().dispatch_request()
         if request.endpoint in self.extensions["taem_open"] or request.method == "OPTIONS":
             return super().dispatch_request()
-        _refuse_nul()
         held = runtime()
         view = self.view_functions[request.endpoint or ""]
         if getattr(view, "taem_outside", False):
@@ -64,6 +63,7 @@ class TaemFlask(Flask):
                 admit()
             finally:
                 g.pop("session", None)
+        _refuse_nul()
         view = self.view_functions[request.endpoint or ""]
         return self.ensure_sync(view)(**(request.view_args or {}))
 
@@ -73,6 +73,7 @@ class TaemFlask(Flask):
         g.session = session
         try:
             admit()
+            _refuse_nul()
             return self.ensure_sync(self.view_functions[request.endpoint or ""])(
                 **(request.view_args or {})
             )

@@ -28,6 +28,7 @@ from models.menus import MenuLink
 from models.outbox import ChannelState
 from models.schedule import Heartbeat
 from rich_menus import assign
+from worker.feed import deliver, place_events
 from worker.sender import Sender
 from worker.wake import LocalWake
 
@@ -99,6 +100,9 @@ class Workers:
             Loop("menus", self._link_menus),
             Loop("heartbeat", self._beat, every=BEAT_SECONDS),
             Loop("account", self._learn_account, every=ACCOUNT_SECONDS),
+            Loop("feed", lambda: place_events(runtime)),
+            # Two, so that one target which hangs does not hold up the others.
+            *(Loop(f"webhooks-{place}", lambda: deliver(runtime)) for place in (1, 2)),
         ]
 
     def start(self) -> None:

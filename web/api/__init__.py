@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.api import members, purchases, schema, vouchers
+from web.api import events, members, purchases, schema, vouchers
 from web.api.ground import blueprint
 from web.limits import API, bearer, limiter
 
-__all__ = ["members", "purchases", "register", "vouchers"]
+__all__ = ["events", "members", "purchases", "register", "vouchers"]
 
 
 def register(app: Flask) -> None:

@@ -133,7 +133,8 @@ def once(status: int) -> Callable[[Callable[..., dict[str, Any]]], Callable[...,
                 response = _response(stored.status, stored.answer)
                 response.headers["Idempotency-Replayed"] = "true"
                 return response
-            g.operation_id = operation
+            # The body's own mark: a key that is free again after 48 h may name another bill.
+            g.operation_id = f"{operation}:{_fingerprint()[:12]}"
             code, result = _run(view, status, arguments)
             operations.finish(db(), operation, code, result, now)
             return _response(code, result)

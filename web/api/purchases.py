@@ -95,6 +95,11 @@ def record() -> dict[str, Any]:
         answer |= {
             "id": result.purchase.public_id,
             "points": result.points,
+            "base_points": result.base_points,
+            "earn_rules": [
+                {"key": extra.key, "name": extra.name_th, "points": extra.points}
+                for extra in result.extras
+            ],
             "carry_satang": result.carry_satang,
             "balance": result.balance,
             "available": result.available,

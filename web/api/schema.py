@@ -8,6 +8,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify
 from pydantic import BaseModel
 
+from loyalty.feed import PUBLIC_KINDS
 from loyalty.people import API_SCOPES
 from web.api.members import WalkIn
 from web.api.purchases import NewPurchase, Reversal
@@ -87,12 +88,35 @@ _UNDONE = _object(
     is_voucher_back={"type": "boolean"},
     points=_INT,
 )
+_EVENT = _object(
+    id=_STR,
+    position=_INT,
+    kind={"type": "string", "enum": list(PUBLIC_KINDS)},
+    at={"type": "string", "format": "date-time"},
+    data={"type": "object", "description": "Numbers, amounts and ids; never names or phones."},
+)
+_EVENTS = _object(
+    events={"type": "array", "items": _EVENT}, next=_INT, has_more={"type": "boolean"}
+)
 _PROBLEM = {
     "type": "object",
+    "description": "RFC 9457. `code` is stable; `title` is a sentence in the asked language.",
     "properties": {"type": _STR, "title": _STR, "status": _INT, "code": _STR},
     "required": ["type", "title", "status", "code"],
 }
+_QUERIES: dict[str, dict[str, Any]] = {
+    "after": {"type": "integer", "minimum": 0, "maximum": 2**53, "default": 0},
+    "limit": {"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
+}
+_RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": _INT}}
+_REPLAYED = {
+    "Idempotency-Replayed": {
+        "description": "`true` when this is the stored answer of an earlier request.",
+        "schema": {"type": "string", "const": "true"},
+    }
+}
 _CALLS: dict[str, tuple[type[BaseModel] | None, tuple[str, ...], int, dict[str, Any]]] = {
+    "api.events": (None, ("after", "limit"), 200, _EVENTS),
     "api.by_number": (None, (), 200, _MEMBER),
     "api.look_up": (None, ("phone", "code"), 200, _MEMBER),
     "api.create": (WalkIn, (), 201, _MEMBER),
@@ -103,7 +127,16 @@ _CALLS: dict[str, tuple[type[BaseModel] | None, tuple[str, ...], int, dict[str, 
     "api.redeem": (NewRedemption, (), 201, _REDEMPTION),
     "api.reverse_redemption": (None, (), 201, _UNDONE),
 }
-_REFUSALS = (400, 401, 403, 404, 409, 422, 429, 503)
+_REFUSALS = {
+    400: "Unreadable, or a write without Idempotency-Key.",
+    401: "No key, an unknown one, or a revoked one.",
+    403: "The key lacks the scope, or a rule forbids it to this caller.",
+    404: "Nobody and nothing by this name.",
+    409: "A rule says no; or the same operation is still under way (Retry-After).",
+    422: "A field is wrong; or the Idempotency-Key came with another body.",
+    429: "Too often.",
+    503: "Try again with the same Idempotency-Key; nothing was done.",
+}
 
 
 @blueprint.get("/api/openapi.json")
@@ -169,7 +202,7 @@ def _operation(
             "name": name,
             "in": "query",
             "required": False,
-            "schema": {"type": "string", "maxLength": 500},
+            "schema": _QUERIES.get(name, {"type": "string", "maxLength": 500}),
         }
         for name in queries
     ]
@@ -198,8 +231,16 @@ def _operation(
             str(status): {
                 "description": "Done.",
                 "content": {"application/json": {"schema": answer}},
+                **({"headers": _REPLAYED} if method != "GET" else {}),
             },
-            **{str(code): {"description": "Refused.", "content": problem} for code in _REFUSALS},
+            **{
+                str(code): {
+                    "description": words,
+                    "content": problem,
+                    **({"headers": _RETRY} if code in (409, 429, 503) else {}),
+                }
+                for code, words in _REFUSALS.items()
+            },
         },
     }
     if model is not None:

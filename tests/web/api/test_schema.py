@@ -36,7 +36,7 @@ def test_document_is_openapi_3_1_and_loads(document):
     schema = schemathesis.openapi.from_dict(document)
     schema.validate()
     assert document["openapi"].startswith("3.1")
-    assert sum(1 for _ in schema.get_all_operations()) == 9
+    assert sum(1 for _ in schema.get_all_operations()) == 10
 
 
 def test_every_call_of_the_api_is_in_the_document(rules, document):
