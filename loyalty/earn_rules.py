@@ -23,7 +23,7 @@ from loyalty import consents, earning, personal, points, tombstones
 from models.base import table_of
 from models.earn_rules import EarnRule, EarnRuleAward, EarnRuleKind, Product
 from models.members import Member, Purpose
-from models.tiers import MemberTier, Tier
+from models.tiers import Tier
 
 RULES = table_of(EarnRule)
 AWARDS = table_of(EarnRuleAward)
@@ -219,7 +219,7 @@ def in_force(session: Session, at: datetime) -> list[Rule]:
                 or_(RULES.c.ends_on.is_(None), RULES.c.ends_on >= day),
             )
         )
-        known[day] = [Rule(**row._mapping) for row in rows]
+        known[day] = [Rule(*row) for row in rows]
     return [rule for rule in known[day] if rule.ended_at is None or rule.ended_at > at]
 
 
@@ -234,7 +234,7 @@ def extras_for(
     items: Sequence[Item],
     level: str | None,
     is_first: bool,
-    tier_percent: int,
+    tier: Tier | None,
 ) -> list[Extra]:
     """What tier and rules add to a bill, their caps taken. `at` is on the shop's wall clock.
 
@@ -242,9 +242,8 @@ def extras_for(
     may still give to anybody is taken by one guarded update each, in the order of the rules.
     """
     rules = in_force(session, at)
-    if not rules and tier_percent <= 100:
+    if not rules and tier is None:
         return []
-    tier = _tier_of(session, member.id) if tier_percent > 100 or _asked(rules, "tiers") else None
     bill = Bill(
         base=base,
         amount_satang=amount_satang,
@@ -254,7 +253,7 @@ def extras_for(
         level=level,
         tier=tier.key if tier else None,
         tier_names=(tier.name_th, tier.name_en) if tier else ("", ""),
-        tier_percent=tier_percent,
+        tier_percent=tier.earn_percent if tier else 100,
         is_first=is_first
         and _asked(rules, "first_purchase")
         and not _came_back(session, member, at),
@@ -279,14 +278,6 @@ def lines_of(session: Session, items: Sequence[Item]) -> list[Line]:
         )
     }
     return [Line(item.sku, labels.get(item.sku), item.amount_satang) for item in items]
-
-
-def _tier_of(session: Session, member_id: int) -> Any | None:
-    return session.execute(
-        select(Tier.key, Tier.name_th, Tier.name_en)
-        .join(MemberTier, MemberTier.tier_id == Tier.id)
-        .where(MemberTier.member_id == member_id)
-    ).first()
 
 
 def _vault(session: Session) -> Vault | None:

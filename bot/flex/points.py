@@ -47,12 +47,24 @@ def history_words(kind: str, facts: Mapping[str, Any], locale: str) -> str:
     if baht is not None and branch and kind in ("earn", "reverse"):
         undone = "voided" if facts.get("is_void") else "returned"
         key = "purchase" if kind == "earn" else undone
-        return t(locale, f"points.words_{key}", baht=baht, branch=branch)
+        words = t(locale, f"points.words_{key}", baht=baht, branch=branch)
+        rules = rule_words(facts, locale)
+        if kind != "earn" or not rules:
+            return words
+        base = facts.get("base_points", 0)
+        return t(locale, "points.words_with_rules", words=words, base=base, rules=rules)
     if coupon and kind in ("burn", "reverse"):
         key = "exchanged" if kind == "burn" else "given_back"
         return t(locale, f"points.words_{key}", coupon=theme.clip_name(coupon))
     plain = {"earn": "earned", "burn": "burned", "expire": "expired", "adjust": "adjusted"}
     return t(locale, f"points.words_{plain.get(kind, 'corrected')}")
+
+
+def rule_words(facts: Mapping[str, Any], locale: str) -> str:
+    """Say what tier and earn rules added to a bill: `ศุกร์คูณสอง +10, เดือนเกิด +20`."""
+    name = "en" if locale == "en" else "th"
+    rules = facts.get("rules") or ()
+    return ", ".join(f"{theme.clip_name(rule[name])} {signed(rule['points'])}" for rule in rules)
 
 
 def balance_card(

@@ -16,7 +16,7 @@ from core.clock import local_day
 from core.db import insert_into
 from core.errors import Invalid, Refused
 from core.text import clean, receipt_key
-from loyalty import activities, earn_rules, earning, points, shop, stamps
+from loyalty import activities, earn_rules, earning, points, shop, stamps, tiers
 from loyalty.earn_rules import Extra
 from loyalty.purchases.totals import PURCHASES, add_to_totals
 from loyalty.stamps import CardView
@@ -107,7 +107,7 @@ def record_purchase(
         items=items,
         level=totals.level,
         is_first=is_first,
-        tier_percent=100,
+        tier=tiers.tier_of(session, member_id, now),
     )
     earned = award.points + sum(extra.points for extra in extras)
     purchase = _write_purchase(

@@ -83,10 +83,11 @@ def void(session: Session, facts: dict[str, Any], number: int) -> str:
 
 
 def buy(session: Session, facts: dict[str, Any], number: int) -> str:
-    """Record a bill; `receipt_no` may be everybody's."""
+    """Record a bill of one member, or of many in turn; `receipt_no` may be everybody's."""
+    members = facts.get("members") or [facts["member"]]
     purchases.record_purchase(
         session,
-        member_id=facts["member"],
+        member_id=members[number % len(members)],
         branch=session.get_one(Branch, facts["branch"]),
         amount_satang=facts["satang"],
         operation_id=f"device:{number}:3",

@@ -213,8 +213,10 @@ def test_p3_level_is_the_one_before_this_bill(session, till, somchai):
     assert till.buy(somchai, 25).points == 10
 
 
-def test_p3_tier_condition_reads_where_the_member_stands(session, till, somchai):
-    gold = Tier(key="gold", name_th="ทอง", name_en="Gold", threshold=1, created_at=NOW)
+def test_p3_r2_tier_multiplies_and_is_a_condition(session, till, somchai):
+    gold = Tier(
+        key="gold", name_th="ทอง", name_en="Gold", threshold=1, earn_percent=150, created_at=NOW
+    )
     session.add(gold)
     session.flush()
     make_bonus(session, 9, conditions={"tiers": ["gold"]})
@@ -228,7 +230,10 @@ def test_p3_tier_condition_reads_where_the_member_stands(session, till, somchai)
             holds_until=NOW + timedelta(days=365),
         )
     )
-    assert till.buy(somchai, 25).points == 10
+    session.flush()
+    bought = till.buy(somchai, 275)
+    assert [(extra.key, extra.points) for extra in bought.extras] == [("tier", 5), ("bonus", 9)]
+    assert bought.points == 11 + 5 + 9
 
 
 def test_p3_first_purchase_bonus_comes_once(session, till, somchai):

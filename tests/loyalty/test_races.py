@@ -22,6 +22,7 @@ from sqlalchemy import func, select, text
 from core.errors import Refused
 from loyalty import audit, codes, coupons, points, proof, purchases
 from models.coupons import CodePurpose, Obtained, Redemption, Voucher
+from models.earn_rules import EarnRule, EarnRuleAward, EarnRuleKind
 from models.members import Member, MemberState
 from models.points import LedgerEntry
 from models.purchases import Purchase, PurchaseReturn
@@ -325,6 +326,42 @@ def test_bills_of_one_member_add_up(racers, database, database_url, tries):
     assert racers.run(database_url, "buy", demand, **facts) == {"ok": demand}
     assert balance(database, facts["member"]).balance == demand * 1_234 // 2500
     assert differences(database) == []
+
+
+def lay_out_rule(database, **caps) -> dict[str, Any]:
+    with database.write() as session:
+        rule = EarnRule(
+            key="bonus", kind=EarnRuleKind.BONUS, bonus_points=9, name_th="โบนัส", name_en="Bonus",
+            created_at=NOW, **caps,
+        )  # fmt: skip
+        session.add(rule)
+        members = [factories.make_member(session, f"m{number}").id for number in range(64)]
+        branch = factories.make_branch(session)
+        session.flush()
+        return {"members": members, "branch": branch.id, "satang": 2_500, "rule": rule.id}
+
+
+def given_by(database, rule) -> tuple[int, int]:
+    with database.read() as session:
+        awards = select(func.coalesce(func.sum(EarnRuleAward.kept_points), 0))
+        return session.get_one(EarnRule, rule).given_points, int(session.scalar(awards) or 0)
+
+
+def test_p3_a_rule_gives_exactly_its_total_cap(racers, database, database_url, tries):
+    demand = tries(1000)
+    facts = lay_out_rule(database, total_cap=100)
+    assert racers.run(database_url, "buy", demand, **facts) == {"ok": demand}
+    assert given_by(database, facts["rule"]) == (100, 100)
+    assert differences(database) == []
+
+
+def test_p3_without_the_guard_the_total_cap_is_passed(racers, database, database_url):
+    facts = lay_out_rule(database, total_cap=100)
+    if not database.is_sqlite:  # there the database's own guard cannot be taken away: it speaks up
+        with database.write() as session:
+            session.execute(text("ALTER TABLE earn_rules DROP CONSTRAINT ck_earn_rules_total_cap"))
+    outcomes = racers.run(database_url, "buy", 64, "earn_rules.total_cap", **facts)
+    assert given_by(database, facts["rule"])[0] > 100 or faults(outcomes)
 
 
 def test_z12_fg03_one_operation_has_one_effect_and_one_answer(

@@ -236,7 +236,9 @@ function drawReceipt(answer) {
   for (const voucher of answer.vouchers) lines.push([voucher.name, `−${voucher.off} ${words.baht}`]);
   if (answer.vouchers.length) lines.push([words.paid, `${answer.paid} ${words.baht}`]);
   if (answer.purchase) {
-    lines.push([words.earned, `+${answer.points}`], [words.balance, answer.available.toLocaleString()]);
+    lines.push([words.earned, `+${answer.points}`]);
+    for (const rule of answer.rules || []) lines.push([`· ${rule.name}`, `+${rule.points}`]);
+    lines.push([words.balance, answer.available.toLocaleString()]);
     if (answer.stamps) lines.push([words.stamps, `+${answer.stamps} (${answer.cards.map((c) => `${c.filled}/${c.size}`).join(", ")})`]);
     for (const prize of answer.prizes) lines.push([words.prize, prize]);
   }
