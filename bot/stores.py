@@ -173,6 +173,7 @@ class SqliteStore:
 
     def close(self) -> None:
         self._connection.close()
+        self._turns.rest()
 
     def _insert(
         self, cursor: sqlite3.Cursor, rows: Sequence[Row], oddities: Sequence[Oddity], now: str

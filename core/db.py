@@ -77,6 +77,8 @@ class Database:
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
+        if self.is_sqlite:
+            _turns_at(self.url).rest()
 
 
 def after_commit(session: Session, work: Callable[[], object]) -> None:
@@ -144,8 +146,7 @@ def _make_engine(
         prepare_sqlite(connection)
 
     is_hasty = is_sabotaged("db.immediate")
-    is_file = bool(path) and path != ":memory:"
-    turns = turns_of(str(Path(str(path)).resolve())) if is_file else Turns()
+    turns = _turns_at(url)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -175,6 +176,12 @@ def _make_engine(
     for end in ("checkin", "invalidate", "close"):
         event.listen(engine, end, _give)
     return engine
+
+
+def _turns_at(url: str) -> Turns:
+    """Whose turn it is to write this SQLite database; one in memory has no other writers."""
+    path = make_url(url).database
+    return turns_of(str(Path(path).resolve())) if path and path != ":memory:" else Turns()
 
 
 def begin_immediate(connection: Any, until: float, busy_timeout: float) -> None:

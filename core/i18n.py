@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,21 @@ _MONTHS = {
     "en": "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(),
 }
 BUDDHIST_YEARS_AHEAD = 543
+
+
+@dataclass(frozen=True)
+class Said:
+    """A fact that reads differently in each language; `t` puts in the right one."""
+
+    th: str
+    en: str
+
+    def __str__(self) -> str:
+        return self.th
+
+    def in_(self, locale: str) -> str:
+        """The fact in one language."""
+        return self.en if locale == "en" else self.th
 
 
 @cache
@@ -37,7 +53,24 @@ def t(locale: str, key: str, /, **facts: Any) -> str:
     book = texts(locale if locale in LOCALES else "th")
     if "count" in facts and f"{key}.other" in book:
         key += ".one" if facts["count"] == 1 and locale == "en" else ".other"
-    return fill(book[key], facts)
+    spoken = {k: v.in_(locale) if isinstance(v, Said) else v for k, v in facts.items()}
+    return fill(book[key], spoken)
+
+
+def both(key: str, /, **facts: Any) -> Said:
+    """The sentence for `key` in both languages, for whoever reads it later."""
+    return Said(t("th", key, **facts), t("en", key, **facts))
+
+
+def listed(locale: str, words: Sequence[str]) -> str:
+    """Words one after the other: `สยาม อารีย์ และเอกมัย`, `Siam, Ari and Ekkamai`."""
+    *before, last = words
+    if not before:
+        return last
+    first = before[0]
+    for word in before[1:]:
+        first = t(locale, "lists.more", first=first, next=word)
+    return t(locale, "lists.last", first=first, last=last)
 
 
 def fill(template: str, facts: Mapping[str, Any]) -> str:

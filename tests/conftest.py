@@ -166,7 +166,7 @@ def drop_database(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
     def drop(url: str) -> None:
         if url.startswith("sqlite"):
-            for ending in ("", "-wal", "-shm"):
+            for ending in ("", "-wal", "-shm", "-turn"):
                 Path(url.removeprefix("sqlite:///") + ending).unlink(missing_ok=True)
         else:
             postgres.drop(request.getfixturevalue("postgres_url"), url)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -12,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from core.db import Database
 from core.turns import Turns, turns_of
+from tests.processes import ROOT, bare_environment
 
 
 def test_first_come_first_served():
@@ -62,6 +67,69 @@ def test_whoever_gives_up_leaves_the_queue():
     assert not turns.take(0.05)
     turns.give()
     assert turns.take(0)
+
+
+def test_another_process_is_let_in_between_two_of_ours(tmp_path):
+    """Without the turnstile, threads that hand on to each other would keep it out."""
+    path = str(tmp_path / "x.db")
+    turns, is_over, ours = turns_of(path), threading.Event(), []
+
+    def work():
+        while not is_over.is_set():
+            assert turns.take(10)
+            time.sleep(0.005)
+            ours.append(1)
+            turns.give()
+
+    with ThreadPoolExecutor(8) as pool:
+        workers = [pool.submit(work) for _ in range(8)]
+        other = subprocess.run(
+            [sys.executable, "-c", OTHER, path],
+            cwd=ROOT, env=bare_environment(), capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        is_over.set()
+        for worker in workers:
+            worker.result()
+    turns_given = int(other.stdout)
+    assert turns_given >= 10
+    assert ours
+
+
+OTHER = """
+import sys, time
+from core.turns import turns_of
+turns, given, until = turns_of(sys.argv[1]), 0, time.monotonic() + 1
+while time.monotonic() < until and turns.take(1):
+    time.sleep(0.005)
+    turns.give()
+    given += 1
+print(given)
+"""
+
+
+def test_keeps_no_file_open_after_the_database_is_closed(tmp_path):
+    def opened():
+        fds = Path("/proc/self/fd").iterdir()
+        return sum(1 for fd in fds if os.path.realpath(fd).startswith(str(tmp_path)))
+
+    for _ in range(3):
+        database = Database(f"sqlite:///{tmp_path}/x.db")
+        with database.write() as session:
+            session.execute(text("SELECT 1"))
+        assert opened() >= 1
+        database.dispose()
+        assert opened() == 0
+
+
+def test_a_killed_process_gives_its_turn_back(tmp_path):
+    path = str(tmp_path / "x.db")
+    code = "import os, sys; from core.turns import turns_of; turns_of(sys.argv[1]).take(1)"
+    subprocess.run(
+        [sys.executable, "-c", f"{code}; os.kill(os.getpid(), 9)", path],
+        cwd=ROOT, env=bare_environment(), check=False,
+    )  # fmt: skip
+    assert turns_of(path).take(0.1)
+    turns_of(path).give()
 
 
 def test_only_one_has_the_turn():
