@@ -42,6 +42,16 @@ DEFAULTS: dict[str, Any] = {
     "win_back.at_risk_days": 45,
     "win_back.second_days": 60,
     "win_back.third_days": 90,
+    # Tiers: `spend` or `points`; `rolling` or `year`; `one_step` or `to_earned`.
+    "tiers.basis": "spend",
+    "tiers.window": "rolling",
+    "tiers.hold_months": 12,
+    "tiers.fall": "one_step",
+    "tiers.warn_days": 30,
+    # Referrals: keys of the coupons that friend and referrer get; nobody gets one without a key.
+    "referrals.friend_gift": "",
+    "referrals.referrer_gift": "",
+    "referrals.min_satang": 10_000,
     # Tills. Ceilings in satang, by role; a branch may have its own (`loyalty/ceilings.py`).
     "tills.ceilings": {
         "cashier": {"operation": 500_000, "shift": 5_000_000, "day": 10_000_000},
