@@ -139,12 +139,19 @@ def postgres_url(run_folder: Path) -> str:
 @pytest.fixture(scope="session")
 def new_database(
     request: pytest.FixtureRequest, run_folder: Path, worker_name: str
-) -> Callable[[str], str]:
-    """`new_database(kind)` makes a fresh migrated database and returns its URL."""
+) -> Callable[..., str]:
+    """`new_database(kind)` makes a fresh migrated database and returns its URL.
+
+    An SQLite one may be given a URL whose file is gone.
+    """
     made = 0
 
-    def make(kind: str) -> str:
+    def make(kind: str, url: str | None = None) -> str:
         nonlocal made
+        if url is not None:
+            template = request.getfixturevalue("sqlite_template")
+            shutil.copyfile(template, url.removeprefix("sqlite:///"))
+            return url
         made += 1
         name = f"{_run_name(run_folder)}_{worker_name}_{made}"
         if kind == "sqlite":
@@ -175,23 +182,58 @@ def drop_database(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_pool(postgres_url: str, new_database: Callable[[str], str]) -> postgres.Pool:
+def postgres_pool(postgres_url: str, new_database: Callable[..., str]) -> postgres.Pool:
     """Clean PostgreSQL databases of this worker."""
     return postgres.Pool(postgres_url, lambda: new_database("postgresql"))
+
+
+class Shelf:
+    """Closed databases of this worker, to be opened again under the same address.
+
+    SQLAlchemy compiles a statement once for each engine, which is most of what a small test would
+    spend on it.
+    """
+
+    def __init__(self) -> None:
+        self.closed: dict[str, Database] = {}
+        #: Addresses of SQLite files that are gone and may be used again.
+        self.free: list[str] = []
+
+    def open(self, url: str) -> Database:
+        return self.closed.pop(url, None) or Database(url)
+
+    def close(self, database: Database) -> None:
+        is_idle = database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+        database.dispose()
+        database.session_info = {}
+        if is_idle:
+            self.closed[database.url] = database
+
+
+@pytest.fixture(scope="session")
+def shelf() -> Shelf:
+    return Shelf()
 
 
 @pytest.fixture
 def database_url(
     engine_kind: str,
-    new_database: Callable[[str], str],
+    new_database: Callable[..., str],
     drop_database: Callable[[str], None],
+    shelf: Shelf,
     request: pytest.FixtureRequest,
 ) -> Iterator[str]:
     """A fresh migrated database of this test alone."""
     if engine_kind == "sqlite":
-        url = new_database("sqlite")
+        # A process that outlived its test must not find the next one's file.
+        is_alone = "processes" not in request.fixturenames
+        url = new_database("sqlite", shelf.free.pop() if shelf.free and is_alone else None)
         yield url
         drop_database(url)
+        if is_alone and url in shelf.closed:
+            shelf.free.append(url)
+        else:
+            shelf.closed.pop(url, None)
         return
     pool: postgres.Pool = request.getfixturevalue("postgres_pool")
     url = pool.take()
@@ -200,15 +242,15 @@ def database_url(
 
 
 @pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
+def database(database_url: str, shelf: Shelf) -> Iterator[Database]:
     """The fresh database, opened."""
-    database = Database(database_url)
+    database = shelf.open(database_url)
     yield database
-    database.dispose()
+    shelf.close(database)
 
 
 @pytest.fixture(scope="session")
-def shared_databases(new_database: Callable[[str], str]) -> Iterator[Callable[[str], Database]]:
+def shared_databases(new_database: Callable[..., str]) -> Iterator[Callable[[str], Database]]:
     """One database per engine for all tests of this worker that leave nothing behind."""
     opened: dict[str, Database] = {}
 
