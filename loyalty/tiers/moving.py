@@ -308,10 +308,10 @@ class _Climber:
             "before": before.key if before else NO_TIER,
             "after": after.key if after else NO_TIER,
             "cause": cause,
+            "is_up": is_up,
             "until": day_before(until, self.tz).isoformat() if after else None,
         }
-        kind = "tiers.reached" if is_up else "tiers.lost"
-        activities.record(self.session, self.member_id, kind, at, facts)
+        activities.record(self.session, self.member_id, "tiers.changed", at, facts)
         self.moves.append(Move(self.member_id, before, after, cause, at, is_up))
 
     def _write(
