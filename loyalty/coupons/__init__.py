@@ -6,9 +6,16 @@ stock itself allows, a voucher's state by compare-and-set. Whatever is refused l
 
 from __future__ import annotations
 
+from loyalty.coupons.conditions import (
+    Conditions,
+    Standing,
+    describe,
+    left_words,
+    standing_of,
+)
 from loyalty.coupons.ending import expire_vouchers
 from loyalty.coupons.issuing import buy_reward, claim, expiry_of, issue
-from loyalty.coupons.offers import Offer, is_meant_for, is_open, offers_for, vouchers_of
+from loyalty.coupons.offers import Offer, is_open, offers_for, vouchers_of
 from loyalty.coupons.proof import check_counts
 from loyalty.coupons.reversing import ReversalResult, reverse, reverse_of_purchase, void, void_all
 from loyalty.coupons.rows import USABLE, lock_voucher, set_voucher
@@ -19,34 +26,40 @@ from loyalty.coupons.using import (
     discount_for,
     quote,
     refuse_unless_fits,
+    refuse_unless_stackable,
     use,
     used_refusal,
 )
 
 __all__ = [
     "USABLE",
+    "Conditions",
     "Discount",
     "Offer",
     "RedemptionResult",
     "ReversalResult",
+    "Standing",
     "buy_reward",
     "check_counts",
     "claim",
     "claim_by_code",
     "count_try",
+    "describe",
     "discount_for",
     "expire_vouchers",
     "expiry_of",
-    "is_meant_for",
     "is_open",
     "issue",
+    "left_words",
     "lock_voucher",
     "offers_for",
     "quote",
     "refuse_unless_fits",
+    "refuse_unless_stackable",
     "reverse",
     "reverse_of_purchase",
     "set_voucher",
+    "standing_of",
     "use",
     "used_refusal",
     "void",

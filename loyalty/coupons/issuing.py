@@ -10,13 +10,15 @@ from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import ids
-from core.clock import local_day, start_of_day
+from core.clock import local_day
 from core.db import insert_into
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, earning, points
-from loyalty.coupons.offers import copies_of, is_meant_for, is_open, is_sold_out
-from loyalty.coupons.rows import COUPONS, VOUCHERS, coupon_of, refuse_unless
+from loyalty.coupons.conditions import refusal_at_claim, standing_of
+from loyalty.coupons.offers import copies_of, is_open, is_sold_out
+from loyalty.coupons.rows import ASKED_FOR, COUPONS, USABLE, VOUCHERS, coupon_of, refuse_unless
+from loyalty.coupons.stock import promised_satang, used_today, worst_satang
 from models.coupons import (
     Coupon,
     CouponState,
@@ -24,17 +26,39 @@ from models.coupons import (
     Voucher,
     VoucherState,
 )
-from models.members import Member, MemberTotals
+from models.members import Member
 
 
-def claim(session: Session, coupon_id: int, member: Member, now: datetime, tz: ZoneInfo) -> Voucher:
-    """Take a voucher of an offer.
+def claim(
+    session: Session,
+    coupon_id: int,
+    member: Member,
+    now: datetime,
+    tz: ZoneInfo,
+    *,
+    key: str | None = None,
+) -> Voucher:
+    """Take a voucher of an offer; the same `key` (of a button, of a form) again gives the same one.
 
-    Refused: `coupons.sold_out`, `coupons.already_claimed`, `coupons.not_available`.
+    Refused: `coupons.sold_out`, `coupons.sold_out_today`, `coupons.already_claimed`,
+    `coupons.not_available`, `coupons.first_purchase_only`, `coupons.other_tier`,
+    `coupons.other_day`, `coupons.other_hours`.
     """
     coupon = coupon_of(session, coupon_id)
     refuse_unless(coupon.obtained == Obtained.CLAIM, "coupons.not_available")
-    voucher = take(session, coupon, member, "claim", now, tz)
+    if key is not None and not is_sabotaged("coupons.claim_key"):
+        points.lock_member(session, member.id)  # the same tap twice comes one after the other
+        given = select(Voucher).where(
+            Voucher.coupon_id == coupon.id,
+            Voucher.member_id == member.id,
+            Voucher.source == "claim",
+            Voucher.source_id == f"claim:{key}",
+        )
+        before = session.scalars(given).first()
+        if before is not None:
+            refuse_unless(before.state in USABLE, "coupons.already_claimed")
+            return before
+    voucher = take(session, coupon, member, "claim", now, tz, key=key)
     record_claim(session, voucher, now)
     return voucher
 
@@ -49,7 +73,7 @@ def buy_reward(
     coupon = coupon_of(session, coupon_id)
     refuse_unless(coupon.obtained == Obtained.POINTS, "coupons.not_available")
     assert coupon.price_points
-    _refuse_closed(session, coupon, member, now)
+    refuse_closed(session, coupon, member, now, tz)
     available = points.available_for_burn(session, member.id, now)
     if available < coupon.price_points:
         raise points.InsufficientPoints(needed=coupon.price_points, available=available)
@@ -105,45 +129,62 @@ def issue(
 
 
 def take(
-    session: Session, coupon: Coupon, member: Member, source: str, now: datetime, tz: ZoneInfo
+    session: Session,
+    coupon: Coupon,
+    member: Member,
+    source: str,
+    now: datetime,
+    tz: ZoneInfo,
+    *,
+    key: str | None = None,
 ) -> Voucher:
     """What claim, code and points have in common: refuse, then write.
 
     The member's totals row is locked first, so that one member's claims come one after another;
     the coupon's row, which everybody wants, is held as briefly as possible, at the end.
     """
-    _refuse_closed(session, coupon, member, now)
+    refuse_closed(session, coupon, member, now, tz)
     points.lock_member(session, member.id)
     refuse_unless(member.is_member, "members.not_joined")
     owned = copies_of(session, member.id, [coupon.id]).get(coupon.id, 0)
     if owned >= coupon.per_member and not is_sabotaged("coupons.per_member"):
         raise Refused("coupons.already_claimed")
-    if coupon.per_day is not None:
-        _refuse_day_over(session, coupon, now, tz)
-    source_id = f"{source}:{ids.public_id()}"
+    source_id = f"{source}:{key or ids.public_id()}"
     return _write_voucher(session, coupon, member.id, source, source_id, now, tz)
 
 
-def _refuse_closed(session: Session, coupon: Coupon, member: Member, now: datetime) -> None:
+def refuse_closed(
+    session: Session, coupon: Coupon, member: Member, now: datetime, tz: ZoneInfo
+) -> None:
     """Everything that can be said without a lock."""
     refuse_unless(member.is_member, "members.not_joined")
     refuse_unless(is_open(coupon, now), "coupons.not_available")
-    totals = session.get(MemberTotals, member.id)
-    refuse_unless(is_meant_for(coupon, totals), "coupons.not_available")
+    standing = standing_of(session, member.id, now)
+    if refusal := refusal_at_claim(session, coupon, standing, now, tz):
+        raise refusal
     if is_sold_out(coupon) and not is_sabotaged("coupons.stock"):
         raise Refused("coupons.sold_out")
 
 
-def _refuse_day_over(session: Session, coupon: Coupon, now: datetime, tz: ZoneInfo) -> None:
-    """So many a day: counted under the coupon's own lock, in the shop's day."""
+def _refuse_over(
+    session: Session, coupon: Coupon, now: datetime, tz: ZoneInfo, *, is_daily: bool
+) -> None:
+    """So many a day, and never more baht promised than the budget holds (C9).
+
+    Both are counted under the coupon's own lock. What every usable voucher may still take off is
+    promised: with what was spent already it stays within the budget, so that no till has to
+    refuse what a member holds.
+    """
     session.execute(select(COUPONS.c.id).where(COUPONS.c.id == coupon.id).with_for_update())
-    today = select(func.count()).where(
-        VOUCHERS.c.coupon_id == coupon.id,
-        VOUCHERS.c.issued_at >= start_of_day(local_day(now, tz), tz),
-        VOUCHERS.c.state != VoucherState.VOID,
-    )
-    if int(session.scalar(today) or 0) >= (coupon.per_day or 0):
-        raise Refused("coupons.sold_out_today")
+    if is_daily:
+        today = used_today(session, [coupon.id], now, tz).get(coupon.id, 0)
+        if today >= (coupon.per_day or 0):
+            raise Refused("coupons.sold_out_today")
+    if coupon.budget_satang is not None:
+        session.refresh(coupon, ["spent_satang", "budget_satang"])
+        promised = promised_satang(session, [coupon.id]).get(coupon.id, 0)
+        if coupon.spent_satang + promised + worst_satang(coupon) > (coupon.budget_satang or 0):
+            raise Refused("coupons.sold_out")
 
 
 def _write_voucher(
@@ -158,6 +199,9 @@ def _write_voucher(
     needs_proof: bool = False,
 ) -> Voucher:
     """Write the copy, then take the unit; without a unit the copy is taken away again."""
+    is_daily = coupon.per_day is not None and source in ASKED_FOR
+    if is_daily or coupon.budget_satang is not None:
+        _refuse_over(session, coupon, now, tz, is_daily=is_daily)
     next_ordinal = (
         select(func.coalesce(func.max(VOUCHERS.c.ordinal), 0) + 1)
         .where(VOUCHERS.c.coupon_id == coupon.id, VOUCHERS.c.member_id == member_id)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from core.db import once_a_batch
+from core.errors import Refused
 from loyalty import points
-from loyalty.coupons.rows import USABLE, VOUCHERS
+from loyalty.coupons.conditions import is_chosen, refusal_at_claim, standing_of
+from loyalty.coupons.rows import ASKED_FOR, USABLE, VOUCHERS
+from loyalty.coupons.stock import promised_satang, units_left, used_today
 from models.coupons import (
     Coupon,
     CouponState,
@@ -20,10 +24,7 @@ from models.coupons import (
     Voucher,
     VoucherState,
 )
-from models.members import Member, MemberTotals
-
-#: What the member asked for counts against `per_member`; what the shop owes or gives does not.
-ASKED_FOR = ("claim", "code", "points")
+from models.members import Member
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,10 @@ class Offer:
     coupon: Coupon
     left: int | None
     refusal: str | None
+    #: What fills the refusal's sentence.
+    facts: dict[str, Any] = field(default_factory=dict)
+    #: Units still to be had today, where so many go out a day.
+    left_today: int | None = None
 
 
 def offers_for(
@@ -47,20 +52,31 @@ def offers_for(
     if not coupons:
         return []
     owned = copies_of(session, member.id, [coupon.id for coupon in coupons])
-    totals = session.get(MemberTotals, member.id)
+    standing = standing_of(session, member.id, now)
     available = points.balance_of(session, member.id, now).available
+    daily = [coupon.id for coupon in coupons if coupon.per_day is not None]
+    today = used_today(session, daily, now, tz) if daily else {}
+    limited = [coupon.id for coupon in coupons if coupon.budget_satang is not None]
+    promised = promised_satang(session, limited) if limited else {}
     offers = []
     for coupon in coupons:
-        if not is_open(coupon, now) or not is_meant_for(coupon, totals):
+        if not is_open(coupon, now) or not is_chosen(coupon, standing):
             continue
-        refusal = None
-        if is_sold_out(coupon):
-            refusal = "coupons.sold_out"
+        left = units_left(coupon, promised.get(coupon.id, 0))
+        left_today = None if coupon.per_day is None else coupon.per_day - today.get(coupon.id, 0)
+        refused: Refused | None = None
+        if left is not None and left <= 0:
+            refused = Refused("coupons.sold_out")
         elif owned.get(coupon.id, 0) >= coupon.per_member:
-            refusal = "coupons.already_claimed"
+            refused = Refused("coupons.already_claimed")
+        elif left_today is not None and left_today <= 0:
+            refused = Refused("coupons.sold_out_today")
         elif obtained == Obtained.POINTS and available < (coupon.price_points or 0):
-            refusal = "points.not_enough"
-        offers.append(Offer(coupon, coupon.left, refusal))
+            refused = Refused("points.not_enough")
+        else:
+            refused = refusal_at_claim(session, coupon, standing, now, tz)
+        code, facts = (refused.code, refused.facts) if refused is not None else (None, {})
+        offers.append(Offer(coupon, left, code, facts, left_today))
     return offers
 
 
@@ -82,12 +98,6 @@ def is_open(coupon: Coupon, now: datetime) -> bool:
         return False
     has_begun = coupon.starts_at is None or coupon.starts_at <= now
     return has_begun and (coupon.ends_at is None or coupon.ends_at > now)
-
-
-def is_meant_for(coupon: Coupon, totals: MemberTotals | None) -> bool:
-    """Whether an offer is for members such as this one."""
-    levels = coupon.conditions.get("levels")
-    return not levels or (totals is not None and totals.level in levels)
 
 
 def is_sold_out(coupon: Coupon) -> bool:

@@ -65,8 +65,8 @@ def reverse(
     coupon = voucher.coupon
     is_valid = voucher.expires_at is None or voucher.expires_at > now
     back: dict[str, Any] = {"state": VoucherState.ISSUED, "redeemed_at": None}
-    if coupon.keeps_change:
-        back["left_satang"] = (voucher.left_satang or 0) + redemption.discount_satang
+    if voucher.left_satang is not None:
+        back["left_satang"] = voucher.left_satang + redemption.discount_satang
     if not is_valid:
         back["state"] = VoucherState.EXPIRED
     used = (VoucherState.REDEEMED, VoucherState.ISSUED, VoucherState.HELD, VoucherState.EXPIRED)
@@ -75,12 +75,12 @@ def reverse(
     set_voucher(session, voucher, used, back)
     count_use(session, coupon, -1, -redemption.discount_satang)
     points_back = 0
-    if not is_valid:
+    if not is_valid and not _stands_used(session, voucher.id):
         points_back = points.give_back(
             session,
             voucher.member_id,
             source="redemption_reversal",
-            source_id=str(redemption.id),
+            source_id=str(voucher.id),  # its price comes back once, however many uses it had
             burn_source="voucher",
             burn_source_id=str(voucher.id),
             now=now,
@@ -95,6 +95,14 @@ def reverse(
     }
     activities.record(session, voucher.member_id, "vouchers.redemption_reversed", now, facts)
     return ReversalResult(redemption, voucher, is_valid, points_back)
+
+
+def _stands_used(session: Session, voucher_id: int) -> bool:
+    """Whether another use of this voucher still stands: then it was worth its points."""
+    standing = select(REDEMPTIONS.c.id).where(
+        REDEMPTIONS.c.voucher_id == voucher_id, REDEMPTIONS.c.reversed_at.is_(None)
+    )
+    return session.execute(standing.limit(1)).first() is not None
 
 
 def reverse_of_purchase(

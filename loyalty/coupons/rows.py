@@ -26,6 +26,9 @@ CODES = table_of(ScanCode)
 REDEMPTIONS = table_of(Redemption)
 TRIES = table_of(CodeTry)
 USABLE = (VoucherState.ISSUED, VoucherState.HELD)
+#: What the member asked for counts against `per_member` and `per_day`; what the shop owes or gives
+#: does not.
+ASKED_FOR = ("claim", "code", "points")
 
 
 def coupon_of(session: Session, coupon_id: int) -> Coupon:

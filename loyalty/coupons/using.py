@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select, update
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import ids
+from core.clock import local_day, start_of_day
 from core.db import insert_into
 from core.errors import Refused
-from core.i18n import money
+from core.i18n import Said
+from core.sabotage import is_sabotaged
+from core.text import receipt_key
 from loyalty import activities
-from loyalty.coupons.rows import COUPONS, REDEMPTIONS, refuse_unless, set_voucher
+from loyalty.coupons.conditions import Conditions, refusal_at_till, standing_of
+from loyalty.coupons.rows import ASKED_FOR, COUPONS, REDEMPTIONS, refuse_unless, set_voucher
 from models.coupons import (
     Coupon,
     CouponKind,
@@ -24,6 +29,7 @@ from models.coupons import (
     VoucherState,
 )
 from models.members import Member, MemberTotals
+from models.purchases import Purchase
 from models.staff import Branch
 
 
@@ -66,12 +72,21 @@ def quote(
     tz: ZoneInfo,
     *,
     is_with_purchase: bool = False,
+    beside: Sequence[Voucher] = (),
 ) -> Discount:
-    """What this voucher would take off this bill; refused as `refuse_unless_fits` says."""
+    """What this voucher would take off this bill; refused as `refuse_unless_fits` says.
+
+    `beside` are the other vouchers that are to go on the same bill.
+    """
+    refuse_unless_stackable([voucher.coupon, *(other.coupon for other in beside)])
     refuse_unless_fits(
         session, voucher, branch, bill_satang, now, tz, is_with_purchase=is_with_purchase
     )
-    return discount_for(voucher.coupon, voucher, bill_satang)
+    discount = discount_for(voucher.coupon, voucher, bill_satang)
+    budget = voucher.coupon.budget_satang
+    if budget is not None and voucher.coupon.spent_satang + discount.satang > budget:
+        raise Refused("coupons.budget_spent")
+    return discount
 
 
 def refuse_unless_fits(
@@ -83,6 +98,7 @@ def refuse_unless_fits(
     tz: ZoneInfo,
     *,
     purchase_id: int | None = None,
+    receipt_no: str | None = None,
     is_with_purchase: bool = False,
 ) -> None:
     """Whether a voucher may be used on this bill, here and now (C2, J6).
@@ -91,22 +107,20 @@ def refuse_unless_fits(
     what a joining gift without a proven phone waits for.
 
     Refused: `coupons.min_bill`, `coupons.other_branch`, `coupons.other_day`,
-    `coupons.other_hours`, `coupons.not_stackable`, `coupons.needs_proof`.
+    `coupons.other_hours`, `coupons.other_tier`, `coupons.first_purchase_only`,
+    `coupons.not_stackable`, `coupons.needs_proof`.
     """
     coupon = voucher.coupon
-    if bill_satang < coupon.min_bill_satang:
-        raise Refused("coupons.min_bill", baht=money("th", coupon.min_bill_satang))
-    conditions = coupon.conditions
-    if conditions.get("branches") and branch.code not in conditions["branches"]:
-        raise Refused("coupons.other_branch")
-    local = now.astimezone(tz)
-    if conditions.get("weekdays") and local.weekday() not in conditions["weekdays"]:
-        raise Refused("coupons.other_day")
-    hours = conditions.get("hours")
-    if hours and not any(start <= local.hour < end for start, end in hours):
-        raise Refused("coupons.other_hours")
-    if purchase_id is not None:
-        _refuse_stacking(session, coupon, purchase_id)
+    wanted = Conditions.of(coupon)
+    is_asked_for = voucher.source in ASKED_FOR
+    standing = (
+        standing_of(session, voucher.member_id, now) if wanted.tiers and is_asked_for else None
+    )
+    if refusal := refusal_at_till(session, coupon, standing, branch, bill_satang, now, tz):
+        raise refusal
+    if wanted.is_first_purchase and is_asked_for:
+        _refuse_later_purchase(session, voucher, purchase_id)
+    _refuse_stacking(session, voucher, branch, purchase_id, receipt_no, now, tz)
     if voucher.needs_proof and not is_with_purchase:
         member = session.get_one(Member, voucher.member_id)
         totals = session.get(MemberTotals, voucher.member_id)
@@ -114,16 +128,60 @@ def refuse_unless_fits(
         refuse_unless(member.phone_proven_at is not None or has_bought, "coupons.needs_proof")
 
 
-def _refuse_stacking(session: Session, coupon: Coupon, purchase_id: int) -> None:
-    others = (
-        select(Coupon.is_stackable)
+def _refuse_later_purchase(session: Session, voucher: Voucher, purchase_id: int | None) -> None:
+    """The first bill is the one it goes with, or the one that is still to come."""
+    if purchase_id is not None:
+        is_first = session.get_one(Purchase, purchase_id).is_first
+    else:
+        totals = session.get(MemberTotals, voucher.member_id)
+        is_first = totals is None or totals.purchase_count == 0
+    refuse_unless(is_first, "coupons.first_purchase_only")
+
+
+def refuse_unless_stackable(together: Sequence[Coupon]) -> None:
+    """One coupon that shares its bill with none must be alone, whichever came first."""
+    if len(together) > 1 and not all(coupon.is_stackable for coupon in together):
+        raise Refused("coupons.not_stackable")
+
+
+def _refuse_stacking(
+    session: Session,
+    voucher: Voucher,
+    branch: Branch,
+    purchase_id: int | None,
+    receipt_no: str | None,
+    now: datetime,
+    tz: ZoneInfo,
+) -> None:
+    """What is on this bill already: by the bill itself, or by its number at this branch today."""
+    if purchase_id is None and not receipt_no:
+        return
+    today = start_of_day(local_day(now, tz), tz)
+    same_place = and_(
+        Redemption.member_id == voucher.member_id,
+        Redemption.branch_id == branch.id,
+        Redemption.receipt_no.is_not(None),
+        Redemption.at >= today,
+    )
+    others = session.execute(
+        select(Coupon, Redemption.purchase_id, Redemption.receipt_no)
         .join(Voucher, Voucher.coupon_id == Coupon.id)
         .join(Redemption, Redemption.voucher_id == Voucher.id)
-        .where(Redemption.purchase_id == purchase_id, Redemption.reversed_at.is_(None))
+        .where(
+            or_(Redemption.purchase_id == purchase_id, same_place),
+            Redemption.reversed_at.is_(None),
+            Redemption.voucher_id != voucher.id,
+        )
     )
-    on_bill = session.scalars(others).all()
-    if on_bill and not (coupon.is_stackable and all(on_bill)):
-        raise Refused("coupons.not_stackable")
+    wanted = receipt_key(receipt_no) if receipt_no else None
+    on_bill = [
+        coupon
+        for coupon, bill, number in others
+        if (purchase_id is not None and bill == purchase_id)
+        or (wanted is not None and number is not None and receipt_key(number) == wanted)
+    ]
+    if not is_sabotaged("coupons.stacking"):
+        refuse_unless_stackable([voucher.coupon, *on_bill])
 
 
 def use(
@@ -146,9 +204,20 @@ def use(
     The caller (codes.redeem) holds the voucher's row lock and has checked the hold.
     """
     coupon = voucher.coupon
-    refuse_unless_fits(session, voucher, branch, bill_satang, now, tz, purchase_id=purchase_id)
+    refuse_unless_fits(
+        session,
+        voucher,
+        branch,
+        bill_satang,
+        now,
+        tz,
+        purchase_id=purchase_id,
+        receipt_no=receipt_no,
+    )
     discount = discount_for(coupon, voucher, bill_satang)
-    is_whole = not discount.left_satang
+    # A voucher that keeps its change may be used often, and emptied more than once when a use is
+    # taken back in between; its own lock and what is left on it hold the sum.
+    keeps_change = discount.left_satang is not None
     row = {
         "public_id": ids.public_id(),
         "voucher_id": voucher.id,
@@ -159,7 +228,7 @@ def use(
         "receipt_no": receipt_no,
         "bill_satang": bill_satang,
         "discount_satang": discount.satang,
-        "is_whole": is_whole,
+        "is_whole": not keeps_change,
         "at": now,
         "cashier_id": cashier_id,
         "device_id": device_id,
@@ -170,9 +239,9 @@ def use(
     if redemption_id is None:
         raise Refused("operations.already_recorded")
     used: dict[str, Any] = {"state": VoucherState.REDEEMED, "redeemed_at": now}
-    if not is_whole:
+    if discount.left_satang:
         used = {"state": VoucherState.ISSUED}
-    if coupon.keeps_change:
+    if keeps_change:
         used["left_satang"] = discount.left_satang
     changed = set_voucher(session, voucher, (VoucherState.HELD,), used)
     assert changed, "the caller holds the lock"
@@ -193,7 +262,7 @@ def use(
 def used_refusal(session: Session, voucher: Voucher, tz: ZoneInfo) -> Refused:
     """The refusal that says when and where a voucher was used (TX1)."""
     last = session.execute(
-        select(Redemption.at, Branch.name_th)
+        select(Redemption.at, Branch.name_th, Branch.name_en)
         .join(Branch, Branch.id == Redemption.branch_id)
         .where(Redemption.voucher_id == voucher.id, Redemption.reversed_at.is_(None))
         .order_by(Redemption.id.desc())
@@ -201,18 +270,29 @@ def used_refusal(session: Session, voucher: Voucher, tz: ZoneInfo) -> Refused:
     ).first()
     if last is None:
         return Refused("codes.expired")
-    at, branch = last
-    return Refused("coupons.used", when=f"{at.astimezone(tz):%d/%m/%Y %H:%M}", branch=branch)
+    at, thai, english = last
+    local = f"{at.astimezone(tz):%d/%m/%Y %H:%M}"
+    return Refused("coupons.used", when=local, branch=Said(thai, english))
 
 
 def count_use(session: Session, coupon: Coupon, uses: int, satang: int) -> None:
-    """Add to the coupon's sums; last in the transaction, because everybody shares this row."""
-    session.connection().execute(
+    """Add to the coupon's sums; last in the transaction, because everybody shares this row.
+
+    A use that would pass the budget is refused by the same statement, so that the budget is never
+    passed, not by one satang; taking back always goes through.
+    """
+    guard = COUPONS.c.id == coupon.id
+    if satang > 0 and not is_sabotaged("coupons.budget"):
+        fits = COUPONS.c.spent_satang + satang <= COUPONS.c.budget_satang
+        guard = and_(guard, or_(COUPONS.c.budget_satang.is_(None), fits))
+    counted: Any = session.connection().execute(
         update(COUPONS)
-        .where(COUPONS.c.id == coupon.id)
+        .where(guard)
         .values(
             redeemed_count=COUPONS.c.redeemed_count + uses,
             spent_satang=COUPONS.c.spent_satang + satang,
         )
     )
     session.expire(coupon)
+    if counted.rowcount != 1:
+        raise Refused("coupons.budget_spent")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import event, select
 
 from core.errors import NotFound, Refused
+from core.i18n import Said
 from loyalty import codes, coupons
 from models.coupons import CodePurpose, CodeState, ScanCode, VoucherState
 from models.members import MemberState
@@ -267,7 +268,7 @@ def test_fq01_replay_says_when_and_where_it_was_used(till, voucher, later):
     till.redeem(voucher, parsed=parsed)
     refused = refusal_of(till.redeem, voucher, parsed=parsed, now=NOW + later * SECOND)
     assert refused.code == "coupons.used"
-    assert refused.facts == {"when": "22/11/2026 14:00", "branch": "สยาม"}
+    assert refused.facts == {"when": "22/11/2026 14:00", "branch": Said("สยาม", "Siam")}
 
 
 @pytest.mark.soak
