@@ -125,9 +125,13 @@ def _drop_sending(
         .where(is_own, Call.state.in_((CallState.WAITING, CallState.PARKED)))
         .values(state=CallState.DROPPED, finished_at=now)
     )
-    # A call whose bytes are under way keeps its body: its outcome is still to be written.
+    # A call whose bytes are under way keeps its body: its outcome is still to be written. It is
+    # too late for another try.
     session.execute(
         update(Call).where(is_own, Call.state != CallState.SENDING).values(body=None, answer=None)
+    )
+    session.execute(
+        update(Call).where(is_own, Call.state == CallState.SENDING).values(not_after=now)
     )
     left_alone = _leave_multicasts(session, member_id, line_user_id, now)
     is_unsent = Message.state.in_(unsent) & or_(

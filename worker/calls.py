@@ -273,10 +273,11 @@ def _close(
 ) -> None:
     if not ids:
         return
+    closed: dict[str, Any] = {"state": call_state, "finished_at": now, "lease_until": None}
+    if call_state == CallState.DROPPED:
+        closed |= {"body": None, "answer": None}  # nobody will send it, and it names somebody
     session.execute(
-        update(Call)
-        .where(is_one_of(session, Call.id, ids))
-        .values(state=call_state, finished_at=now, lease_until=None),
+        update(Call).where(is_one_of(session, Call.id, ids)).values(**closed),
         execution_options={"synchronize_session": False},
     )
     session.execute(

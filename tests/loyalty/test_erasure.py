@@ -103,7 +103,8 @@ def test_a_call_under_way_keeps_its_bytes_until_its_outcome_is_known(session, va
     session.flush()
     erasure.erase(session, vault, member, asked_by="member", now=NOW)
     session.expire_all()
-    assert session.get(Call, owed.call_id).body is not None
+    call = session.get(Call, owed.call_id)
+    assert (call.body is not None, call.not_after) == (True, NOW)
     assert session.get(Message, owed.id).state == MessageState.CALLING
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import insert, select, update
 from bot.gateway import Quota
 from bot.tokens import TokenSource
 from engagement import outbox
+from loyalty import erasure
 from models.inbox import Event, EventState
 from models.journeys import Arm, Intent, IntentState, Journey
 from models.members import Member
@@ -840,6 +841,23 @@ def test_Z6_replies_left_by_a_dead_process_are_closed_not_sent(
     wait_for_call(replies, call_id, CallState.UNCERTAIN, eventually)
     assert post.messages()[0].state == MessageState.SENT_UNKNOWN
     assert post.line.received() == {}
+
+
+def test_FX15_a_push_under_way_is_not_tried_again_for_somebody_who_left(post: Post):
+    users = post.crowd(1)
+    post.line.switch(push="500", latency_seconds=0.5)
+    post.queue(users)
+    post.sender()
+    wait_until(lambda: post.calls()[0].state == CallState.SENDING, 20)
+    with post.database.write() as session:
+        member = session.scalars(select(Member).where(Member.line_user_id == users[0])).one()
+        now = post.runtime.clock.now()
+        erasure.erase(session, post.runtime.vault, member, asked_by="member", now=now)
+    post.line.clear_faults()
+    post.wait(skipped=1)
+    assert post.line.received() == {}
+    (call,) = post.calls()
+    assert (call.state, call.body) == (CallState.DROPPED, None)
 
 
 def test_answers_quickly_while_pushes_hang(post: Post, replies: Replies, eventually: Any):
