@@ -22,7 +22,7 @@ ROLES = ("all", "web", "worker", "scheduler")
 def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
     """The runtime of one process: database, clock, keys, and every reaction."""
     from engagement import journeys, notices
-    from loyalty import feed, lifecycle, shop
+    from loyalty import feed, lifecycle, referrals, shop, tier_gifts
     from rich_menus import assign
 
     database = Database(settings.database_url)
@@ -33,7 +33,15 @@ def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
         clock=SystemClock(settings.tz, read_offset),
         vault=Vault(settings.data_key, settings.index_key),
         wake=wake or NoWake(),
-        reactions=(lifecycle.react, journeys.react, notices.react, assign.react, feed.react),
+        reactions=(
+            lifecycle.react,
+            tier_gifts.react,
+            referrals.react,
+            journeys.react,
+            notices.react,
+            assign.react,
+            feed.react,
+        ),
     )
 
 

@@ -26,7 +26,7 @@ from core.db import upsert
 from core.i18n import day, t
 from core.runtime import Runtime
 from engagement import delivery, outbox, texts
-from loyalty import coupons, lifecycle, shop
+from loyalty import coupons, lifecycle, shop, tier_gifts
 from models.activities import Activity
 from models.coupons import Coupon, CouponState, Obtained
 from models.journeys import (
@@ -57,6 +57,7 @@ LAST_NOTICE_DAYS = 7
 GREETING_END_HOUR = 20
 #: A birthday changed this recently is greeted without a gift (J4).
 FRESH_BIRTHDAY = timedelta(days=30)
+BIRTHDAY = "members.birthday"
 SWITCHED_OFF = "journeys.switched_off"
 POINTS_USED = "journeys.points_used"
 log = structlog.get_logger("journeys")
@@ -520,9 +521,12 @@ def _gift(
 ) -> Coupon | None:
     if not step.get("coupon") or intent.facts.get("no_gift"):
         return None
-    coupon = session.scalar(
-        select(Coupon).where(Coupon.key == step["coupon"], Coupon.state == CouponState.LIVE)
-    )
+    own = None
+    if key_of(session, intent) == BIRTHDAY:  # a tier may have a birthday gift of its own (R2)
+        own = tier_gifts.birthday_coupon(session, member.id, now)
+    live = select(Coupon).where(Coupon.state == CouponState.LIVE)
+    coupon = session.scalar(live.where(Coupon.key == own)) if own else None
+    coupon = coupon or session.scalar(live.where(Coupon.key == step["coupon"]))
     if coupon is None:
         return None
     voucher = coupons.issue(

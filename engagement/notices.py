@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from bot import theme
 from bot.flex.journeys import notice
-from core.i18n import money, t
+from core.i18n import day, money, t
 from core.runtime import Runtime
 from engagement import delivery, outbox
 from models.activities import Activity
@@ -19,6 +19,8 @@ from models.coupons import Coupon, Voucher
 from models.members import Member
 from models.outbox import MessageClass
 from models.staff import Branch
+from models.stamps import StampProgram
+from models.tiers import Tier
 
 REVERSED = "vouchers.redemption_reversed"
 Build = Callable[[Session, Activity, str], dict[str, Any] | None]
@@ -138,6 +140,85 @@ def _card_filled(session: Session, activity: Activity, locale: str) -> dict[str,
     )
 
 
+def _referral_rewarded(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
+    return notice(
+        t(locale, "notices.referral_rewarded_title"),
+        t(
+            locale,
+            "notices.referral_rewarded_body",
+            coupon=_coupon_name(session, activity.facts, locale),
+        ),
+        action=theme.postback_action(t(locale, "notices.see_coupons"), "coupons.show"),
+    )
+
+
+def _card_expiring(session: Session, activity: Activity, locale: str) -> dict[str, Any] | None:
+    facts = activity.facts
+    program = session.get(StampProgram, facts["program_id"])
+    if program is None:
+        return None
+    return notice(
+        t(locale, "notices.card_expiring_title"),
+        t(
+            locale,
+            "notices.card_expiring_body",
+            program=program.name_th if locale == "th" else program.name_en,
+            filled=facts["filled"],
+            size=facts["size"],
+            until=day(locale, date.fromisoformat(facts["until"])),
+        ),
+        action=theme.postback_action(t(locale, "notices.see_stamps"), "stamps.show"),
+    )
+
+
+def _tier_changed(session: Session, activity: Activity, locale: str) -> dict[str, Any] | None:
+    """Up with what it brings, or down; a bill taken back has a notice of its own."""
+    facts = activity.facts
+    if facts["cause"] == "reversed":
+        return None
+    see = theme.postback_action(t(locale, "notices.see_card"), "members.card")
+    tier = _tier_name(session, facts["after"], locale)
+    if not tier:
+        before = _tier_name(session, facts["before"], locale)
+        return notice(
+            t(locale, "notices.tier_ended_title"),
+            t(locale, "notices.tier_ended_body", tier=before),
+            action=see,
+        )
+    until = day(locale, date.fromisoformat(facts["until"]))
+    key = "notices.tier_up" if facts["is_up"] else "notices.tier_down"
+    return notice(
+        t(locale, f"{key}_title", tier=tier),
+        t(locale, f"{key}_body", tier=tier, until=until),
+        action=see,
+    )
+
+
+def _tier_at_risk(session: Session, activity: Activity, locale: str) -> dict[str, Any] | None:
+    facts = activity.facts
+    tier = _tier_name(session, facts["tier"], locale)
+    if not tier:
+        return None
+    missing = f"{facts['missing']:,}"
+    if facts["basis"] == "spend":
+        missing = money(locale, -(-facts["missing"] // 100) * 100)
+    until = day(locale, date.fromisoformat(facts["until"]))
+    body = t(locale, f"notices.tier_at_risk_{facts['basis']}", tier=tier, missing=missing,
+             until=until)  # fmt: skip
+    return notice(
+        t(locale, "notices.tier_at_risk_title", tier=tier),
+        body,
+        action=theme.postback_action(t(locale, "notices.see_card"), "members.card"),
+    )
+
+
+def _tier_name(session: Session, key: str, locale: str) -> str:
+    tier = session.scalar(select(Tier).where(Tier.key == key))
+    if tier is None:
+        return ""
+    return tier.name_th if locale == "th" else tier.name_en
+
+
 def _branch_name(session: Session, facts: dict[str, Any], locale: str) -> str:
     name: str = facts.get("branch", "")
     if locale == "th" or "branch_code" not in facts:
@@ -160,4 +241,8 @@ RULES: dict[str, tuple[MessageClass, Build]] = {
     "purchases.returned": (MessageClass.TRANSACTIONAL, _returned),
     "points.adjusted": (MessageClass.TRANSACTIONAL, _adjusted),
     "stamps.card_filled": (MessageClass.SERVICE, _card_filled),
+    "stamps.card_expiring": (MessageClass.SERVICE, _card_expiring),
+    "referrals.rewarded": (MessageClass.SERVICE, _referral_rewarded),
+    "tiers.changed": (MessageClass.SERVICE, _tier_changed),
+    "tiers.at_risk": (MessageClass.SERVICE, _tier_at_risk),
 }

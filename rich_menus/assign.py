@@ -17,9 +17,11 @@ from bot.gateway import Line
 from core.db import upsert
 from core.errors import OutsideFault
 from core.runtime import Runtime
+from loyalty import tiers
 from models.activities import Activity
 from models.members import Member, MemberState
 from models.menus import Menu, MenuLink, MenuPublication, MenuVersion, PublicationState
+from models.tiers import Tier
 
 LEASE = timedelta(seconds=60)
 RETRY_SECONDS = (5, 30, 120, 600, 3600)
@@ -27,8 +29,13 @@ NOT_PUBLISHED_YET = timedelta(seconds=30)
 BATCH = 500
 
 
-def wanted_key(menus: Sequence[Menu], member: Member) -> str:
-    """`<menu>:<locale>` for this member: an override first, then the first rule that fits."""
+def wanted_key(menus: Sequence[Menu], member: Member, tier: Tier | None = None) -> str:
+    """`<menu>:<locale>` for this member: one set by hand first, then their tier's own, then the
+    first rule that fits."""
+    own = tier.benefits.get("menu") if tier is not None else None
+    is_free = member.menu_override is None and member.state == MemberState.MEMBER
+    if own and is_free and any(menu.key == own for menu in menus):
+        return f"{own}:{member.locale}"
     for menu in sorted(menus, key=lambda one: one.priority):
         rule = menu.audience
         if "override" in rule:
@@ -44,7 +51,11 @@ def wanted_key(menus: Sequence[Menu], member: Member) -> str:
 def react(runtime: Runtime, session: Session, activities: list[Activity], now: datetime) -> None:
     """The `Reaction` of menus: what happens to a person may change what they should see."""
     del now  # links to LINE are made in real time
-    touched = {one.member_id: one.kind for one in activities if one.kind.startswith("members.")}
+    touched = {
+        one.member_id: one.kind
+        for one in activities
+        if one.kind.startswith("members.") or one.kind == "tiers.changed"
+    }
     if not touched:
         return
     menus = session.scalars(select(Menu)).all()
@@ -70,7 +81,7 @@ def want(
     """Note what this person should see; due only when that is new (or forced)."""
     if member.line_user_id is None or not menus:
         return
-    key = wanted_key(menus, member)
+    key = wanted_key(menus, member, tiers.tier_of(session, member.id, real_now))
     statement = upsert(session, MenuLink).values(
         member_id=member.id, wanted_key=key, is_due=True, next_try_at=real_now, attempts=0
     )
@@ -199,8 +210,9 @@ def repair(session: Session, now: datetime, *, after_id: int, limit: int) -> tup
         .order_by(MenuLink.member_id)
         .limit(limit)
     ).all()
+    standing = tiers.tiers_of(session, [member.id for _, member in rows])
     for link, member in rows:
-        key = wanted_key(menus, member)
+        key = wanted_key(menus, member, standing.get(member.id))
         is_stale = link.linked_line_menu_id is not None and link.linked_line_menu_id not in live
         is_unconfirmed = link.linked_line_menu_id is not None and link.confirmed_at is None
         if key != link.wanted_key or is_stale or is_unconfirmed:

@@ -17,12 +17,15 @@ from loyalty import (
     doors,
     erasure,
     feed,
+    imports,
     lifecycle,
     operations,
     personal,
     points,
     proof,
     stamps,
+    tier_gifts,
+    tiers,
     tombstones,
 )
 from rich_menus import assign
@@ -62,6 +65,27 @@ def judge_levels(session: Session, run: Run) -> int:
     return done
 
 
+def judge_tiers(session: Session, run: Run) -> int:
+    """Decide the holds that have ended, then lift those whom a changed ladder lets qualify."""
+    tz = run.runtime.clock.tz
+    if ended := tier_gifts.end_due(session, run.now, tz, run.limit):
+        return ended
+    lifted, last_id = tier_gifts.lift_late(
+        session, run.now, tz, after_id=run.cursor, limit=run.limit
+    )
+    run.cursor = max(run.cursor, last_id)
+    return lifted + 1 if last_id else 0
+
+
+def warn_of_tiers(session: Session, run: Run) -> int:
+    """Note who will lose a tier within 30 days as things stand; they are told once."""
+    _, last_id = tiers.warn(
+        session, run.now, run.runtime.clock.tz, after_id=run.cursor, limit=run.limit
+    )
+    run.cursor = max(run.cursor, last_id)
+    return int(last_id > 0)
+
+
 def check_ledger(session: Session, run: Run) -> int:
     """Prove every balance; a difference freezes that member's burning and alarms."""
     if run.cursor:
@@ -85,6 +109,7 @@ def forget(session: Session, run: Run) -> int:
         + codes.forget(session, real_now, run.limit)
         + operations.forget(session, real_now, run.limit)
         + feed.forget(session, run.now, run.limit)
+        + imports.forget(session, real_now)
     )
 
 

@@ -63,12 +63,14 @@ JOBS: dict[str, Job] = {
     for job in (
         Job("points.expire", time(0, 5), jobs.expire_points, CatchUp.ALWAYS),
         Job("vouchers.expire", time(0, 10), jobs.expire_vouchers, CatchUp.ALWAYS),
+        Job("tiers.nightly", time(0, 15), jobs.judge_tiers, CatchUp.ALWAYS),
         Job("lifecycle.nightly", time(2, 30), jobs.judge_levels, CatchUp.LATEST, limit=1000),
         Job("ledger.check", time(3, 30), jobs.check_ledger, CatchUp.LATEST),
         Job("members.forget", time(3, 45), jobs.forget, CatchUp.LATEST),
         Job("menus.repair", time(4, 0), jobs.repair_menus, CatchUp.LATEST),
         Job("members.birthday", time(9, 0), jobs.greet_birthdays, CatchUp.SAME_DAY),
         Job("points.expiring_notice", time(10, 0), jobs.notice_expiring, CatchUp.LATEST),
+        Job("tiers.warn", time(10, 15), jobs.warn_of_tiers, CatchUp.LATEST),
         Job("lifecycle.win_back", time(10, 30), jobs.win_back, CatchUp.LATEST),
         Job("lifecycle.thank_you", time(20, 30), jobs.thank_you, CatchUp.LATEST),
     )
