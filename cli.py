@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 import click
 from flask import Flask
@@ -28,6 +28,7 @@ def register(app: Flask) -> None:
         cashiers,
         devices,
         api_keys,
+        webhooks,
         jobs,
         menus,
         ledger,
@@ -205,6 +206,156 @@ def branches_list(*, as_json: bool) -> None:
             click.echo(f"{row['code']}\t{row['name']}")
 
 
+@api_keys.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@with_appcontext
+def api_keys_list(*, as_json: bool) -> None:
+    """Every key: name, scopes, last use, whether it was revoked. Never the key itself."""
+    from loyalty import people
+
+    with held().database.read() as session:
+        rows = [
+            {
+                "name": key.name,
+                "scopes": key.scopes,
+                "last_used_at": key.last_used_at.isoformat() if key.last_used_at else None,
+                "revoked": key.revoked_at is not None,
+            }
+            for key in people.api_keys(session)
+        ]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        state = "revoked" if row["revoked"] else str(row["last_used_at"] or "never used")
+        click.echo(f"{row['name']}\t{','.join(row['scopes'])}\t{state}")
+
+
+@api_keys.command("revoke")
+@click.argument("name")
+@with_appcontext
+def api_keys_revoke(name: str) -> None:
+    """End a key; its next request is refused."""
+    from core.errors import NotFound
+    from loyalty import people
+
+    try:
+        with held().transaction() as session:
+            key = next((one for one in people.api_keys(session) if one.name == name), None)
+            if key is None:
+                raise NotFound("api_keys.unknown")
+            people.revoke_api_key(session, key, now=held().clock.real_now(), actor="cli")
+    except Refused as error:
+        fail(error)
+    click.echo(f"{name}: revoked")
+
+
+# --- Other systems ------------------------------------------------------------------------------
+
+webhooks = AppGroup("webhooks", help="Signed events for other systems.")
+
+
+@webhooks.command("add")
+@click.argument("name")
+@click.argument("url")
+@click.option("--kinds", default="", help="For example purchases.recorded,members.joined")
+@with_appcontext
+def webhooks_add(name: str, url: str, kinds: str) -> None:
+    """Post events to this address from now on; prints the signing secret alone, last."""
+    from loyalty import feed
+    from worker.feed import allows_local
+
+    wanted = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    try:
+        with held().transaction() as session:
+            made = feed.add_target(
+                session,
+                held().vault,
+                name=name,
+                url=url,
+                kinds=wanted,
+                allows_local=allows_local(held()),
+                now=held().clock.real_now(),
+                actor="cli",
+            )
+    except Refused as error:
+        fail(error)
+    click.echo(f"{made.target.name}: {', '.join(made.target.kinds) or 'everything'}")
+    click.echo(made.secret)
+
+
+@webhooks.command("list")
+@click.option("--json", "as_json", is_flag=True)
+@with_appcontext
+def webhooks_list(*, as_json: bool) -> None:
+    """Every target: address, whether it is on, how far it is, the last problem."""
+    from loyalty import feed
+
+    with held().database.read() as session:
+        newest = feed.newest(session)
+        rows = [
+            {
+                "name": one.name,
+                "url": one.url,
+                "is_on": one.is_on,
+                "position": one.position,
+                "newest": newest,
+                "error": one.error,
+            }
+            for one in feed.targets(session)
+        ]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for row in rows:
+        state = "off" if not row["is_on"] else row["error"] or "ok"
+        click.echo(f"{row['name']}\t{row['url']}\t{row['position']}/{newest}\t{state}")
+
+
+@webhooks.command("off")
+@click.argument("name")
+@with_appcontext
+def webhooks_off(name: str) -> None:
+    """Stop posting to a target; it goes on there with `webhooks on`."""
+    _switch(name, is_on=False)
+
+
+@webhooks.command("on")
+@click.argument("name")
+@with_appcontext
+def webhooks_on(name: str) -> None:
+    """Go on posting where it stopped."""
+    _switch(name, is_on=True)
+
+
+def _switch(name: str, *, is_on: bool) -> None:
+    from loyalty import feed
+
+    try:
+        with held().transaction() as session:
+            target = feed.target_of(session, name)
+            feed.switch(session, target, is_on=is_on, now=held().clock.real_now(), actor="cli")
+    except Refused as error:
+        fail(error)
+    click.echo(f"{name}: {'on' if is_on else 'off'}")
+
+
+@webhooks.command("test")
+@click.argument("name")
+@with_appcontext
+def webhooks_test(name: str) -> None:
+    """Post a signed, empty list of events now; exit code 1 when it was not accepted."""
+    from worker.feed import test_target
+
+    try:
+        problem = test_target(held(), name)
+    except Refused as error:
+        fail(error)
+    click.echo(f"{name}: {problem or 'accepted'}")
+    if problem:
+        sys.exit(1)
+
+
 # --- The clock -----------------------------------------------------------------------------------
 
 jobs = AppGroup("jobs", help="The schedule.")
@@ -347,6 +498,40 @@ def members_erase(number: str) -> None:
     except Refused as error:
         fail(error)
     click.echo(f"{number}: erased")
+
+
+@members.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--apply", "is_applied", is_flag=True, help="Write it; without this, only look")
+@click.option("--good-only", is_flag=True, help="Leave wrong lines out instead of stopping")
+@with_appcontext
+def members_import(file: BinaryIO, *, is_applied: bool, good_only: bool) -> None:
+    """Bring members with opening points from a CSV or XLSX file; looks first, changes nothing.
+
+    Exit code 1 when lines are wrong and nothing was written.
+    """
+    from loyalty import imports
+
+    now, tz, language = held().clock.now(), held().clock.tz, held().settings.shop_locale
+    try:
+        with held().database.read() as session:
+            reading = imports.read(
+                session, held().vault, file.read(imports.MAX_READ), local_day(now, tz)
+            )
+        for one in reading.troubles:
+            field = t(language, f"imports.column_{one.field}")
+            click.echo(f"{one.line}\t{field}\t{t(language, f'imports.why_{one.code}')}")
+        click.echo("  ".join(f"{name} {count:,}" for name, count in reading.counts.items()))
+        if not is_applied:
+            sys.exit(1 if reading.troubles else 0)
+        sealed = imports.seal(held().vault, reading, locale=language, now=now, tz=tz)
+        with held().transaction() as session:
+            done = imports.apply(
+                session, reading, sealed, now=now, tz=tz, actor="cli", good_only=good_only
+            )
+    except Refused as error:
+        fail(error)
+    click.echo(f"imported {done.new:,} members with {done.points:,} points")
 
 
 @click.command("doctor")

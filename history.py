@@ -14,10 +14,11 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Table, func, insert, select, text, update
+from sqlalchemy import Table, func, select, text, update
 from sqlalchemy.orm import Session
 
 from core import ids
+from core.bulk import copy_many
 from core.clock import at_local, local_day, start_of_day
 from core.db import is_sqlite
 from core.runtime import Runtime
@@ -300,7 +301,7 @@ class _Teller:
         for table in ORDER:
             rows = self.rows.by_table.get(table.name, [])
             if rows:
-                _write(self.session, table, rows)
+                copy_many(self.session, table, rows)
                 total += len(rows)
         for coupon_id, count in self.issued.items():
             uses, satang = self.redeemed.get(coupon_id, (0, 0))
@@ -655,26 +656,3 @@ class _Story:
             "level_at": now,
             "level_why": dict(verdict.why),
         }
-
-
-def _write(session: Session, table: Table, rows: list[dict[str, Any]]) -> None:
-    """All rows of one table: COPY where the engine has it, else one prepared statement."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    if is_sqlite(session):
-        complete = [{name: row.get(name) for name in names} for row in rows]
-        session.execute(insert(table), complete)
-        return
-    dialect = session.get_bind().dialect
-    bound = [
-        (table.c[name].type.dialect_impl(dialect).bind_processor(dialect), name)  # as INSERT does
-        for name in names
-    ]
-    cursor = session.connection().connection.cursor()
-    columns = ", ".join(f'"{name}"' for name in names)
-    with cursor.copy(f'COPY "{table.name}" ({columns}) FROM STDIN') as copy:
-        for row in rows:
-            copy.write_row([_bound(make, row.get(name)) for make, name in bound])
-
-
-def _bound(make: Callable[[Any], Any] | None, value: Any) -> Any:
-    return value if make is None or value is None else make(value)

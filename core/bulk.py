@@ -6,11 +6,11 @@ value by value, by the driver. SQLite, which lives in this process, takes row af
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import BigInteger, Table, any_, literal, text
+from sqlalchemy import BigInteger, Table, any_, func, literal, select, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -78,6 +78,45 @@ def _insert_postgres(
 
 def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
+
+
+def copy_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write very many rows: COPY where the engine has it, else one prepared statement.
+
+    Rows may leave columns out; those are NULL, or what the database itself fills in when no row
+    names them.
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if not rows:
+        return
+    if is_sqlite(session):
+        complete = [{name: row.get(name) for name in names} for row in rows]
+        session.connection().execute(table.insert(), complete)
+        return
+    dialect = session.get_bind().dialect
+    bound = [
+        (table.c[name].type.dialect_impl(dialect).bind_processor(dialect), name)  # as INSERT does
+        for name in names
+    ]
+    cursor = session.connection().connection.cursor()
+    columns = ", ".join(f'"{name}"' for name in names)
+    with cursor.copy(f'COPY "{table.name}" ({columns}) FROM STDIN') as copy:
+        for row in rows:
+            copy.write_row([_bound(make, row.get(name)) for make, name in bound])
+
+
+def _bound(make: Callable[[Any], Any] | None, value: Any) -> Any:
+    return value if make is None or value is None else make(value)
+
+
+def take_ids(session: Session, table: Table, count: int) -> list[int]:
+    """Ids for `count` rows that are about to be written in bulk."""
+    if is_sqlite(session):  # one writer: nobody takes them in between
+        highest = session.scalar(select(func.max(table.c.id))) or 0
+        return list(range(highest + 1, highest + 1 + count))
+    sequence = func.pg_get_serial_sequence(table.name, "id")
+    drawn = select(func.nextval(sequence)).select_from(func.generate_series(1, count))
+    return list(session.scalars(drawn))
 
 
 def is_one_of(session: Session, column: Any, ids: Sequence[int]) -> Any:

@@ -53,9 +53,18 @@ _MONTH_FIRST = re.compile(r"([^\W\d_]+)\.?\s*([0-9]{1,2})\s*,?\s+([0-9]{4})")
 
 def parse_birthday(text: str, today: date) -> date | None:
     """The day meant by `text`; None when it is no day, lies ahead, or nobody could be that old."""
+    return next((day for day in _days(text) if is_plausible(day, today)), None)
+
+
+def parse_day(text: str) -> date | None:
+    """Any day as people write one, Buddhist years and Thai digits included."""
+    return next(iter(_days(text)), None)
+
+
+def _days(text: str) -> list[date]:
     plain = western_digits(unicodedata.normalize("NFC", text[:100]).strip().lower())
     plain = " ".join(_ORDINAL.sub("", _AROUND.sub(" ", plain)).split())
-    return next((day for day in _readings(plain) if day and is_plausible(day, today)), None)
+    return [day for day in _readings(plain) if day]
 
 
 def _readings(text: str) -> list[date | None]:

@@ -19,6 +19,7 @@ from loyalty import activities, coupons, members, personal, points, tombstones
 from models.activities import Activity
 from models.conversations import Conversation, Ticket
 from models.coupons import Redemption, ScanCode, Voucher
+from models.imports import ImportedMember
 from models.journeys import Enrolment, Intent
 from models.members import (
     ChatLink,
@@ -37,7 +38,10 @@ from models.staff import Cashier
 from models.stamps import StampCard
 
 #: Rows that go with the person. None of them carries points, bills or stamps.
-_LIGHT = (Activity, Conversation, Ticket, ChatLink, MemberSession, Message, ScanCode, Redemption)
+_LIGHT = (
+    Activity, Conversation, Ticket, ChatLink, MemberSession, Message, ScanCode, Redemption,
+    ImportedMember,
+)  # fmt: skip
 #: Likewise, but unique per member and occasion.
 _OCCASIONS = (Enrolment, Intent)
 #: What makes a row this person's: taken over by the account that stays, emptied in the other.

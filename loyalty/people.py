@@ -6,17 +6,27 @@ import re
 import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
-from sqlalchemy import select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from core import ids
 from core.errors import NotFound, Refused
 from core.text import clean
 from loyalty import audit
-from models.staff import ApiKey, Branch, Cashier, Device, EnrolmentCode, Role, Staff
+from models.staff import (
+    ApiKey,
+    Branch,
+    Cashier,
+    CashierSession,
+    Device,
+    EnrolmentCode,
+    Role,
+    Staff,
+)
 
 SETUP_LIFE = timedelta(hours=24)
 ENROLMENT_LIFE = timedelta(minutes=10)
@@ -24,6 +34,7 @@ PIN_DIGITS = 6
 PIN_TRIES = 5
 PIN_LOCK = timedelta(minutes=15)
 PASSWORD_MIN = 12
+BRANCH_CODE = re.compile(r"[A-Z0-9_-]{2,20}")
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s.]{2,60}")
 API_SCOPES = (
     "members.read",
@@ -79,6 +90,28 @@ def branch_of(session: Session, code: str) -> Branch:
 def branch_by_id(session: Session, branch_id: int) -> Branch:
     """The branch that a till stands in."""
     return session.get_one(Branch, branch_id)
+
+
+def add_branch(
+    session: Session,
+    code: str,
+    name_th: str,
+    name_en: str,
+    *,
+    now: datetime,
+    actor: str,
+    needs_receipt_no: bool = False,
+) -> Branch:
+    """Open a branch; its code is what tills and the API say, for ever."""
+    code = code.strip().upper()
+    if not BRANCH_CODE.fullmatch(code):
+        raise Refused("branches.bad_code", status=422)
+    if session.scalar(select(Branch.id).where(func.upper(Branch.code) == code)) is not None:
+        raise Refused("branches.known_code")
+    branch = Branch(code=code, name_th=name_th, name_en=name_en, needs_receipt_no=needs_receipt_no)
+    session.add(branch)
+    audit.record(session, actor, "branches.added", {"branch": code}, now)
+    return branch
 
 
 # --- Staff -------------------------------------------------------------------------------------
@@ -144,16 +177,80 @@ def add_cashier(
     now: datetime,
     actor: str,
     pin: str | None = None,
+    is_manager: bool = False,
 ) -> str:
     """Add a cashier; returns the personal PIN, which is shown once."""
     branch = branch_of(session, branch_code)
-    pin = pin or f"{secrets.randbelow(10**PIN_DIGITS):0{PIN_DIGITS}d}"
+    pin = pin or _new_pin()
     shown = clean(name)
     if not shown:
         raise Refused("cashiers.no_name", status=422)
-    session.add(Cashier(name=shown, branch_id=branch.id, pin_hash=hash_secret(pin), created_at=now))
+    cashier = Cashier(
+        name=shown,
+        branch_id=branch.id,
+        pin_hash=hash_secret(pin),
+        created_at=now,
+        is_manager=is_manager,
+    )
+    session.add(cashier)
     audit.record(session, actor, "cashiers.added", {"branch": branch.code}, now)
     return pin
+
+
+def _new_pin() -> str:
+    return f"{secrets.randbelow(10**PIN_DIGITS):0{PIN_DIGITS}d}"
+
+
+def reset_pin(session: Session, cashier: Cashier, *, now: datetime, actor: str) -> str:
+    """A new PIN, shown once; the old one, its lock and every till it has open are over."""
+    pin = _new_pin()
+    cashier.pin_hash = hash_secret(pin)
+    cashier.failed_count, cashier.locked_until = 0, None
+    close_tills(session, now, CashierSession.cashier_id == cashier.id)
+    audit.record(session, actor, "cashiers.pin_reset", {"cashier": cashier.id}, now)
+    return pin
+
+
+def unlock(session: Session, cashier: Cashier, *, now: datetime, actor: str) -> None:
+    """A manager ends a lock before its time (AK5)."""
+    cashier.failed_count, cashier.locked_until = 0, None
+    audit.record(session, actor, "cashiers.unlocked", {"cashier": cashier.id}, now)
+
+
+def change_cashier(
+    session: Session,
+    cashier: Cashier,
+    *,
+    name: str,
+    branch_id: int,
+    is_manager: bool,
+    is_active: bool,
+    member_id: int | None,
+    now: datetime,
+    actor: str,
+) -> None:
+    """Change a cashier. Moving or dismissing somebody closes every till they have open (AA7)."""
+    shown = clean(name)
+    if not shown:
+        raise Refused("cashiers.no_name", status=422)
+    if branch_id != cashier.branch_id or not is_active:
+        close_tills(session, now, CashierSession.cashier_id == cashier.id)
+    facts = {
+        "cashier": cashier.id,
+        "branch": branch_id,
+        "is_manager": is_manager,
+        "is_active": is_active,
+        "has_member": member_id is not None,
+    }
+    cashier.name, cashier.branch_id, cashier.is_manager = shown, branch_id, is_manager
+    cashier.is_active, cashier.member_id = is_active, member_id
+    audit.record(session, actor, "cashiers.changed", facts, now)
+
+
+def close_tills(session: Session, now: datetime, where: Any) -> None:
+    """End the open sessions of a cashier or of a device."""
+    open_ones = update(CashierSession).where(where, CashierSession.closed_at.is_(None))
+    session.execute(open_ones.values(closed_at=now))
 
 
 def try_pin(
@@ -218,6 +315,23 @@ def enrol(session: Session, code: str, name: str, now: datetime) -> tuple[Device
     return device, token
 
 
+def move_device(
+    session: Session, device: Device, branch_id: int, *, now: datetime, actor: str
+) -> None:
+    """Take a till to another branch; whoever has it open must open it again."""
+    device.branch_id = branch_id
+    close_tills(session, now, CashierSession.device_id == device.id)
+    audit.record(session, actor, "devices.moved", {"device": device.id, "branch": branch_id}, now)
+
+
+def revoke_device(session: Session, device: Device, *, now: datetime, actor: str) -> None:
+    """This browser is no till any more, from its next request on (Z23)."""
+    if device.revoked_at is None:
+        device.revoked_at = now
+    close_tills(session, now, CashierSession.device_id == device.id)
+    audit.record(session, actor, "devices.revoked", {"device": device.id}, now)
+
+
 # --- API keys ------------------------------------------------------------------------------------
 
 
@@ -239,3 +353,15 @@ def create_api_key(
     session.add(ApiKey(name=shown, key_hash=ids.token_hash(key), scopes=scopes, created_at=now))
     audit.record(session, actor, "api_keys.created", {"scopes": scopes}, now)
     return key
+
+
+def api_keys(session: Session) -> Sequence[ApiKey]:
+    """Every key by name, revoked ones too."""
+    return session.scalars(select(ApiKey).order_by(ApiKey.name)).all()
+
+
+def revoke_api_key(session: Session, key: ApiKey, *, now: datetime, actor: str) -> None:
+    """End a key for good; once is enough."""
+    if key.revoked_at is None:
+        key.revoked_at = now
+        audit.record(session, actor, "api_keys.revoked", {"key": key.id}, now)

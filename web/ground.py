@@ -15,14 +15,22 @@ from werkzeug.exceptions import BadRequest
 
 from core.errors import Invalid
 from core.runtime import Runtime
+from loyalty import sheets
 
 View = TypeVar("View", bound=Callable[..., Any])
+#: Where lists of members are uploaded.
+LISTS = "/admin/imports"
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class TaemRequest(Request):
     """A request whose JSON may be anything: a body nested beyond reading is just unreadable."""
+
+    @property
+    def max_content_length(self) -> int | None:
+        """Lists of members may be larger than anything else that is posted."""
+        return sheets.MAX_BYTES + 65_536 if self.path == LISTS else super().max_content_length
 
     def get_json(self, *args: Any, **kwargs: Any) -> Any:
         try:

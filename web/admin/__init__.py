@@ -5,25 +5,35 @@ from __future__ import annotations
 from flask import Flask
 
 from web.admin import (
+    adjustments,
+    api_keys,
     conversations,
     dashboard,
     door,
+    earning,
     health,
+    imports,
     journeys,
     members,
     menus,
     offers,
     outbox,
     quarantine,
+    tills,
+    webhooks,
 )
 from web.admin.ground import blueprint, context
 from web.admin.words import message_kind
 
 __all__ = [
+    "adjustments",
+    "api_keys",
     "conversations",
     "dashboard",
     "door",
+    "earning",
     "health",
+    "imports",
     "journeys",
     "members",
     "menus",
@@ -31,11 +41,17 @@ __all__ = [
     "outbox",
     "quarantine",
     "register",
+    "tills",
+    "webhooks",
 ]
 
 
 def register(app: Flask) -> None:
     """Offer the console."""
     app.context_processor(context)
-    app.jinja_env.globals["message_kind"] = message_kind
+    app.jinja_env.globals.update(
+        message_kind=message_kind,
+        adjustments_of=adjustments.recent_of,
+        adjustment_ceiling=adjustments.ceiling,
+    )
     app.register_blueprint(blueprint)

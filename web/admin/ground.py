@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import Invalid
 from core.ids import token_hash
-from loyalty import audit, conversations
+from loyalty import adjustments, audit, conversations
 from models.staff import Role, Staff, StaffSession
 from web.auth import Access, Forbidden, SignInNeeded, resolver
 from web.ground import db, runtime
@@ -40,19 +40,43 @@ _READ = frozenset(
         "conversations.read",
         "menus.read",
         "health.read",
+        "earning.read",
+        "adjustments.read",
+        "liability.read",
+        "tills.read",
+        "shifts.read",
     }
 )
 _MARKETING = frozenset({"offers.edit", "journeys.edit", "menus.edit", "menus.publish"})
-_FLOOR = frozenset({"members.edit", "conversations.reply", "outbox.decide", "quarantine.decide"})
+#: Points are money: who plans them, gives them by hand, and takes their figures out.
+_POINTS = frozenset(
+    {"earning.edit", "adjustments.give", "adjustments.decide", "liability.edit", "liability.export"}
+)
+#: Who is watched does not see the list.
+_WATCH = frozenset({"suspects.read", "suspects.export"})
+_FLOOR = frozenset(
+    {"members.edit", "conversations.reply", "outbox.decide", "quarantine.decide", "tills.edit"}
+)
+#: Other systems at the door: the owner alone.
+_OUTSIDE = frozenset({"api_keys.read", "api_keys.edit", "webhooks.read", "webhooks.edit"})
+#: People brought in, and two made one.
+_PEOPLE = frozenset({"imports.read", "imports.edit", "merges.read", "merges.edit"})
 #: What each role may do. A route not listed for a role is refused (default deny).
 PERMISSIONS: Mapping[Role, frozenset[str]] = {
-    Role.OWNER: _READ | _MARKETING | _FLOOR,
-    Role.MANAGER: _READ | _MARKETING | _FLOOR,
+    Role.OWNER: {"branches.edit"} | _OUTSIDE | _PEOPLE | _READ | _MARKETING | _FLOOR | _POINTS | _WATCH,
+    Role.MANAGER: _PEOPLE | _READ | _MARKETING | _FLOOR | _POINTS,
     Role.MARKETER: frozenset(
-        {"dashboard.read", "offers.read", "journeys.read", "menus.read", "outbox.read"}
+        {
+            "dashboard.read",
+            "offers.read",
+            "journeys.read",
+            "menus.read",
+            "outbox.read",
+            "earning.read",
+        }
     )
     | _MARKETING,
-    Role.AUDITOR: _READ,
+    Role.AUDITOR: _READ | {"imports.read", "merges.read", "suspects.read"},
 }
 #: The frame's navigation: endpoint, permission, words.
 NAVIGATION = (
@@ -60,10 +84,16 @@ NAVIGATION = (
     ("admin.members", "members.read", "console.members", "people"),
     ("admin.conversations_list", "conversations.read", "console.conversations", "chat-dots"),
     ("admin.offers", "offers.read", "console.offers", "ticket-perforated"),
+    ("admin.earning_page", "earning.read", "console.earning", "coin"),
+    ("admin.adjustments", "adjustments.read", "console.adjustments", "plus-slash-minus"),
     ("admin.journeys", "journeys.read", "console.journeys", "envelope-heart"),
     ("admin.menus", "menus.read", "console.menus", "phone"),
+    ("admin.tills", "tills.read", "console.tills", "shop"),
     ("admin.outbox", "outbox.read", "console.outbox", "send"),
     ("admin.quarantine", "quarantine.read", "console.quarantine", "inbox"),
+    ("admin.imports", "imports.read", "console.imports", "box-arrow-in-down"),
+    ("admin.api_keys", "api_keys.read", "console.api_keys", "key"),
+    ("admin.webhooks", "webhooks.read", "console.webhooks", "broadcast"),
     ("admin.health", "health.read", "console.health", "heart-pulse"),
 )
 
@@ -131,7 +161,9 @@ def context() -> dict[str, Any]:
         if may(permission)
     ]
     unread = conversations.unread_total(db()) if may("conversations.read") else 0
-    return {**always, "navigation": items, "unread": unread, "staff": g.staff}
+    waiting = adjustments.waiting_count(db()) if may("adjustments.decide") else 0
+    counts = {"admin.conversations_list": unread, "admin.adjustments": waiting}
+    return {**always, "navigation": items, "counts": counts, "staff": g.staff}
 
 
 def is_here(endpoint: str) -> bool:
@@ -158,8 +190,13 @@ NOTES = frozenset(
         "console.decided",
         "console.replayed",
         "console.dismissed",
+        "console.imported",
+        "console.merged",
+        "console.unmerged",
         "console.resumed",
         "console.changed",
+        "adjustments.noted_done",
+        "adjustments.noted_waiting",
     }
 )
 

@@ -1,0 +1,127 @@
+"""Keys, webhooks and lists of members in the console."""
+
+from __future__ import annotations
+
+import io
+import re
+
+import pytest
+from sqlalchemy import select
+
+from loyalty import points
+from models.feed import WebhookTarget
+from models.imports import Import
+from models.members import Member
+from models.staff import ApiKey, AuditRow
+from tests.moments import NOW
+
+
+def acts(runtime) -> list[str]:
+    with runtime.database.read() as session:
+        return list(session.scalars(select(AuditRow.act).order_by(AuditRow.id)))
+
+
+def test_key_is_shown_once_works_and_is_dead_once_revoked(owner, app, runtime, somchai):
+    made = owner.send("/admin/api-keys", name="POS สยาม", scopes="members.read")
+    key = re.search(r'value="(taem_[^"]+)"', made.text)[1]
+    assert key not in owner.get("/admin/api-keys").text
+
+    def look():
+        headers = {"Authorization": f"Bearer {key}"}
+        return app.test_client().get(f"/api/v1/members/{somchai.member_no}", headers=headers)
+
+    assert look().status_code == 200
+    with runtime.database.read() as session:
+        key_id = session.scalars(select(ApiKey.id)).one()
+    assert owner.send(f"/admin/api-keys/{key_id}/revoke").status_code == 303
+    assert look().status_code == 401
+    assert acts(runtime) == ["api_keys.created", "api_keys.revoked"]
+
+
+def test_key_without_a_scope_is_not_made(owner):
+    answer = owner.send("/admin/api-keys", name="x")
+    assert answer.status_code == 422
+    assert 'role="alert"' in answer.text
+
+
+def test_webhook_is_added_switched_and_sent_again(owner, runtime):
+    made = owner.send(
+        "/admin/webhooks", name="ERP", url="https://erp.example/taem", kinds="members.left"
+    )
+    secret = re.search(r'value="(whsec_[^"]+)"', made.text)[1]
+    page = owner.get("/admin/webhooks").text
+    assert "erp.example" in page
+    assert secret not in page
+    with runtime.database.read() as session:
+        target_id = session.scalars(select(WebhookTarget.id)).one()
+    owner.send(f"/admin/webhooks/{target_id}", what="off")
+    owner.send(f"/admin/webhooks/{target_id}", what="resend", position="0")
+    assert (
+        owner.send(f"/admin/webhooks/{target_id}", what="resend", position="9").status_code == 422
+    )
+    assert acts(runtime) == ["webhooks.added", "webhooks.off", "webhooks.resent"]
+
+
+def test_fx03_webhook_into_the_house_is_refused(owner):
+    answer = owner.send("/admin/webhooks", name="x", url="https://169.254.169.254/")
+    assert answer.status_code == 422
+    assert "169.254" in answer.text, "what was typed is still there"
+
+
+@pytest.mark.parametrize("path", ["/admin/api-keys", "/admin/webhooks"])
+@pytest.mark.parametrize("role", ["manager", "marketer", "auditor"])
+def test_keys_and_webhooks_are_the_owners_alone(sign_in, role, path):
+    assert sign_in(role).get(path).status_code == 403
+
+
+LIST = "name,phone,points,consent\nสมหญิง,0891112222,120,ใช่\n"
+
+
+def upload(browser, text: str):
+    return browser.send("/admin/imports", list=(io.BytesIO(text.encode()), "members.csv"))
+
+
+def test_list_is_checked_then_applied_and_its_content_gone(owner, runtime, shop):
+    checked = upload(owner, LIST)
+    assert checked.status_code == 303
+    place = checked.headers["Location"]
+    with runtime.database.read() as session:
+        assert session.scalar(select(Member.id)) is None, "only looked at"
+    assert "0891112222" not in owner.get(place).text
+    done = owner.send(place, decision="all")
+    assert done.status_code == 303, done.text
+    with runtime.database.read() as session:
+        member = session.scalars(select(Member)).one()
+        assert points.balance_of(session, member.id, NOW).available == 120
+        assert session.scalars(select(Import)).one().content_sealed is None
+    assert owner.send(place, decision="all").status_code == 409
+    assert acts(runtime) == ["imports.checked", "imports.applied"]
+
+
+def test_wrong_lines_are_shown_in_words_and_good_ones_can_be_taken(owner, runtime, shop):
+    place = upload(owner, LIST + "x,12,1,yes\n").headers["Location"]
+    page = owner.get(place).text
+    assert "เบอร์โทรไม่ถูกต้อง" in page
+    assert owner.send(place, decision="all").status_code == 409
+    assert owner.send(place, decision="good").status_code == 303
+
+
+def test_list_can_be_thrown_away(owner, runtime):
+    place = upload(owner, LIST).headers["Location"]
+    assert owner.send(place, decision="drop").status_code == 303
+    with runtime.database.read() as session:
+        assert session.scalars(select(Import)).one().content_sealed is None
+
+
+def test_list_of_five_megabytes_may_be_uploaded_and_nothing_else_that_large(owner):
+    lines = "".join(f"n{n},08{n},1,yes\n" for n in range(10_000_000, 10_000_000 + 3))
+    padded = "name,phone,points,consent\n" + lines + ("\n" * (5 * 2**20))
+    assert upload(owner, padded).status_code in (303, 422)
+    assert owner.send("/admin/webhooks", name="x" * (3 * 2**20)).status_code == 413
+
+
+def test_auditor_reads_imports_and_changes_nothing(sign_in, owner):
+    place = upload(owner, LIST).headers["Location"]
+    auditor = sign_in("auditor")
+    assert auditor.get(place).status_code == 200
+    assert auditor.send(place, decision="all").status_code == 403
