@@ -13,36 +13,49 @@ from urllib.parse import urlsplit
 import pytest
 from sqlalchemy import func, select
 
+from core.db import Database
 from models.inbox import Event
 from tests import factories
 from tests.bot.webhooks import body_of, sign, text_event
-from tests.processes import free_port
+from tests.processes import Processes, free_port
 
 LIMIT = 1024 * 1024
 
 
-@pytest.fixture(params=["web", "all"])
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def engine_kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["web", "all"])
 def role(request):
     return request.param
 
 
-@pytest.fixture
-def serve(database, spawn):
-    """`serve(role)` starts it on this database and returns its port."""
+def start(processes, url, role):
+    """Start Taem on this database; returns its port."""
+    port = free_port()
+    settings = factories.make_settings(url, port=port, public_url=f"http://127.0.0.1:{port}")
+    processes.spawn(
+        *("python", "app.py", role),
+        env=factories.environment(settings),
+        ready=f"http://127.0.0.1:{port}/healthz",
+    )
+    return port
 
-    def start(role):
-        port = free_port()
-        settings = factories.make_settings(
-            database.url, port=port, public_url=f"http://127.0.0.1:{port}"
-        )
-        spawn(
-            *("python", "app.py", role),
-            env=factories.environment(settings),
-            ready=f"http://127.0.0.1:{port}/healthz",
-        )
-        return port
 
-    return start
+@pytest.fixture(scope="module")
+def served(role, engine_kind, new_database, drop_database, tmp_path_factory):
+    """(port, database) of one process for the tests that leave it as it was."""
+    processes = Processes(tmp_path_factory.mktemp("taem"))
+    url = new_database(engine_kind)
+    database = Database(url)
+    try:
+        yield start(processes, url, role), database
+    finally:
+        processes.stop_all()
+        database.dispose()
+        drop_database(url)
 
 
 def post(port, body, *, chunked=False, signature=None):
@@ -70,22 +83,24 @@ def count(database):
         return session.scalar(select(func.count()).select_from(Event))
 
 
-def test_takes_in_webhooks_plain_chunked_and_too_long(serve, role, database):
-    port = serve(role)
+def test_takes_in_webhooks_plain_chunked_and_too_long(served):
+    port, database = served
+    before = count(database)
     assert post(port, body_of(text_event())) == 200
     assert post(port, body_of(text_event()).ljust(5000), chunked=True) == 200
     assert post(port, body_of(text_event()), signature="AAAA") == 401
     assert post(port, body_of()) == 200
-    assert count(database) == 2
+    assert count(database) == before + 2
     assert post_too_long(port, chunked=False) in (413, None)
     assert post_too_long(port, chunked=True) in (413, None)
-    assert count(database) == 2
+    assert count(database) == before + 2
     assert post(port, body_of(text_event())) == 200
 
 
-def test_fw08_one_event_in_fifty_connections_at_once_is_stored_once(serve, role, database):
+def test_fw08_one_event_in_fifty_connections_at_once_is_stored_once(served):
     """Last-byte synchronisation: every body is complete but for its end, then all ends leave."""
-    port = serve(role)
+    port, database = served
+    before = count(database)
     body = body_of(text_event())
     head = (
         f"POST /callback HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
@@ -104,11 +119,11 @@ def test_fw08_one_event_in_fifty_connections_at_once_is_stored_once(serve, role,
 
     with ThreadPoolExecutor(50) as pool:
         assert list(pool.map(finish, connections)) == [b"200"] * 50
-    assert count(database) == 1
+    assert count(database) == before + 1
 
 
-def test_fw14_one_byte_a_second_is_cut_off_and_holds_nobody_up(serve, nginx_server, database):
-    nginx = nginx_server(serve("web"))
+def test_fw14_one_byte_a_second_is_cut_off_and_holds_nobody_up(processes, nginx_server, database):
+    nginx = nginx_server(start(processes, database.url, "web"))
     parts = urlsplit(nginx.url)
     trust = ssl.create_default_context(cafile=str(nginx.certificate))
 

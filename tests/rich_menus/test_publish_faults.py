@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 from sqlalchemy import func, select
 
 from bot.gateway import LineUnavailable, SdkLine
@@ -15,8 +17,8 @@ from core.crypto import Vault
 from core.db import Database
 from core.runtime import Runtime
 from models.menus import Menu, MenuPublication, PublicationState
-from rich_menus import publish
-from rich_menus.definitions import MenuDefinition
+from rich_menus import images, publish
+from rich_menus.definitions import MenuDefinition, Tab
 from tests.factories import DATA_KEY, INDEX_KEY, make_settings
 from tests.line import SimulatedLine, running_line
 from tests.moments import BANGKOK, NOW
@@ -26,6 +28,18 @@ from tests.moments import BANGKOK, NOW
 def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedLine]:
     with running_line(tmp_path_factory.mktemp("line"), SIM_HOURLY_FACTOR="1000") as line:
         yield line
+
+
+@pytest.fixture(autouse=True)
+def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing has tests of its own; the stand-in LINE looks at format and size."""
+
+    def draw(_definition: MenuDefinition, tab: Tab, _locale: str) -> bytes:
+        written = io.BytesIO()
+        Image.new("P", (tab.width, tab.height), 3).save(written, "PNG", compress_level=1)
+        return written.getvalue()
+
+    monkeypatch.setattr(images, "draw_menu", draw)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -92,3 +93,22 @@ def test_ends_at_once_although_a_phone_page_listens(processes):
         assert stream.readline().startswith(b"retry")
         process.terminate()
         assert process.wait(5) == 0
+
+
+def test_ends_soon_although_a_fault_holds_a_call_back(processes):
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    process = processes.spawn(
+        *("python", "-m", "simulator", "--port", str(port)), ready=f"{url}/sim/state"
+    )
+    faults = urllib.request.Request(
+        f"{url}/sim/faults", b'{"hang_seconds": 60}', {"Content-Type": "application/json"}
+    )
+    urllib.request.urlopen(faults, timeout=5).close()
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as held:
+        held.sendall(b"GET /v2/bot/info HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        held.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            held.recv(1)
+        process.terminate()
+        assert process.wait(8) == 0
