@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.cashier import door, frames, members, till
+from web.cashier import door, frames, members, queue, reports, till
 from web.cashier.ground import blueprint
 
-__all__ = ["door", "frames", "members", "register", "till"]
+__all__ = ["door", "frames", "members", "queue", "register", "reports", "till"]
 
 
 def register(app: Flask) -> None:

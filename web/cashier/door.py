@@ -19,8 +19,9 @@ from sqlalchemy import select, update
 
 from core import ids
 from core.i18n import t
-from loyalty import people
+from loyalty import audit, ceilings, people, undoing
 from models.staff import Cashier, CashierSession
+from web import errors
 from web.auth import cashier_only, public
 from web.cashier.ground import SHIFT, blueprint, cashier_of, device_of
 from web.ground import db, locale, runtime
@@ -29,6 +30,7 @@ from web.security import clear_cookie, set_cookie
 
 DEVICE_SECONDS = 400 * 24 * 3600
 DEMO_BRANCH = "SIAM"
+TILL_HEADER = "X-Taem-Till"
 
 
 @blueprint.before_request
@@ -64,7 +66,17 @@ def start() -> Any:
     g.cashier = cashier_of(db(), device)
     if g.cashier is None:
         return render_template("cashier/pin.html", cashiers=_cashiers(device.branch_id), refusal="")
-    return render_template("cashier/till.html", asks_receipt=g.branch.needs_receipt_no)
+    managers = [one for one in ceilings.managers_of(db(), device.branch_id) if one != g.cashier]
+    page = make_response(
+        render_template(
+            "cashier/till.html",
+            asks_receipt=g.branch.needs_receipt_no,
+            managers=managers,
+            is_manager=undoing.is_manager(db(), g.cashier.id),
+        )
+    )
+    page.headers[TILL_HEADER] = "open"  # what the service worker may keep for a dead signal
+    return page
 
 
 def _cashiers(branch_id: int) -> list[Cashier]:
@@ -86,7 +98,13 @@ def enrol() -> Any:
     """Use the one-time code: this browser is a till from now on."""
     code = request.form.get("code", "")[:128]
     name = request.form.get("name", "")[:60]
-    _device, token = people.enrol(db(), code, name, runtime().clock.real_now())
+    real = runtime().clock.real_now()
+    try:
+        _device, token = people.enrol(db(), code, name, real)
+    except people.DeadCode as error:
+        # Answered, not raised: somebody may be guessing, and the owner should see it (FQ10).
+        audit.record(db(), "stranger", "devices.code_refused", {}, real)
+        return errors.answer(error.status, error.code, error.facts)
     return _welcome(token)
 
 
@@ -165,7 +183,7 @@ def leave() -> Any:
         .where(CashierSession.device_id == g.device.id, CashierSession.closed_at.is_(None))
         .values(closed_at=runtime().clock.real_now())
     )
-    response = make_response(redirect(url_for("cashier.start"), code=303))
+    response = make_response(redirect(url_for("cashier.closed"), code=303))
     clear_cookie(response, runtime().settings, "cashier")
     return response
 

@@ -5,31 +5,34 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+import structlog
 from flask import Blueprint, Response, g, jsonify, request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.errors import Invalid, NotFound
+from core.errors import Invalid, NotFound, Refused
 from core.ids import token_hash
 from core.text import parse_satang, western_digits
-from loyalty import ceilings, operations, people
+from loyalty import audit, ceilings, operations, people
 from models.staff import Branch, Cashier, CashierSession, Device
 from web import errors
 from web.auth import Access, SignInNeeded, resolver
 from web.ground import db, runtime
 from web.security import read_cookie
 
+log = structlog.get_logger("web")
 blueprint = Blueprint("cashier", __name__, url_prefix="/cashier")
 IDLE = timedelta(minutes=30)
 SHIFT = timedelta(hours=12)
 SEEN_EVERY = timedelta(minutes=1)
 #: The field of a tap that carries a manager's PIN.
 APPROVAL = "approval"
-_OPERATION = re.compile(r"[0-9A-Za-z-]{8,64}")
+OWN_ACCOUNT = "cashiers.own_account"
+OPERATION = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
 class NoDevice(SignInNeeded):
@@ -62,8 +65,13 @@ def device_of(session: Session) -> Device | None:
     token = read_cookie(runtime().settings, "device")
     if not token:
         return None
-    device = session.scalar(select(Device).where(Device.token_hash == token_hash(token)))
-    return device if device is not None and device.revoked_at is None else None
+    return session.scalar(
+        select(Device)
+        .join(Branch, Branch.id == Device.branch_id)
+        .where(
+            Device.token_hash == token_hash(token), Device.revoked_at.is_(None), Branch.is_active
+        )
+    )
 
 
 def cashier_of(session: Session, device: Device) -> Cashier | None:
@@ -154,6 +162,16 @@ def manager_agrees() -> Response | None:
         return None
     if not isinstance(approval, dict):
         raise Invalid("errors.invalid_field", field=APPROVAL)
+    refusal = check_manager(approval)
+    if refusal is None:
+        return None
+    # 403: the till itself is open, and 401 would send the page to its own PIN.
+    status = 403 if refusal.status == 401 else refusal.status
+    return errors.answer(status, refusal.code, refusal.facts)
+
+
+def check_manager(approval: Mapping[str, Any]) -> Refused | None:
+    """Check `manager` and `pin`; the refusal of a wrong PIN is returned, its count kept."""
     chosen = western_digits(str(approval.get("manager", ""))[:18])
     pin = str(approval.get("pin", ""))[:12]
     manager_id = int(chosen) if chosen.isascii() and chosen.isdigit() else 0
@@ -161,13 +179,27 @@ def manager_agrees() -> Response | None:
     found = next((one for one in locked if one.id == manager_id), None)
     manager = ceilings.refuse_approver(db(), found, g.cashier)
     refusal = people.try_pin(db(), manager, pin, runtime().clock.real_now())
-    if refusal is not None:
-        # 403: the till itself is open, and 401 would send the page to its own PIN.
-        return errors.answer(
-            403 if refusal.status == 401 else refusal.status, refusal.code, refusal.facts
-        )
-    g.manager = manager
-    return None
+    if refusal is None:
+        g.manager = manager
+    return refusal
+
+
+def own_account_tried(act: Callable[[], Response]) -> Any:
+    """Do it; a try at one's own account is answered, not raised: it must be written down (AK1)."""
+    savepoint = db().begin_nested()
+    try:
+        answer = act()
+    except Refused as error:
+        savepoint.rollback()
+        if error.code != OWN_ACCOUNT:
+            raise
+        db().info.pop("activities", None)
+        facts = {"device": g.device.id}
+        audit.record(db(), actor(), "purchases.own_account", facts, runtime().clock.real_now())
+        log.warning("own_account_tried")
+        return errors.answer(error.status, error.code, error.facts)
+    savepoint.commit()
+    return answer
 
 
 def once(act: Callable[[dict[str, Any], str], dict[str, Any]]) -> Response:
@@ -177,7 +209,7 @@ def once(act: Callable[[dict[str, Any], str], dict[str, Any]]) -> Response:
     """
     body = given()
     operation = text_of(body, "operation", 64)
-    if not _OPERATION.fullmatch(operation):
+    if not OPERATION.fullmatch(operation):
         raise Invalid("errors.invalid_field", field="operation")
     name = operation_name(operation)
     told = {key: value for key, value in body.items() if key != APPROVAL}

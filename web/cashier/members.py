@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Response, g, jsonify
+from sqlalchemy import select
 
 from core.clock import local_day
 from core.errors import Invalid, Refused
@@ -15,6 +16,7 @@ from core.text import western_digits
 from loyalty import audit, codes, coupons, members, merging, personal, points, stamps
 from models.coupons import CodePurpose, CouponKind, Voucher
 from models.members import Member, MemberTotals
+from models.tiers import MemberTier, Tier
 from web.auth import cashier_only
 from web.cashier.ground import actor, blueprint, given, holder, once, one_of_ours, text_of
 from web.ground import db, locale, runtime
@@ -85,6 +87,7 @@ def _member_answer(member: Member, *, is_masked: bool) -> dict[str, Any]:
             "picture": None if is_masked else member.picture_url,
             "is_masked": is_masked,
             "level": t(language, f"levels.{totals.level.value}"),
+            "tier": _tier(member.id, is_thai=language == "th"),
             "points": balance.available,
             "debt": balance.debt,
             "stamps": [
@@ -102,6 +105,17 @@ def _member_answer(member: Member, *, is_masked: bool) -> dict[str, Any]:
             "phone": _phone_state(member),
         },
     }
+
+
+def _tier(member_id: int, *, is_thai: bool) -> str:
+    tier = db().scalar(
+        select(Tier)
+        .join(MemberTier, MemberTier.tier_id == Tier.id)
+        .where(MemberTier.member_id == member_id, Tier.is_on)
+    )
+    if tier is None:
+        return ""
+    return tier.name_th if is_thai else tier.name_en
 
 
 def _phone_state(member: Member) -> str:
@@ -140,6 +154,7 @@ def _voucher_json(voucher: Voucher, hold_id: str | None) -> dict[str, Any]:
         "terms": coupon.terms_th if thai else coupon.terms_en,
         "kind": coupon.kind.value,
         "worth": worth,
+        "conditions": coupons.describe(db(), coupon, language),
     }
 
 

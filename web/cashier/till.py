@@ -23,11 +23,10 @@ from loyalty import (
     shop,
     undoing,
 )
-from models.coupons import Redemption
+from models.coupons import Redemption, Voucher
 from models.members import Member
 from models.purchases import Purchase, PurchaseState
 from models.staff import Cashier
-from web import errors
 from web.auth import cashier_only
 from web.cashier.ground import (
     actor,
@@ -38,6 +37,7 @@ from web.cashier.ground import (
     manager_agrees,
     once,
     one_of_ours,
+    own_account_tried,
     shift_from,
     text_of,
     texts_of,
@@ -46,7 +46,6 @@ from web.ground import db, locale, runtime
 
 MAX_VOUCHERS = 10
 RECENT = 20
-OWN_ACCOUNT = "cashiers.own_account"
 
 
 @blueprint.post("/quote")
@@ -56,6 +55,7 @@ def quote() -> Response:
     body = given()
     bill = bill_of(body)
     held, left, lines = runtime(), bill, []
+    before: list[Voucher] = []
     for hold in texts_of(body, "holds", MAX_VOUCHERS):
         scan = codes.held(db(), hold, holder(), held.clock.real_now())
         if scan.voucher is None:
@@ -68,9 +68,13 @@ def quote() -> Response:
             held.clock.now(),
             held.clock.tz,
             is_with_purchase=True,
+            beside=before,
         )
+        before.append(scan.voucher)
         left -= off.satang
-        lines.append({"hold": hold, "off": money(locale(), off.satang)})
+        stays = coupons.left_words(off.left_satang)
+        line = {"hold": hold, "off": money(locale(), off.satang)}
+        lines.append(line | ({"left": stays.in_(locale())} if stays else {}))
     return jsonify(lines=lines, bill=money(locale(), bill), pay=money(locale(), left))
 
 
@@ -85,24 +89,11 @@ def release() -> Response:
 
 @blueprint.post("/confirm")
 @cashier_only()
-def confirm() -> Response:
+def confirm() -> Any:
     """The bill and its vouchers in one step; the same tap again gives the same receipt."""
     if (refused := manager_agrees()) is not None:
         return refused
-    savepoint = db().begin_nested()
-    try:
-        answer = once(_confirm)
-    except Refused as error:
-        savepoint.rollback()
-        if error.code != OWN_ACCOUNT:
-            raise
-        # Answered, not raised: that somebody tried must be written down (AK1).
-        db().info.pop("activities", None)
-        facts = {"device": g.device.id}
-        audit.record(db(), actor(), "purchases.own_account", facts, runtime().clock.real_now())
-        return errors.answer(error.status, error.code, error.facts)
-    savepoint.commit()
-    return answer
+    return own_account_tried(lambda: once(_confirm))
 
 
 def _confirm(body: dict[str, Any], operation: str) -> dict[str, Any]:
@@ -165,6 +156,9 @@ def _receipt(done: checkout.CheckoutResult, member: Member, bill: int) -> dict[s
             {
                 "name": one.voucher.coupon.name_th if thai else one.voucher.coupon.name_en,
                 "off": money(language, one.discount_satang),
+                "left": stays.in_(language)
+                if (stays := coupons.left_words(one.voucher.left_satang))
+                else "",
             }
             for one in done.redemptions
         ],

@@ -1,6 +1,8 @@
 // The till: find, serve, confirm, receipt. Every tap has an id made here and kept before sending,
 // so that a lost answer can be asked for again without a second effect.
 
+import * as queue from "./cashier_queue.js";
+
 const words = JSON.parse(document.getElementById("words").textContent);
 const token = document.querySelector('meta[name="csrf-token"]').content;
 const by = (id) => document.getElementById(id);
@@ -8,6 +10,7 @@ const PENDING = "taem.pending";
 let serving = null; // { member, hold, vouchers: [] }
 let receipt = null;
 let quoteTimer = 0;
+let isOffline = false;
 
 async function ask(path, body) {
   let response;
@@ -18,28 +21,77 @@ async function ask(path, body) {
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch {
-    throw new Error(words.offline);
+    noteSignal(false);
+    throw Object.assign(new Error(words.offline), { isOffline: true });
   }
+  noteSignal(true);
   const answer = await response.json().catch(() => ({}));
   if (response.status === 401) location.reload();
   if (!response.ok) throw Object.assign(new Error(answer.message || words.offline), { answer, status: response.status });
   return answer;
 }
 
-// One tap, one operation: kept until its answer is known, sent again with the same id.
+// One tap, one operation: kept until its answer is known, sent again with the same id. Above a
+// ceiling a manager's PIN goes with it; that is never kept.
 async function tap(path, body) {
+  for (let approval = null; ;) {
+    try {
+      return await tapOnce(path, body, approval);
+    } catch (error) {
+      const isAsking = needsManager(error);
+      const isWrong = approval && error.answer && PIN_REFUSALS.includes(error.answer.code);
+      if (!isAsking && !isWrong) throw error;
+      approval = await askManager(isAsking ? error.message : "", isWrong ? error.message : "");
+      if (!approval) throw error;
+    }
+  }
+}
+
+async function tapOnce(path, body, approval) {
   const known = JSON.parse(localStorage.getItem(PENDING) || "null");
   const text = JSON.stringify(body);
   const operation = known && known.path === path && known.text === text ? known.operation : newId();
   localStorage.setItem(PENDING, JSON.stringify({ path, text, operation }));
   try {
-    const answer = await ask(path, { ...body, operation });
+    const answer = await ask(path, { ...body, operation, ...(approval ? { approval } : {}) });
     localStorage.removeItem(PENDING);
     return answer;
   } catch (error) {
     if (error.status && error.status < 500) localStorage.removeItem(PENDING);
+    error.operation = operation;
     throw error;
   }
+}
+
+// A manager's PIN ---------------------------------------------------------------------------------
+
+const PIN_REFUSALS = ["cashiers.wrong_pin", "approvals.not_manager", "approvals.own_pin"];
+
+function needsManager(error) {
+  const { code, facts = {} } = error.answer || {};
+  return error.status === 403 && ("over" in facts || ["purchases.needs_manager", "tills.queue_old", "tills.queue_needs_manager"].includes(code));
+}
+
+// Resolves with {manager, pin}, or null when it was called off.
+function askManager(why, refusal) {
+  const box = by("approval");
+  if (why) by("approval-why").textContent = why;
+  by("approval-refusal").textContent = refusal;
+  by("approval-refusal").hidden = !refusal;
+  by("approval-pin").value = "";
+  if (!box.open) box.showModal();
+  by("approval-pin").focus();
+  return new Promise((done) => {
+    const over = new AbortController();
+    const end = (value) => { over.abort(); box.close(); done(value); };
+    by("approval-form").addEventListener("submit", (event) => {
+      event.preventDefault();
+      if (!by("approval-manager").value) return;
+      end({ manager: by("approval-manager").value, pin: queue.western(by("approval-pin").value) });
+    }, { signal: over.signal });
+    by("approval-cancel").addEventListener("click", () => end(null), { signal: over.signal });
+    box.addEventListener("cancel", () => end(null), { signal: over.signal });
+  });
 }
 
 function newId() {
@@ -78,6 +130,7 @@ async function find(text) {
     take(await ask("scan", { text }));
     by("typed").value = "";
   } catch (error) {
+    if (error.isOffline) { await takeOffline(text); return; }
     say(error.message);
     if (error.answer && error.answer.can_walk_in) {
       by("walk-in").hidden = false;
@@ -104,11 +157,29 @@ function take(answer) {
   requote();
 }
 
+// Without a signal: whoever the number or the card says, unseen, and for earning only.
+async function takeOffline(text) {
+  stopCamera();
+  const till = await queue.limits().catch(() => null);
+  if (!till || Date.parse(till.until) < Date.now()) { say(words.queueClosed); return; }
+  const found = queue.memberOf(text);
+  if (!found) { say(words.queueNumber); return; }
+  serving = {
+    member: { id: null, who: found.who, name: found.name || words.cardHolder, level: words.queueUnseen, points: null, stamps: [], hint: "", phone: "none" },
+    hold: null, vouchers: [],
+  };
+  by("typed").value = "";
+  drawMember();
+  drawVouchers();
+  show("find", "serve");
+  by("bill").focus();
+}
+
 function drawMember() {
   const { member } = serving;
   by("who-name").textContent = member.name;
-  by("who-level").textContent = [member.level, member.last_visit ? `${words.last} ${member.last_visit}` : ""].filter(Boolean).join(" · ");
-  by("who-points").textContent = member.points.toLocaleString();
+  by("who-level").textContent = [member.level, member.tier, member.last_visit ? `${words.last} ${member.last_visit}` : ""].filter(Boolean).join(" · ");
+  by("who-points").textContent = member.points === null ? "–" : member.points.toLocaleString();
   by("who-stamps").textContent = member.stamps.map((card) => `${card.name} ${card.filled}/${card.size}`).join("   ");
   const hint = by("who-hint");
   hint.textContent = member.hint;
@@ -139,7 +210,7 @@ function drawVouchers(lines = []) {
     worth.textContent = line && voucher.kind !== "free_item" ? `−${line.off} ${words.baht}` : voucher.worth;
     worth.className = "worth";
     const terms = document.createElement("small");
-    terms.textContent = voucher.terms;
+    terms.textContent = [line?.left, voucher.terms, ...(voucher.conditions ?? [])].filter(Boolean).join(" · ");
     const remove = document.createElement("button");
     remove.type = "button";
     remove.className = "quiet";
@@ -199,13 +270,151 @@ by("bill-form").addEventListener("submit", (event) => {
   event.preventDefault();
   busy(by("confirm"), async () => {
     say("");
-    const answer = await tap("confirm", {
-      member: serving.member.id, hold: serving.hold || "", bill: by("bill").value,
-      holds: serving.vouchers.map((v) => v.hold), receipt_no: by("receipt-no") ? by("receipt-no").value : "",
-    });
-    drawReceipt(answer);
+    if (!serving.member.id) { await keepBill(newId()); return; }
+    try {
+      drawReceipt(await tap("confirm", {
+        member: serving.member.id, hold: serving.hold || "", bill: by("bill").value,
+        holds: serving.vouchers.map((v) => v.hold), receipt_no: by("receipt-no") ? by("receipt-no").value : "",
+      }));
+    } catch (error) {
+      if (!error.isOffline) throw error;
+      if (serving.vouchers.length) throw Object.assign(error, { message: words.queueNoVouchers });
+      // The tap may have arrived: it keeps its id, so the server settles it once either way.
+      await keepBill(error.operation);
+      localStorage.removeItem(PENDING);
+    }
   });
 });
+
+// Waiting for a signal ------------------------------------------------------------------------------
+
+async function keepBill(operation) {
+  const bill = by("bill").value.trim();
+  const satang = queue.satangOf(bill);
+  if (!satang) throw new Error(words.badAmount);
+  const till = await queue.limits();
+  if (!till || Date.parse(till.until) < Date.now()) throw new Error(words.queueClosed);
+  const waiting = await queue.all();
+  const sum = waiting.reduce((total, row) => total + row.satang, satang);
+  if (waiting.length + 1 > till.bills || sum > till.satang) throw new Error(words.queueFull);
+  const { member } = serving;
+  await queue.keep({
+    operation, who: member.id ? `id:${member.id}` : member.who, name: member.name,
+    bill: (satang / 100).toFixed(2), receipt_no: by("receipt-no") ? by("receipt-no").value.trim() : "",
+  });
+  receipt = null;
+  by("receipt-title").textContent = words.queued;
+  fillLines([[words.customer, member.name], [words.bill, `${baht(satang)} ${words.baht}`], [words.queueWhen, words.queueLater]]);
+  by("void").hidden = true;
+  serving = null;
+  show("receipt");
+  await drawQueue();
+}
+
+function baht(satang) {
+  return (satang / 100).toLocaleString(undefined, { minimumFractionDigits: satang % 100 ? 2 : 0 });
+}
+
+function ageOf(row) {
+  const minutes = Math.max(0, Math.floor((Date.now() - Date.parse(row.queued_at)) / 60000));
+  return minutes < 60 ? words.minutes.replace("{n}", minutes) : words.hours.replace("{n}", Math.floor(minutes / 60));
+}
+
+async function drawQueue() {
+  const rows = await queue.all().catch(() => []);
+  by("queue").hidden = !rows.length;
+  const list = by("queue-list");
+  list.replaceChildren();
+  if (!rows.length) return;
+  const sum = rows.reduce((total, row) => total + row.satang, 0);
+  by("queue-sum").textContent = words.queueSum
+    .replace("{n}", rows.length).replace("{baht}", baht(sum)).replace("{age}", ageOf(rows[0]));
+  for (const row of rows) {
+    const item = document.createElement("li");
+    const text = document.createElement("span");
+    text.textContent = `${row.name}  ${baht(row.satang)} ${words.baht}  · ${ageOf(row)}`;
+    item.append(text);
+    if (row.refusal) {
+      const why = document.createElement("em");
+      why.textContent = row.refusal;
+      item.append(why, queueButton(words.queueApprove, () => decide(row, "settle")), queueButton(words.queueDrop, () => decide(row, "drop")));
+    }
+    list.append(item);
+  }
+}
+
+function queueButton(label, act) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "quiet";
+  button.textContent = label;
+  button.addEventListener("click", () => busy(button, act));
+  return button;
+}
+
+// A refused bill: a manager lets it pass, or gives it up.
+async function decide(row, act) {
+  for (let refusal = ""; ;) {
+    const approval = words.isManager && act === "drop" && !refusal ? undefined : await askManager(row.refusal, refusal);
+    if (approval === null) return;
+    try {
+      await ask(`queue/${act}`, { ...queue.told(row), ...(approval ? { approval } : {}) });
+      await queue.remove(row.operation);
+      await drawQueue();
+      drawRecent();
+      return;
+    } catch (error) {
+      if (error.isOffline) throw error;
+      const isPin = error.answer && PIN_REFUSALS.includes(error.answer.code);
+      if (!isPin && !needsManager(error)) { await queue.mark(row, error.message, error.answer.code); await drawQueue(); throw error; }
+      refusal = error.message;
+    }
+  }
+}
+
+// In order, one by one; each is settled once, however often it is sent.
+async function settleQueue() {
+  await navigator.locks.request("taem-till-queue", { ifAvailable: true }, async (lock) => {
+    if (!lock) return;
+    let settled = 0;
+    for (const row of await queue.all()) {
+      if (row.refusal) continue;
+      try {
+        await ask("queue/settle", queue.told(row));
+        await queue.remove(row.operation);
+        settled += 1;
+      } catch (error) {
+        if (error.isOffline || !error.status || error.status >= 500 || error.status === 401) break;
+        if (error.answer && error.answer.code === "auth.forbidden") { location.reload(); break; }
+        await queue.mark(row, error.message, error.answer.code);
+      }
+    }
+    if (settled) say(words.queueSent.replace("{n}", settled), "good");
+    await drawQueue();
+    if (settled) drawRecent();
+  });
+}
+
+function noteSignal(isThere) {
+  by("no-signal").hidden = isThere;
+  if (isOffline && isThere) { isOffline = false; learnKey().then(settleQueue); }
+  isOffline = !isThere;
+}
+
+async function learnKey() {
+  if (!window.isSecureContext || !crypto.subtle) return;
+  try { await queue.learn(await ask("queue/key")); } catch { /* the key of before still signs */ }
+}
+
+by("queue-send").addEventListener("click", () => busy(by("queue-send"), settleQueue));
+window.addEventListener("online", () => learnKey().then(settleQueue));
+window.addEventListener("offline", () => noteSignal(false));
+setInterval(async () => {
+  const rows = await queue.all().catch(() => []);
+  if (rows.some((row) => !row.refusal)) await settleQueue();
+  else if (isOffline) await ask("queue/key").catch(() => {});
+  if (rows.length) await drawQueue();
+}, 20000);
 
 by("prove").addEventListener("submit", (event) => {
   event.preventDefault();
@@ -233,7 +442,7 @@ function drawReceipt(answer) {
   receipt = answer;
   by("receipt-title").textContent = answer.is_repeated ? words.repeated : words.done;
   const lines = [[answer.at, `${answer.branch} · ${answer.cashier}`], [words.bill, `${answer.bill} ${words.baht}`]];
-  for (const voucher of answer.vouchers) lines.push([voucher.name, `−${voucher.off} ${words.baht}`]);
+  for (const voucher of answer.vouchers) lines.push([voucher.left ? `${voucher.name} (${voucher.left})` : voucher.name, `−${voucher.off} ${words.baht}`]);
   if (answer.vouchers.length) lines.push([words.paid, `${answer.paid} ${words.baht}`]);
   if (answer.purchase) {
     lines.push([words.earned, `+${answer.points}`]);
@@ -291,17 +500,17 @@ async function drawRecent() {
   for (const row of rows) {
     const item = document.createElement("li");
     const text = document.createElement("span");
-    text.textContent = `${row.at}  ${row.purchase ? "" : "−"}${row.amount} ${words.baht}${row.points ? `  +${row.points}` : ""}`;
+    text.textContent = [row.at, `${row.purchase ? "" : "−"}${row.amount} ${words.baht}`, row.points ? `+${row.points}` : "", row.receipt_no ? `#${row.receipt_no}` : "", row.who].filter(Boolean).join("  ");
     item.append(text);
     if (row.is_voided) {
       const mark = document.createElement("em");
       mark.textContent = words.is_void;
       item.append(mark);
-    } else if (row.can_void) {
+    } else if (row.can_void || row.needs_manager) {
       const button = document.createElement("button");
       button.type = "button";
       button.className = "quiet";
-      button.textContent = words.voidBill;
+      button.textContent = row.needs_manager ? words.voidByManager : words.voidBill;
       button.addEventListener("click", () => busy(button, () => takeBack(
         row.purchase ? { purchase: row.purchase } : { redemption: row.redemption },
       )));
@@ -396,4 +605,17 @@ async function settlePending() {
   try { drawReceipt(await tap(known.path, JSON.parse(known.text))); } catch (error) { say(error.message); }
 }
 
-settlePending().then(fromAddress);
+async function start() {
+  await drawQueue();
+  if ("serviceWorker" in navigator) navigator.serviceWorker.register("/cashier/worker.js", { scope: "/cashier" }).catch(() => {});
+  await learnKey();
+  await settlePending();
+  await settleQueue();
+  await fromAddress();
+}
+start();
+
+// Closing the till with bills that still wait: they stay here, and somebody should know.
+by("leave-form").addEventListener("submit", (event) => {
+  if (!by("queue").hidden && !confirm(words.queueLeave)) event.preventDefault();
+});

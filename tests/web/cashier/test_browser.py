@@ -1,0 +1,168 @@
+"""The till in a real browser: without a signal, above a ceiling, and at arm's length."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+from werkzeug.serving import make_server
+
+from models.purchases import Approval, Purchase
+from models.staff import Cashier
+from tests import factories
+from tests.web.conftest import PIN, PIN_HASH
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def engine_kind():
+    """The browser makes no difference between the engines."""
+    return "sqlite"
+
+
+@pytest.fixture
+def served(app) -> Iterator[str]:
+    """The address of the real application on a port of its own."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def clock():
+    """The browser's own clock decides when its PIN is over; ours agrees with it here."""
+    from core.clock import FixedClock
+    from tests.moments import BANGKOK
+
+    return FixedClock(datetime.now(UTC), BANGKOK)
+
+
+@pytest.fixture
+def manager(runtime, shop) -> Cashier:
+    with runtime.transaction() as session:
+        cashier = factories.nok(session, pin_hash=PIN_HASH)
+        cashier.name, cashier.is_manager = "พี่แดง", True
+    return cashier
+
+
+@pytest.fixture
+def open_till(served, shop, page) -> Any:
+    """The till page with Nok's PIN, its service worker at work."""
+    page.context.add_cookies([{"name": "taem_device", "value": shop.device_token, "url": served}])
+    page.goto(f"{served}/cashier")
+    page.get_by_text("นก", exact=True).click()
+    page.get_by_test_id("pin").fill(PIN)
+    page.get_by_test_id("pin-open").click()
+    page.get_by_test_id("typed").wait_for()
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.wait_for_function("() => navigator.serviceWorker.controller !== null")
+    page.wait_for_function("() => caches.match('/cashier').then((kept) => Boolean(kept))")
+    return page
+
+
+def ring_up(page: Any, typed: str, bill: str) -> None:
+    page.get_by_test_id("typed").fill(typed)
+    page.get_by_test_id("find").click()
+    page.get_by_test_id("bill").fill(bill)
+    page.get_by_test_id("confirm").click()
+
+
+def bills(runtime) -> list[Purchase]:
+    with runtime.database.read() as session:
+        return list(session.scalars(select(Purchase).order_by(Purchase.id)))
+
+
+def test_k7_the_till_opens_and_keeps_bills_without_a_signal(open_till, somchai, runtime):
+    page = open_till
+    page.context.set_offline(True)
+    page.reload()  # the page itself comes from the device
+    page.get_by_test_id("typed").wait_for()
+    for baht in ("250", "99.50"):
+        ring_up(page, somchai.member_no, baht)
+        page.get_by_test_id("next").click()
+    assert "2" in page.get_by_test_id("queue-sum").inner_text()
+    assert "349.5" in page.get_by_test_id("queue-sum").inner_text()
+    page.get_by_test_id("typed").fill("081-234-5678")
+    page.get_by_test_id("find").click()
+    page.get_by_test_id("notice").wait_for()
+    assert "เลขสมาชิก" in page.get_by_test_id("notice").inner_text()
+    page.reload()
+    assert "2" in page.get_by_test_id("queue-sum").inner_text()
+    assert bills(runtime) == []
+
+    page.context.set_offline(False)
+    page.get_by_test_id("queue").wait_for(state="hidden")
+    settled = bills(runtime)
+    assert [bill.amount_satang for bill in settled] == [25_000, 9_950]
+    assert all(bill.queued_at is not None for bill in settled)
+    page.reload()
+    page.get_by_test_id("typed").wait_for()
+    assert len(bills(runtime)) == 2
+
+
+def test_k7_a_signal_lost_between_scan_and_confirm_keeps_the_bill(open_till, somchai, runtime):
+    page = open_till
+    page.get_by_test_id("typed").fill(somchai.member_no)
+    page.get_by_test_id("find").click()
+    page.get_by_test_id("bill").fill("120")
+    page.context.set_offline(True)
+    page.get_by_test_id("confirm").click()
+    page.get_by_test_id("receipt").wait_for()
+    page.context.set_offline(False)
+    page.get_by_test_id("queue").wait_for(state="hidden")
+    assert [bill.amount_satang for bill in bills(runtime)] == [12_000]
+
+
+def test_fq15_an_answer_lost_on_the_way_back_settles_to_the_same_bill(
+    open_till, somchai, runtime
+):
+    page = open_till
+    page.get_by_test_id("typed").fill(somchai.member_no)
+    page.get_by_test_id("find").click()
+    page.get_by_test_id("bill").fill("120")
+
+    def lose(route: Any) -> None:
+        route.fetch()  # the server has done it
+        route.abort()
+
+    page.route("**/cashier/confirm", lose)
+    page.get_by_test_id("confirm").click()
+    page.get_by_test_id("receipt").wait_for()
+    page.get_by_test_id("queue").wait_for(state="hidden")
+    assert [bill.amount_satang for bill in bills(runtime)] == [12_000]
+
+
+def test_k7_a_closed_till_shows_nothing_without_a_signal(open_till):
+    page = open_till
+    page.get_by_role("button", name="ออก").click()
+    page.get_by_test_id("report").wait_for()
+    assert page.evaluate("caches.match('/cashier').then((kept) => Boolean(kept))") is False
+
+
+def test_k5_a_managers_pin_allows_one_bill_above_the_ceiling(
+    open_till, manager, somchai, runtime
+):
+    page = open_till
+    page.reload()
+    ring_up(page, somchai.member_no, "6000")
+    page.get_by_test_id("approval-pin").fill("000000")
+    page.get_by_test_id("approval-ok").click()
+    page.get_by_test_id("approval-refusal").wait_for()
+    page.get_by_test_id("approval-pin").fill(PIN)
+    page.get_by_test_id("approval-ok").click()
+    page.get_by_test_id("receipt").wait_for()
+    with runtime.database.read() as session:
+        approval = session.scalars(select(Approval)).one()
+        assert (approval.manager_id, approval.over) == (manager.id, "operation")
+    kept = page.evaluate("JSON.stringify(localStorage)")
+    assert PIN not in kept
+    assert session.scalar(select(func.count()).select_from(Purchase)) == 1

@@ -1,0 +1,2 @@
+// The report goes to whatever printer the till has.
+document.getElementById("print").addEventListener("click", () => window.print());
