@@ -38,6 +38,11 @@ DEFAULTS: dict[str, Any] = {
     "messages.monthly_stop": None,
     "messages.holdout_percent": 10,
     "messages.holdout_from": 300,
+    # Points given and taken by hand: what one person may in a day without a second one (P8).
+    "adjustments.owner_ceiling": 2000,
+    "adjustments.manager_ceiling": 500,
+    # What a point costs the shop, for the figures of the liability.
+    "points.satang_each": 25,
     # Win-back ladder: days of silence without a known gap.
     "win_back.at_risk_days": 45,
     "win_back.second_days": 60,

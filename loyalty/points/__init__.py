@@ -20,9 +20,17 @@ from loyalty.points.balances import Balance, Expiring, balance_of, history, usab
 from loyalty.points.expiry import expire_lots
 from loyalty.points.ledger import MAX_POINTS, InsufficientPoints, Moved, forget_totals, lock_member
 from loyalty.points.moving import adjust, available_for_burn, burn, earn
-from loyalty.points.policies import default_policy, policy_for, set_policy
+from loyalty.points.policies import (
+    cancel_plan,
+    default_policy,
+    plan_policy,
+    policies,
+    policy_for,
+    set_policy,
+)
 from loyalty.points.proof import Difference, check_ledger, find_wrong, freeze, unfreeze
 from loyalty.points.reversals import give_back, take_back
+from loyalty.points.transfers import Transfer, transfer
 
 __all__ = [
     "MAX_POINTS",
@@ -31,10 +39,12 @@ __all__ = [
     "Expiring",
     "InsufficientPoints",
     "Moved",
+    "Transfer",
     "adjust",
     "available_for_burn",
     "balance_of",
     "burn",
+    "cancel_plan",
     "check_ledger",
     "default_policy",
     "earn",
@@ -45,9 +55,12 @@ __all__ = [
     "give_back",
     "history",
     "lock_member",
+    "plan_policy",
+    "policies",
     "policy_for",
     "set_policy",
     "take_back",
+    "transfer",
     "unfreeze",
     "usable_of",
 ]

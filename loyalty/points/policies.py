@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import (
-    select,
-)
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from core.errors import NotFound, Refused
 from models.points import EarnPolicy, ExpiryKind
 
 
@@ -28,6 +28,36 @@ def set_policy(session: Session, policy: EarnPolicy) -> EarnPolicy:
     session.flush()  # so that the next look-up in this transaction sees it
     session.info.pop("earn_policies", None)
     return policy
+
+
+def plan_policy(session: Session, policy: EarnPolicy, today: date) -> EarnPolicy:
+    """Let a policy hold from a day to come; another plan for that day gives way.
+
+    Never from today or earlier: bills of today have earned and carried by the old one already,
+    and a bill of one day would be worth two things. Refused `points.policy_too_early`.
+    """
+    if policy.valid_from <= today:
+        raise Refused("points.policy_too_early")
+    session.execute(delete(EarnPolicy).where(EarnPolicy.valid_from == policy.valid_from))
+    return set_policy(session, policy)
+
+
+def cancel_plan(session: Session, policy_id: int, today: date) -> EarnPolicy:
+    """Drop a policy that has not begun. One that has stays: lots were made by it."""
+    policy = session.get(EarnPolicy, policy_id)
+    if policy is None:
+        raise NotFound
+    if policy.valid_from <= today:
+        raise Refused("points.policy_has_begun")
+    session.delete(policy)
+    session.flush()  # so that the next look-up in this transaction sees it
+    session.info.pop("earn_policies", None)
+    return policy
+
+
+def policies(session: Session) -> Sequence[EarnPolicy]:
+    """Every policy there was, is and will be, newest first."""
+    return session.scalars(select(EarnPolicy).order_by(EarnPolicy.valid_from.desc())).all()
 
 
 def default_policy() -> EarnPolicy:

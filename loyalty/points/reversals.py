@@ -29,6 +29,7 @@ from loyalty.points.ledger import (
     move_totals,
     write_entry,
 )
+from loyalty.points.transfers import heirs_of
 from models.points import EntryKind
 
 GIVEN_BACK_DAYS = 7
@@ -59,11 +60,22 @@ def take_back(
     if not points or earned is None or before is not None:
         return Moved(None, 0, totals.balance, totals.debt, is_new=False)
     lot = session.execute(
-        select(LOTS.c.id, LOTS.c.points, LOTS.c.remaining).where(LOTS.c.entry_id == earned.id)
+        select(LOTS.c.id, LOTS.c.member_id, LOTS.c.points, LOTS.c.remaining).where(
+            LOTS.c.entry_id == earned.id
+        )
     ).one()
     assert returned_before + points <= lot.points
-    from_lot = min(points, lot.remaining)
-    expired = min(points - from_lot, _expired_of(session, lot.id, earned.id, returned_before))
+    lots = [lot]
+    if lot.remaining < points:  # rarely: some of it was used, or went over in a merge
+        lots += heirs_of(session, lot.id)
+    moves, wanted = [], points
+    for one in lots:
+        if one.member_id == member_id and (taken := min(wanted, one.remaining)):
+            moves.append((one.id, -taken))
+            wanted -= taken
+    from_lot = points - wanted
+    everything = [one.id for one in lots]
+    expired = min(wanted, _expired_of(session, everything, earned.id, returned_before))
     debt = points - from_lot - expired
     if not from_lot + debt:
         move_totals(session, member_id, by=0, earned_by=-points)
@@ -74,19 +86,20 @@ def take_back(
     )  # fmt: skip
     if entry_id is None:
         return Moved(None, 0, totals.balance, totals.debt, is_new=False)
-    if from_lot:
-        move_lots(session, entry_id, [(lot.id, -from_lot)])
+    move_lots(session, entry_id, moves)
     change = -(from_lot + debt)
     move_totals(session, member_id, by=change, debt_by=debt, earned_by=-points)
     return Moved(entry_id, change, totals.balance + change, totals.debt + debt, is_new=True)
 
 
-def _expired_of(session: Session, lot_id: int, earn_id: int, returned_before: int) -> int:
-    """Points of a lot that expired and that no earlier return has counted yet."""
+def _expired_of(
+    session: Session, lot_ids: Sequence[int], earn_id: int, returned_before: int
+) -> int:
+    """Points of these lots that expired and that no earlier return has counted yet."""
     expired = session.scalar(
         select(func.coalesce(-func.sum(DRAWS.c.points), 0))
         .join(ENTRIES, ENTRIES.c.id == DRAWS.c.entry_id)
-        .where(DRAWS.c.lot_id == lot_id, ENTRIES.c.kind == EntryKind.EXPIRE)
+        .where(DRAWS.c.lot_id.in_(lot_ids), ENTRIES.c.kind == EntryKind.EXPIRE)
     )
     taken = session.scalar(
         select(func.coalesce(-func.sum(ENTRIES.c.points), 0)).where(
@@ -122,7 +135,9 @@ def give_back(
     )  # fmt: skip
     if entry_id is None:
         return Moved(None, 0, totals.balance, totals.debt, is_new=False)
-    back = [(lot.id, lot.taken) for lot in _drawn_by(session, burned.id) if _is_alive(lot, now)]
+    drawn = _drawn_by(session, burned.id)
+    own = [lot for lot in drawn if lot.member_id == member_id]
+    back = [(lot.id, lot.taken) for lot in own if _is_alive(lot, now)]
     points = -burned.points
     late = points - sum(taken for _, taken in back)
     if late:
@@ -133,7 +148,7 @@ def give_back(
             "remaining": late,
             "earned_at": now,
             "usable_at": None,
-            "expires_at": earning.days_later(local_day(now, tz), GIVEN_BACK_DAYS, tz),
+            "expires_at": _end_of_late(drawn, member_id, now, tz),
         }
         session.execute(NEW_LOT, new)
     move_lots(session, entry_id, back)
@@ -145,12 +160,23 @@ def give_back(
 def _drawn_by(session: Session, entry_id: int) -> Sequence[Any]:
     """The lots an entry drew on, how much of each, oldest draw first."""
     drawn = (
-        select(LOTS.c.id, LOTS.c.expires_at, (-DRAWS.c.points).label("taken"))
+        select(LOTS.c.id, LOTS.c.member_id, LOTS.c.expires_at, (-DRAWS.c.points).label("taken"))
         .join(LOTS, LOTS.c.id == DRAWS.c.lot_id)
         .where(DRAWS.c.entry_id == entry_id, DRAWS.c.points < 0)
         .order_by(DRAWS.c.id)
     )
     return session.execute(drawn).all()
+
+
+def _end_of_late(
+    drawn: Sequence[Any], member_id: int, now: datetime, tz: ZoneInfo
+) -> datetime | None:
+    """Until when points live that cannot go back to their lots: 7 days, or, where the lot is
+    another member's since a merge, as long as it would have."""
+    ends = [lot.expires_at for lot in drawn if lot.member_id != member_id and _is_alive(lot, now)]
+    if None in ends:
+        return None
+    return max([earning.days_later(local_day(now, tz), GIVEN_BACK_DAYS, tz), *ends])
 
 
 def _is_alive(lot: Any, now: datetime) -> bool:

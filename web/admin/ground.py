@@ -162,8 +162,8 @@ def context() -> dict[str, Any]:
     ]
     unread = conversations.unread_total(db()) if may("conversations.read") else 0
     waiting = adjustments.waiting_count(db()) if may("adjustments.decide") else 0
-    counts = {"admin.conversations_list": unread, "admin.adjustments": waiting}
-    return {**always, "navigation": items, "counts": counts, "staff": g.staff}
+    badges = {"admin.conversations_list": unread, "admin.adjustments": waiting}
+    return {**always, "navigation": items, "badges": badges, "staff": g.staff}
 
 
 def is_here(endpoint: str) -> bool:

@@ -1,0 +1,116 @@
+"""Points given or taken by hand: on the member's page, and the list of those that wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, g, render_template, request
+from sqlalchemy import case, select
+from sqlalchemy.orm import aliased
+
+from core.text import parse_whole
+from loyalty import adjustments as rules
+from models.members import Member
+from models.points import Adjustment, AdjustmentState
+from models.staff import Staff
+from web.admin import forms
+from web.admin.ground import Column, back, blueprint, noted, table_of
+from web.admin.members import member_of
+from web.auth import staff_only
+from web.ground import db, runtime
+
+COLUMNS = (
+    Column("state", "console.state", case((Adjustment.state == "waiting", 1), else_=0)),
+    Column("at", "adjustments.at", Adjustment.at),
+    Column("points", "console.points", Adjustment.points),
+)
+_second = aliased(Staff)
+
+
+@dataclass(frozen=True)
+class Line:
+    """An adjustment with the people around it."""
+
+    adjustment: Adjustment
+    member: Member
+    by: str
+    decided_by: str | None
+
+
+@blueprint.get("/adjustments")
+@staff_only("adjustments.read")
+def adjustments() -> str:
+    """Every adjustment; those that wait for a second person first."""
+    query = (
+        select(Adjustment, Member, Staff.name, _second.name)
+        .join(Member, Member.id == Adjustment.member_id)
+        .join(Staff, Staff.id == Adjustment.staff_id)
+        .outerjoin(_second, _second.id == Adjustment.decided_by_id)
+    )
+    table = table_of(
+        query, COLUMNS, default="state", tie=Adjustment.id.desc(), shape=lambda row: Line(*row)
+    )
+    return render_template("admin/adjustments.html", table=table, waiting=AdjustmentState.WAITING)
+
+
+@blueprint.post("/members/<string:public_id>/adjust")
+@staff_only("adjustments.give")
+def member_adjust(public_id: str) -> Response:
+    """Give points to a member, or take them."""
+    person, held = member_of(public_id), runtime()
+    sign = -1 if forms.choice("direction", "adjustments.direction", ("up", "down")) == "down" else 1
+    amount = parse_whole(request.form.get("points", ""))
+    if not amount:
+        raise forms.bad("console.points")
+    made = rules.give(
+        db(),
+        person,
+        sign * amount,
+        reason=request.form.get("reason", ""),
+        staff=g.staff,
+        now=held.clock.now(),
+        tz=held.clock.tz,
+    )
+    _note("points.adjusted", made)
+    is_done = made.state == AdjustmentState.DONE
+    note = "adjustments.noted_done" if is_done else "adjustments.noted_waiting"
+    return back("admin.member", note=note, public_id=public_id)
+
+
+@blueprint.post("/adjustments/<int:adjustment_id>/<any(agree, refuse):what>")
+@staff_only("adjustments.decide")
+def adjustment_decide(adjustment_id: int, what: str) -> Response:
+    """A second person agrees or refuses."""
+    held = runtime()
+    made = rules.decide(
+        db(),
+        adjustment_id,
+        staff=g.staff,
+        is_agreed=what == "agree",
+        now=held.clock.now(),
+        tz=held.clock.tz,
+    )
+    _note("adjustments.decided", made)
+    return back("admin.adjustments", note="console.decided")
+
+
+def _note(act: str, made: Adjustment) -> None:
+    noted(
+        act,
+        adjustment=made.id,
+        member=made.member_id,
+        points=made.points,
+        state=made.state.value,
+    )
+
+
+def recent_of(person: Member) -> Sequence[Any]:
+    """What a member's page shows."""
+    return rules.recent_of(db(), person.id)
+
+
+def ceiling() -> int:
+    """What the one signed in may give in a day alone."""
+    return rules.ceiling_of(db(), g.staff.role)

@@ -1,0 +1,97 @@
+"""What people type into the console's forms: read strictly, refused with the field's own words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+
+from flask import request
+
+from core.errors import Invalid
+from core.i18n import t
+from core.text import clean, parse_satang, parse_whole
+from web.ground import locale
+
+#: A calendar that a shop could mean; further out, moments cannot be kept in every zone.
+FIRST_YEAR, LAST_YEAR = 2000, 2200
+
+
+def bad(words: str) -> Invalid:
+    """A field that cannot be read, named in the reader's language."""
+    return Invalid("errors.invalid_field", field=t(locale(), words))
+
+
+def words(field: str, label: str, limit: int = 100, *, needed: bool = True) -> str:
+    """A cleaned line."""
+    text = clean(request.form.get(field, ""), limit)
+    if needed and not text:
+        raise bad(label)
+    return text
+
+
+def choice(field: str, label: str, values: Iterable[str]) -> str:
+    """One of these."""
+    chosen = request.form.get(field, "")
+    if chosen not in set(values):
+        raise bad(label)
+    return chosen
+
+
+def choices(field: str, label: str, values: Iterable[str]) -> list[str]:
+    """Any of these, in the order in which they were ticked; none is fine."""
+    chosen = list(dict.fromkeys(request.form.getlist(field)))
+    if not set(chosen) <= set(values):
+        raise bad(label)
+    return chosen
+
+
+def whole(field: str, label: str, least: int, most: int) -> int:
+    """A whole number that must be there."""
+    value = maybe_whole(field, label, least, most)
+    if value is None:
+        raise bad(label)
+    return value
+
+
+def maybe_whole(field: str, label: str, least: int, most: int) -> int | None:
+    """A whole number, or nothing."""
+    text = request.form.get(field, "").strip()
+    if not text:
+        return None
+    value = parse_whole(text)
+    if value is None or not least <= value <= most:
+        raise bad(label)
+    return value
+
+
+def maybe_money(field: str, label: str) -> int | None:
+    """Baht in satang, or nothing."""
+    text = request.form.get(field, "").strip()
+    if not text:
+        return None
+    value = parse_satang(text)
+    if value is None:
+        raise bad(label)
+    return value
+
+
+def money(field: str, label: str) -> int:
+    """Baht in satang, more than nothing."""
+    value = maybe_money(field, label)
+    if not value:
+        raise bad(label)
+    return value
+
+
+def maybe_day(field: str, label: str) -> date | None:
+    """A day, or nothing."""
+    text = request.form.get(field, "").strip()
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        raise bad(label) from None
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise bad(label)
+    return day
