@@ -65,6 +65,15 @@ def judge_levels(session: Session, run: Run) -> int:
     return done
 
 
+def notice_cards(session: Session, run: Run) -> int:
+    """Note stamp cards that end within a week; their members are told once for each end."""
+    _, last_id = stamps.notice_expiring(
+        session, run.now, run.runtime.clock.tz, after_id=run.cursor, limit=run.limit
+    )
+    run.cursor = max(run.cursor, last_id)
+    return int(last_id > 0)
+
+
 def judge_tiers(session: Session, run: Run) -> int:
     """Decide the holds that have ended, then lift those whom a changed ladder lets qualify."""
     tz = run.runtime.clock.tz

@@ -70,6 +70,7 @@ JOBS: dict[str, Job] = {
         Job("menus.repair", time(4, 0), jobs.repair_menus, CatchUp.LATEST),
         Job("members.birthday", time(9, 0), jobs.greet_birthdays, CatchUp.SAME_DAY),
         Job("points.expiring_notice", time(10, 0), jobs.notice_expiring, CatchUp.LATEST),
+        Job("stamps.expiring_notice", time(10, 5), jobs.notice_cards, CatchUp.LATEST),
         Job("tiers.warn", time(10, 15), jobs.warn_of_tiers, CatchUp.LATEST),
         Job("lifecycle.win_back", time(10, 30), jobs.win_back, CatchUp.LATEST),
         Job("lifecycle.thank_you", time(20, 30), jobs.thank_you, CatchUp.LATEST),

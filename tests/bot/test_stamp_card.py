@@ -15,9 +15,10 @@ def opened(face: Face) -> Image.Image:
     return Image.open(io.BytesIO(stamp_card.draw(face)))
 
 
-@pytest.mark.parametrize("size", [1, 5, 10, 12, 50])
-def test_draws_every_size_within_lines_limits(size):
-    face = Face("กาแฟครบแก้ว", f"1/{size}", 1, size, (size,))
+@pytest.mark.parametrize("design", stamp_card.DESIGNS)
+@pytest.mark.parametrize("size", [1, 5, 10, 12, 20, 50])
+def test_t3_draws_every_size_in_every_design_within_lines_limits(size, design):
+    face = Face("กาแฟครบแก้ว", f"1/{size}", 1, size, (size,), design)
     picture = opened(face)
     assert picture.format == "PNG"
     assert max(picture.size) <= 1024
@@ -26,6 +27,26 @@ def test_draws_every_size_within_lines_limits(size):
 
 def test_another_stamp_is_another_picture():
     assert stamp_card.draw(Face("ก", "1/10", 1, 10)) != stamp_card.draw(Face("ก", "2/10", 2, 10))
+
+
+def test_t3_designs_differ_and_an_unknown_one_is_the_first():
+    pictures = {stamp_card.draw(Face("ก", "1/10", 1, 10, (), one)) for one in stamp_card.DESIGNS}
+    assert len(pictures) == len(stamp_card.DESIGNS)
+    assert stamp_card.draw(Face("ก", "1/10", 1, 10, (), "gone")) in pictures
+
+
+@pytest.mark.parametrize("design", stamp_card.DESIGNS)
+def test_t3_stamped_open_and_prize_places_can_be_told_apart(design):
+    """Somebody who cannot see colours well still sees what is stamped: the marks differ in light."""
+    marks = (
+        stamp_card._stamped(design, 80, False),
+        stamp_card._open(design, 80, 3, False),
+        stamp_card._open(design, 80, 3, True),
+    )
+    greys = [mark.convert("L").tobytes() for mark in marks]
+    for one, other in ((0, 1), (1, 2), (0, 2)):
+        apart = sum(abs(a - b) for a, b in zip(greys[one], greys[other], strict=True))
+        assert apart / len(greys[one]) > 5
 
 
 @pytest.mark.parametrize("name", ["", "😀😀", "ยาว" * 200, '"><svg>'])

@@ -62,6 +62,7 @@ def stamp_picture(token: str) -> Response:
         filled=wanted.filled,
         size=program.size,
         prizes_at=tuple(prize.at_stamp for prize in stamps.prizes_of(db(), program)),
+        design=program.design,
     )
     return _picture(stamp_card.draw(face))
 
