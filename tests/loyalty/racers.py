@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from core.db import Database
 from core.errors import Refused
-from loyalty import audit, codes, coupons, operations, points, purchases
+from loyalty import audit, checkout, codes, coupons, operations, points, purchases
 from models.members import Member
 from models.staff import Branch
 from tests import factories
@@ -121,15 +121,70 @@ def identify(session: Session, facts: dict[str, Any], number: int) -> str:
     return "ok"
 
 
+def claim_again(session: Session, facts: dict[str, Any], number: int) -> str:
+    """One button, tapped by one thumb after the other."""
+    member = session.get_one(Member, facts["member"])
+    coupons.claim(session, facts["coupon"], member, NOW, BANGKOK, key="button")
+    return "ok"
+
+
+def type_code(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Type one generated code, each try by another member."""
+    member = session.get_one(Member, facts["members"][number % len(facts["members"])])
+    try:
+        coupons.claim_by_code(session, facts["code"], member, NOW, NOW, BANGKOK)
+    except Refused as refusal:
+        return refusal.code  # committed: the try counts
+    return "ok"
+
+
+def use_own(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Use the code whose turn it is, for a bill that its voucher pays in full."""
+    codes.redeem(
+        session,
+        parsed=codes.parse(factories.SECRET_KEY, facts["codes"][number]),
+        holder=f"device:{number}",
+        branch=session.get_one(Branch, facts["branch"]),
+        bill_satang=10_000,
+        operation_id=f"device:{number}:4",
+        now=NOW,
+        real_now=NOW,
+        tz=BANGKOK,
+    )
+    return "ok"
+
+
+def ring(session: Session, facts: dict[str, Any], number: int) -> str:
+    """One cashier's bill at a till: twenty of them add up to one more than the ceiling allows."""
+    checkout.confirm(
+        session,
+        member_id=facts["members"][number % len(facts["members"])],
+        branch=session.get_one(Branch, facts["branch"]),
+        holder=f"device:{number}",
+        bill_satang=facts["satang"],
+        operation_id=f"device:{number}:ring",
+        now=NOW,
+        real_now=NOW,
+        tz=BANGKOK,
+        cashier_id=facts["cashier"],
+        shift_from=NOW,
+    )
+    return "ok"
+
+
 RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
     "audit": write_audit,
     "burn": burn,
     "buy": buy,
     "buy_reward": buy_reward,
     "claim": claim,
+    "claim_again": claim_again,
     "identify": identify,
     "redeem": redeem,
+    "ring": ring,
     "same_operation": same_operation,
+    "type_code": type_code,
+    "use_own": use_own,
     "void": void,
 }
 

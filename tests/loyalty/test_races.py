@@ -20,8 +20,8 @@ import pytest
 from sqlalchemy import func, select, text
 
 from core.errors import Refused
-from loyalty import audit, codes, coupons, points, proof, purchases
-from models.coupons import CodePurpose, Obtained, Redemption, Voucher
+from loyalty import audit, ceilings, codes, coupons, points, proof, purchases
+from models.coupons import CodePurpose, Coupon, Obtained, Redemption, Voucher
 from models.earn_rules import EarnRule, EarnRuleAward, EarnRuleKind
 from models.members import Member, MemberState
 from models.points import LedgerEntry
@@ -174,6 +174,107 @@ def test_units_of_a_day_are_claimed_exactly_so_often(racers, database, database_
     facts = lay_out_coupon(database, 64, per_day=10)
     outcomes = racers.run(database_url, "claim", 64, **facts)
     assert outcomes == {"ok": 10, "coupons.sold_out_today": 54}
+
+
+def test_one_button_gives_one_copy_however_many_thumbs(racers, database, database_url, tries):
+    demand = tries(100)
+    facts = lay_out_coupon(database, 1, per_member=50)
+    member = facts["members"][0]
+    outcomes = racers.run(
+        database_url, "claim_again", demand, member=member, coupon=facts["coupon"]
+    )
+    assert outcomes == {"ok": demand}
+    assert count_of(database, Voucher) == 1
+
+
+def test_without_its_key_one_button_gives_many(racers, database, database_url):
+    facts = lay_out_coupon(database, 1, per_member=50)
+    outcomes = racers.run(
+        database_url, "claim_again", 64, "coupons.claim_key", member=facts["members"][0],
+        coupon=facts["coupon"],
+    )  # fmt: skip
+    assert count_of(database, Voucher) > 1 or faults(outcomes)
+
+
+# Typed codes (C8) and the budget (C9)
+
+
+def lay_out_typed_code(database, people) -> dict[str, Any]:
+    facts = lay_out_coupon(database, people, obtained=Obtained.CODE)
+    with database.write() as session:
+        batch = coupons.make_batch(session, facts["coupon"], "flyer", 3, NOW)
+        code = next(coupons.codes_of(session, batch.id))[0]
+    return {"members": facts["members"], "code": code}
+
+
+def test_c8_one_generated_code_is_used_by_one(racers, database, database_url, tries):
+    demand = tries(100)
+    facts = lay_out_typed_code(database, demand)
+    outcomes = racers.run(database_url, "type_code", demand, **facts)
+    assert outcomes == {"ok": 1, "codes.refused": demand - 1}
+    assert count_of(database, Voucher) == 1
+    assert differences(database) == []
+
+
+def test_c8_without_the_guard_a_code_is_used_often(racers, database, database_url):
+    facts = lay_out_typed_code(database, 64)
+    racers.run(database_url, "type_code", 64, "codes.typed_once", **facts)
+    assert count_of(database, Voucher) > 1
+
+
+def test_ac8_five_tries_a_minute_in_all_processes_together(racers, database, database_url, tries):
+    demand = tries(1000)
+    facts = lay_out_typed_code(database, 1) | {"code": "WRONGCODE"}
+    outcomes = racers.run(database_url, "type_code", demand, **facts)
+    assert outcomes == {"codes.refused": 5, "errors.too_many": demand - 5}
+
+
+@pytest.mark.parametrize("engine_kind", ["postgresql"])  # SQLite's writers never look together
+def test_ac8_without_the_counter_more_are_tried(racers, database, database_url):
+    facts = lay_out_typed_code(database, 1) | {"code": "WRONGCODE"}
+    outcomes = racers.run(database_url, "type_code", 64, "codes.tries", **facts)
+    assert outcomes["codes.refused"] > 5 or faults(outcomes)
+
+
+def lay_out_budget(database, people, budget) -> dict[str, Any]:
+    """Everybody holds a voucher whose worth nobody could promise beforehand."""
+    with database.write() as session:
+        branch = factories.make_branch(session)
+        coupon = factories.make_coupon(
+            session, kind="percent_off", percent=10, value_satang=0, budget_satang=budget
+        )
+        texts = []
+        for number in range(people):
+            member = factories.make_member(session, f"m{number}")
+            voucher = coupons.claim(session, coupon.id, member, NOW, BANGKOK)
+            texts.append(
+                codes.make_code(
+                    session, factories.SECRET_KEY, CodePurpose.REDEEM, member.id,
+                    voucher_id=voucher.id, real_now=NOW,
+                )
+            )  # fmt: skip
+        return {"codes": texts, "branch": branch.id}
+
+
+def spent(database) -> int:
+    with database.read() as session:
+        return session.scalars(select(Coupon.spent_satang)).one()
+
+
+def test_c9_budget_is_never_passed(racers, database, database_url, tries):
+    demand = tries(400)
+    budget = demand // 4 * 1_000 + 999
+    facts = lay_out_budget(database, demand, budget)
+    outcomes = racers.run(database_url, "use_own", demand, **facts)
+    assert outcomes == {"ok": demand // 4, "coupons.budget_spent": demand - demand // 4}
+    assert spent(database) == demand // 4 * 1_000 <= budget
+    assert differences(database) == []
+
+
+def test_c9_without_the_guard_the_budget_is_passed(racers, database, database_url):
+    facts = lay_out_budget(database, 64, 16_999)
+    racers.run(database_url, "use_own", 64, "coupons.budget", **facts)
+    assert spent(database) > 16_999
 
 
 # Codes (Z13, FG02, FQ02)
@@ -426,3 +527,34 @@ def test_fw21_whoever_waited_for_an_erasure_finds_nobody(database, engine_kind):
         session.get_one(Member, somchai.id).state = MemberState.MERGED
     buying.join(10)
     assert outcome == ["members.not_joined"]
+
+
+# Ceilings of a cashier (FQ12, K5)
+
+
+def lay_out_till(database, allowed) -> dict[str, Any]:
+    """A cashier whose shift holds exactly `allowed` bills of 100 baht and 99 baht more."""
+    with database.write() as session:
+        factories.make_policy(session)
+        branch = factories.make_branch(session)
+        members = [factories.make_member(session, f"m{number}").id for number in range(16)]
+        cashier = factories.nok(session)
+        values = {"operation": 10_000, "shift": allowed * 10_000 + 9_900, "day": 10_000_000}
+        ceilings.set_ceilings(session, "cashier", values, NOW)
+        return {
+            "members": members, "branch": branch.id, "cashier": cashier.id, "satang": 10_000,
+        }  # fmt: skip
+
+
+def test_fq12_parallel_bills_never_go_over_the_shift(racers, database, database_url, tries):
+    demand = tries(200)
+    facts = lay_out_till(database, allowed=20)
+    outcomes = racers.run(database_url, "ring", demand, **facts)
+    assert outcomes == {"ok": 20, "limits.over": demand - 20}
+    assert count_of(database, Purchase) == 20
+
+
+def test_fq12_without_the_lock_parallel_bills_go_over(racers, database, database_url):
+    facts = lay_out_till(database, allowed=20)
+    outcomes = racers.run(database_url, "ring", 64, "ceilings.lock,db.immediate", **facts)
+    assert outcomes["ok"] > 20 or faults(outcomes) > 0
