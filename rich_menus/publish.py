@@ -11,6 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import func, select
@@ -53,7 +54,7 @@ class Wanted:
     def alias(self) -> str:
         return localized_alias(self.tab.alias, self.locale)
 
-    @property
+    @cached_property
     def content_hash(self) -> str:
         """Changes when LINE's object or the drawing would."""
         content = {

@@ -43,6 +43,7 @@ def advance(runtime: Runtime, seconds: int) -> Advanced:
         raise Refused("demo.bad_advance", status=422)
     span = timedelta(seconds=seconds)
     assert isinstance(runtime.clock, SystemClock)
+    sends = runtime.settings.sending != "held"
     with runner.TURN:
         here = runtime.clock.now()
         target = here + span
@@ -56,7 +57,7 @@ def advance(runtime: Runtime, seconds: int) -> Advanced:
             # Nothing but the sender looks at the clock meanwhile: it moves when there is
             # something to send, at each day's end, and in the end.
             is_new_day = local_day(stop, runtime.clock.tz) > local_day(here, runtime.clock.tz)
-            if stop == target or is_new_day or _is_anything_owed(runtime, stop):
+            if stop == target or is_new_day or (sends and _is_anything_owed(runtime, stop)):
                 _move_to(runtime, stop)
                 _let_settle(runtime)
             here = stop

@@ -37,7 +37,7 @@ QUICK = Habits(
     stop_seconds=4.0,
     quota_seconds=3000.0,
     low_quota_seconds=100.0,
-    housekeeping_seconds=5.0,
+    housekeeping_seconds=15.0,
     patience=0.02,
 )
 
