@@ -91,13 +91,16 @@ class Processes:
         _signal(process, signal.SIGKILL)
         return process.wait(STOP_SECONDS)
 
-    def stop_all(self) -> None:
-        """End everything, newest first."""
+    def stop_all(self, *, politely: bool = False) -> None:
+        """End everything, newest first; politely where a process has others to end."""
         for role in self.forked:
             if role.poll() is None:
                 role.kill_all()
         for process in reversed(self.started):
-            self.stop(process)
+            if politely:
+                self.stop(process)
+            else:
+                self.kill(process)  # its group, too, where it has ended before
 
     def _wait(
         self, process: subprocess.Popen[bytes], check: Callable[[], object], within: float

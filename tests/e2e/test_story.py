@@ -35,7 +35,7 @@ def cafe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cafe]:
     try:
         yield start(clone(tmp_path_factory.mktemp("story-cafe") / "taem"), processes)
     finally:
-        processes.stop_all()
+        processes.stop_all(politely=True)
 
 
 class Story:
