@@ -69,8 +69,11 @@ def return_purchase(
         approved_by=approved_by,
     )
     if not is_sabotaged("purchases.lock"):
-        points.lock_member(session, purchase.member_id)
-        session.refresh(purchase)  # as it is under the lock
+        locked = None
+        while locked != purchase.member_id:  # a merge may have handed the bill on meanwhile
+            locked = purchase.member_id
+            points.lock_member(session, locked)
+            session.refresh(purchase)  # as it is under the lock
     if purchase.state == PurchaseState.VOIDED:
         raise Refused("purchases.already_voided")
     left = purchase.amount_satang - purchase.returned_satang
@@ -133,6 +136,7 @@ def return_purchase(
         source="purchase",
         source_id=str(purchase.id),
         now=now,
+        tz=tz,
         amount_satang=None if is_void else purchase.amount_satang,
         returned_satang=None if is_void else returned,
     )

@@ -36,6 +36,8 @@ def import_check() -> Response:
     """Look at a list and keep it, sealed, until somebody decides."""
     given = request.files.get("list")
     content = given.read() if given else b""
+    if given:
+        given.close()  # a larger one lies in a file of its own
     if not content:
         raise Invalid("imports.no_file")
     held = runtime()

@@ -12,7 +12,7 @@ from core.errors import Invalid
 from core.i18n import money, t
 from core.ids import is_member_number
 from core.text import western_digits
-from loyalty import activities, coupons, personal, points, stamps
+from loyalty import activities, coupons, merges, personal, points, stamps
 from loyalty import members as rules
 from models.activities import Activity
 from models.members import Consent, Member, MemberState, MemberTotals
@@ -63,7 +63,8 @@ def members() -> str:
 def _matches(text: str) -> Any:
     digits = "".join(western_digits(text).split())
     if is_member_number(digits):
-        return Member.member_no == digits
+        found = rules.by_number(db(), digits)  # a merged one's number leads to whom it is now
+        return Member.id == (found.id if found else None)
     if (e164 := rules.parse_phone(text)) is not None:
         return Member.phone_index.in_(
             runtime().vault.blind_indexes(personal.PHONE_PURPOSE, str(e164))
@@ -135,6 +136,7 @@ def member(public_id: str) -> str:
         timeline=[(row, sentence(row, language)) for row in timeline],
         menus=session.scalars(select(Menu).order_by(Menu.priority)).all(),
         can_edit=may("members.edit"),
+        merged=merges.of_member(session, person.id),
     )
 
 
