@@ -6,6 +6,14 @@ stock itself allows, a voucher's state by compare-and-set. Whatever is refused l
 
 from __future__ import annotations
 
+from loyalty.coupons.batches import (
+    BatchView,
+    batches,
+    codes_of,
+    make_batch,
+    take_export,
+    void_batch,
+)
 from loyalty.coupons.conditions import (
     Conditions,
     Standing,
@@ -33,16 +41,19 @@ from loyalty.coupons.using import (
 
 __all__ = [
     "USABLE",
+    "BatchView",
     "Conditions",
     "Discount",
     "Offer",
     "RedemptionResult",
     "ReversalResult",
     "Standing",
+    "batches",
     "buy_reward",
     "check_counts",
     "claim",
     "claim_by_code",
+    "codes_of",
     "count_try",
     "describe",
     "discount_for",
@@ -52,6 +63,7 @@ __all__ = [
     "issue",
     "left_words",
     "lock_voucher",
+    "make_batch",
     "offers_for",
     "quote",
     "refuse_unless_fits",
@@ -60,9 +72,11 @@ __all__ = [
     "reverse_of_purchase",
     "set_voucher",
     "standing_of",
+    "take_export",
     "use",
     "used_refusal",
     "void",
     "void_all",
+    "void_batch",
     "vouchers_of",
 ]

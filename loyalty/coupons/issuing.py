@@ -15,7 +15,7 @@ from core.db import insert_into
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, earning, points
-from loyalty.coupons.conditions import refusal_at_claim, standing_of
+from loyalty.coupons.conditions import Standing, refusal_at_claim, standing_of
 from loyalty.coupons.offers import copies_of, is_open, is_sold_out
 from loyalty.coupons.rows import ASKED_FOR, COUPONS, USABLE, VOUCHERS, coupon_of, refuse_unless
 from loyalty.coupons.stock import promised_satang, used_today, worst_satang
@@ -154,12 +154,17 @@ def take(
 
 
 def refuse_closed(
-    session: Session, coupon: Coupon, member: Member, now: datetime, tz: ZoneInfo
+    session: Session,
+    coupon: Coupon,
+    member: Member,
+    now: datetime,
+    tz: ZoneInfo,
+    standing: Standing | None = None,
 ) -> None:
-    """Everything that can be said without a lock."""
+    """Everything that can be said without a lock; `standing` if the caller knows it already."""
     refuse_unless(member.is_member, "members.not_joined")
     refuse_unless(is_open(coupon, now), "coupons.not_available")
-    standing = standing_of(session, member.id, now)
+    standing = standing or standing_of(session, member.id, now)
     if refusal := refusal_at_claim(session, coupon, standing, now, tz):
         raise refusal
     if is_sold_out(coupon) and not is_sabotaged("coupons.stock"):

@@ -1,29 +1,51 @@
-"""Typed codes: tries counted in the database, one answer for every refusal (C8)."""
+"""Typed codes: tries counted in the database, one answer for every refusal (C8).
+
+An offer's own code is good for everybody it is for; a generated one for whoever types it first,
+taken by one conditional update in the transaction of its voucher. Every refusal asks the database
+the same questions, so that its time tells nothing either.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.clock import start_of_day
 from core.db import insert_into
 from core.errors import Refused
+from core.sabotage import is_sabotaged
 from core.text import match_key
-from loyalty import earning
-from loyalty.coupons.issuing import record_claim, take
+from loyalty import earning, points
+from loyalty.coupons.conditions import Conditions, Standing, standing_of
+from loyalty.coupons.issuing import record_claim, refuse_closed, take
+from loyalty.coupons.offers import copies_of
 from loyalty.coupons.rows import TRIES
-from models.coupons import (
-    Coupon,
-    Obtained,
-    Voucher,
-)
+from models.base import table_of
+from models.coupons import CodeBatch, Coupon, Obtained, TypedCode, Voucher
 from models.members import Member
 
 TRIES_A_MINUTE = 5
 TRIES_A_DAY = 20
+CODES = table_of(TypedCode)
+BATCHES = table_of(CodeBatch)
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a typed text means: the offer, and the generated code that names it."""
+
+    coupon: Coupon | None
+    code_id: int | None
+
+
+def code_key(text: str) -> str:
+    """A code as it is kept: capitals, without spaces and dashes."""
+    return match_key(text).replace(" ", "").replace("-", "").upper()
 
 
 def claim_by_code(
@@ -35,17 +57,81 @@ def claim_by_code(
     after a refusal.
     """
     count_try(session, member.id, real_now, tz)
-    typed = match_key(text).replace(" ", "").replace("-", "")
-    found = select(Coupon).where(Coupon.typed_code == typed.upper())
-    coupon = session.scalars(found).first()
-    if coupon is None or coupon.obtained != Obtained.CODE:
+    found = _find(session, code_key(text), now)
+    points.lock_member(session, member.id)
+    owned = copies_of(session, member.id, [found.coupon.id if found.coupon else 0])
+    standing = standing_of(session, member.id, now)
+    if not member.is_member or not _is_for(found.coupon, standing):
         raise Refused("codes.refused")
     try:
-        voucher = take(session, coupon, member, "code", now, tz)
+        with session.begin_nested():
+            return _take(session, found, member, owned, standing, now, tz)
     except Refused as refusal:
         raise Refused("codes.refused") from refusal
+
+
+def _find(session: Session, typed: str, now: datetime) -> Found:
+    """Both look-ups, always: a wrong code takes no shorter way than a spent one."""
+    offer = session.scalars(
+        select(Coupon).where(Coupon.typed_code == typed, Coupon.obtained == Obtained.CODE)
+    ).first()
+    made = session.execute(
+        select(CODES.c.id, BATCHES.c.coupon_id, CODES.c.used_at)
+        .join(BATCHES, BATCHES.c.id == CODES.c.batch_id)
+        .where(CODES.c.code == typed, _is_good(now))
+    ).first()
+    code_id = made.id if made is not None else None
+    coupon = session.get(Coupon, made.coupon_id if made is not None else 0)
+    if made is not None and made.used_at is not None and not is_sabotaged("codes.typed_once"):
+        return Found(None, None)
+    return Found(offer, None) if offer is not None else Found(coupon, code_id)
+
+
+def _is_good(now: datetime) -> Any:
+    return and_(
+        BATCHES.c.voided_at.is_(None),
+        or_(BATCHES.c.ends_at.is_(None), BATCHES.c.ends_at > now),
+    )
+
+
+def _is_for(coupon: Coupon | None, standing: Standing) -> bool:
+    """Whether there is such an offer and it is for this tier; nobody is told which."""
+    if coupon is None or coupon.obtained != Obtained.CODE:
+        return False
+    wanted = Conditions.of(coupon).tiers
+    return not wanted or standing.tier in wanted
+
+
+def _take(
+    session: Session,
+    found: Found,
+    member: Member,
+    owned: dict[int, int],
+    standing: Standing,
+    now: datetime,
+    tz: ZoneInfo,
+) -> Voucher:
+    coupon = found.coupon
+    assert coupon is not None
+    refuse_closed(session, coupon, member, now, tz, standing)
+    if owned.get(coupon.id, 0) >= coupon.per_member:
+        raise Refused("coupons.already_claimed")
+    if found.code_id is not None and not _use_code(session, found.code_id, now):
+        raise Refused("codes.refused")
+    key = str(found.code_id) if found.code_id is not None else None
+    voucher = take(session, coupon, member, "code", now, tz, key=key)
     record_claim(session, voucher, now)
     return voucher
+
+
+def _use_code(session: Session, code_id: int, now: datetime) -> bool:
+    """Take a generated code, once, from a batch that is still good: check and act are one."""
+    unused = and_(CODES.c.id == code_id, CODES.c.used_at.is_(None))
+    if is_sabotaged("codes.typed_once"):
+        unused = CODES.c.id == code_id
+    good = exists().where(BATCHES.c.id == CODES.c.batch_id, _is_good(now))
+    taken: Any = session.connection().execute(update(CODES).where(unused, good).values(used_at=now))
+    return bool(taken.rowcount == 1)
 
 
 def count_try(session: Session, member_id: int, real_now: datetime, tz: ZoneInfo) -> None:
@@ -61,9 +147,20 @@ def count_try(session: Session, member_id: int, real_now: datetime, tz: ZoneInfo
         (f"m:{local:%Y-%m-%dT%H:%M}", TRIES_A_MINUTE, 1),
     )
     for window, limit, minutes in limits:
-        new = insert_into(session, TRIES).values(member_id=member_id, window=window, count=1)
-        counted = new.on_conflict_do_update(
-            index_elements=["member_id", "window"], set_={"count": TRIES.c.count + 1}
-        ).returning(TRIES.c.count)
-        if session.execute(counted).scalar_one() > limit:
+        if _count(session, member_id, window) > limit:
             raise Refused("errors.too_many", status=429, minutes=minutes)
+
+
+def _count(session: Session, member_id: int, window: str) -> int:
+    if is_sabotaged("codes.tries"):  # looks first, and writes what it saw
+        seen = session.execute(
+            select(TRIES.c.count).where(TRIES.c.member_id == member_id, TRIES.c.window == window)
+        ).scalar()
+        value = (seen or 0) + 1
+    else:
+        value = TRIES.c.count + 1
+    new = insert_into(session, TRIES).values(member_id=member_id, window=window, count=1)
+    counted = new.on_conflict_do_update(
+        index_elements=["member_id", "window"], set_={"count": value}
+    ).returning(TRIES.c.count)
+    return int(session.execute(counted).scalar_one())

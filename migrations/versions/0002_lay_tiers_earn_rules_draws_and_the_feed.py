@@ -411,32 +411,18 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.Column(
-            "coupon_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
-        ),
-        sa.Column(
             "batch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False
         ),
         sa.Column("code", sa.String(length=64), nullable=False),
-        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column(
-            "voucher_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True
-        ),
         sa.ForeignKeyConstraint(
             ["batch_id"], ["code_batches.id"], name=op.f("fk_typed_codes_batch_id_code_batches")
-        ),
-        sa.ForeignKeyConstraint(
-            ["coupon_id"], ["coupons.id"], name=op.f("fk_typed_codes_coupon_id_coupons")
-        ),
-        sa.ForeignKeyConstraint(
-            ["voucher_id"], ["vouchers.id"], name=op.f("fk_typed_codes_voucher_id_vouchers")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_typed_codes")),
         sa.UniqueConstraint("code", name=op.f("uq_typed_codes_code")),
     )
     with op.batch_alter_table("typed_codes", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_typed_codes_batch_id"), ["batch_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_typed_codes_voucher_id"), ["voucher_id"], unique=False)
 
     op.create_table(
         "adjustments",
@@ -638,7 +624,6 @@ def downgrade() -> None:
 
     op.drop_table("adjustments")
     with op.batch_alter_table("typed_codes", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_typed_codes_voucher_id"))
         batch_op.drop_index(batch_op.f("ix_typed_codes_batch_id"))
 
     op.drop_table("typed_codes")
