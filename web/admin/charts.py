@@ -17,7 +17,7 @@ _SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 _STYLE = re.compile(r"<style\b[^>]*>")
 _STYLED = re.compile(r' style="[^"]*"')
 _PROLOGUE = re.compile(r"<\?xml[^>]*\?>")
-LEAF, AMBER = "#0E6B5C", "#F2B544"
+LEAF, AMBER, CORAL = "#0E6B5C", "#F2B544", "#B83A26"
 
 
 @cache
@@ -33,26 +33,44 @@ def _pygal() -> tuple[Any, Any]:
 
 def bars(title: str, points: Sequence[tuple[date, int]], colour: str = LEAF) -> Markup:
     """One bar a day, labelled every fifth. Every text in it is made here or escaped by pygal."""
+    chart = _chart("Bar", (colour,), show_legend=False, height=260)
+    chart.x_labels = [f"{on.day}/{on.month}" for on, _ in points]
+    chart.add(title, [value for _, value in points])
+    return _svg(chart)
+
+
+def moves(days: Sequence[date], series: Sequence[tuple[str, Sequence[int]]]) -> Markup:
+    """Several lines over days, named below."""
+    chart = _chart("Line", (LEAF, AMBER, CORAL), show_legend=True, height=320)
+    chart.x_labels = [f"{on.day}/{on.month}" for on in days]
+    for name, values in series:
+        chart.add(name, list(values))
+    return _svg(chart)
+
+
+def _chart(kind: str, colours: tuple[str, ...], *, show_legend: bool, height: int) -> Any:
     pygal, style_of = _pygal()
     style = style_of(
         font_family="Sarabun",
         background="transparent",
         plot_background="transparent",
-        colors=(colour,),
+        colors=colours,
         foreground="#5F6F6A",
         foreground_strong="#21302D",
         foreground_subtle="#E4E0D6",
         label_font_size=13,
         major_label_font_size=13,
+        legend_font_size=14,
         title_font_size=16,
         opacity=".9",
         opacity_hover="1",
     )
-    chart = pygal.Bar(
+    return getattr(pygal, kind)(
         style=style,
-        show_legend=False,
+        show_legend=show_legend,
+        legend_at_bottom=True,
         js=[],
-        height=260,
+        height=height,
         width=640,
         explicit_size=False,
         margin=8,
@@ -62,13 +80,15 @@ def bars(title: str, points: Sequence[tuple[date, int]], colour: str = LEAF) -> 
         include_x_axis=True,
         print_values=False,
         truncate_label=-1,
+        truncate_legend=-1,
         disable_xml_declaration=True,
         min_scale=3,
         max_scale=5,
         x_label_rotation=0,
     )
-    chart.x_labels = [f"{on.day}/{on.month}" for on, _ in points]
-    chart.add(title, [value for _, value in points])
+
+
+def _svg(chart: Any) -> Markup:
     svg = _PROLOGUE.sub("", _SCRIPT.sub("", chart.render(is_unicode=True)))
     svg = _STYLED.sub("", svg)
     svg = _STYLE.sub(f'<style nonce="{nonce()}">', svg)
