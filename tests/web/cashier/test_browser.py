@@ -122,9 +122,7 @@ def test_k7_a_signal_lost_between_scan_and_confirm_keeps_the_bill(open_till, som
     assert [bill.amount_satang for bill in bills(runtime)] == [12_000]
 
 
-def test_fq15_an_answer_lost_on_the_way_back_settles_to_the_same_bill(
-    open_till, somchai, runtime
-):
+def test_fq15_an_answer_lost_on_the_way_back_settles_to_the_same_bill(open_till, somchai, runtime):
     page = open_till
     page.get_by_test_id("typed").fill(somchai.member_no)
     page.get_by_test_id("find").click()
@@ -148,9 +146,7 @@ def test_k7_a_closed_till_shows_nothing_without_a_signal(open_till):
     assert page.evaluate("caches.match('/cashier').then((kept) => Boolean(kept))") is False
 
 
-def test_k5_a_managers_pin_allows_one_bill_above_the_ceiling(
-    open_till, manager, somchai, runtime
-):
+def test_k5_a_managers_pin_allows_one_bill_above_the_ceiling(open_till, manager, somchai, runtime):
     page = open_till
     page.reload()
     ring_up(page, somchai.member_no, "6000")
