@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
@@ -13,6 +14,7 @@ from loyalty.stamps.cards import CARDS, prizes_of
 from models.base import table_of
 from models.coupons import Voucher, VoucherState
 from models.stamps import (
+    CardExpiry,
     CardState,
     Stamp,
     StampCard,
@@ -38,6 +40,7 @@ def take_back(
     source: str,
     source_id: str,
     now: datetime,
+    tz: ZoneInfo,
     amount_satang: int | None = None,
     returned_satang: int | None = None,
 ) -> TakenBack:
@@ -68,7 +71,7 @@ def take_back(
         if taken:
             count += len(taken)
             session.flush()  # what follows counts stamps
-            vouchers += _repack(session, member_id, program.key, now)
+            vouchers += _repack(session, member_id, program.key, now, tz)
     if count:
         facts = {"count": count, "source": source, "source_id": source_id}
         activities.record(session, member_id, "stamps.taken_back", now, facts)
@@ -80,12 +83,15 @@ def _program_of(session: Session, stamp: Stamp) -> StampProgram:
     return session.get_one(StampProgram, card.program_id)
 
 
-def _repack(session: Session, member_id: int, key: str, now: datetime) -> list[Voucher]:
+def _repack(
+    session: Session, member_id: int, key: str, now: datetime, tz: ZoneInfo
+) -> list[Voucher]:
     """Bring cards and prizes in line with the stamps that are left; returns prizes taken away.
 
     1. Holes in full cards are filled with the earliest stamps of later cards.
     2. A card that is still short loses its unused prizes; if its goal was one of them, its
-       stamps move to the open card and it is gone.
+       stamps move to the open card and it is gone; it is opened again where that one is empty.
+    3. The open card ends as its own stamps say, not as those that were taken back had said.
     """
     found = select(StampCard).where(
         StampCard.member_id == member_id,
@@ -94,8 +100,9 @@ def _repack(session: Session, member_id: int, key: str, now: datetime) -> list[V
     )
     cards = list(session.scalars(found.order_by(StampCard.ordinal)))
     live = {card.id: _live_stamps(session, card) for card in cards}
+    program_of = {card.id: session.get_one(StampProgram, card.program_id) for card in cards}
     for place, card in enumerate(cards):
-        size = session.get_one(StampProgram, card.program_id).size
+        size = program_of[card.id].size
         for later in cards[place + 1 :] if card.state == CardState.FULL else ():
             while len(live[card.id]) < size and live[later.id]:
                 moved = live[later.id].pop(0)
@@ -104,8 +111,11 @@ def _repack(session: Session, member_id: int, key: str, now: datetime) -> list[V
     session.flush()  # stamps lie where they belong before cards are counted and removed
     opened = next((card for card in cards if card.state == CardState.OPEN), None)
     voided: list[Voucher] = []
+    removed: set[int] = set()
     for card in cards:
-        program = session.get_one(StampProgram, card.program_id)
+        if card.id in removed:
+            continue
+        program = program_of[card.id]
         card.filled = len(live[card.id])
         if card.filled >= program.size:
             continue
@@ -113,16 +123,36 @@ def _repack(session: Session, member_id: int, key: str, now: datetime) -> list[V
         voided += gone
         if card.state != CardState.FULL or not has_goal_gone:
             continue
-        if opened is None:
-            card.state = CardState.OPEN
-            card.filled_at = None
-            opened = card
-        else:
+        if opened is not None and live[opened.id]:
             live[opened.id] += live[card.id]
             opened.filled = len(live[opened.id])
             _merge_into(session, card, opened)
+            continue
+        if opened is not None:  # nothing is on the next card: this one goes on, as it was
+            opened.filled = 0
+            unfounded, _ = _take_prizes(session, opened, program_of[opened.id], now)
+            voided += unfounded
+            _merge_into(session, opened, card)
+            removed.add(opened.id)
+        card.state = CardState.OPEN
+        card.filled_at = None
+        opened = card
+    if opened is not None:
+        _renew_end(session, opened, live[opened.id], tz)
     session.flush()  # the caller reads cards next
     return voided
+
+
+def _renew_end(session: Session, card: StampCard, marks: list[Stamp], tz: ZoneInfo) -> None:
+    program = session.get_one(StampProgram, card.program_id)
+    if program.expiry == CardExpiry.NEVER or program.expiry_days is None:
+        return
+    days = [mark.local_on for mark in marks]
+    if not days:
+        card.expires_at = None
+        return
+    counted = min(days) if program.expiry == CardExpiry.FROM_FIRST else max(days)
+    card.expires_at = earning.days_later(counted, program.expiry_days, tz)
 
 
 def _live_stamps(session: Session, card: StampCard) -> list[Stamp]:
@@ -160,7 +190,7 @@ def _take_prizes(
 
 
 def _merge_into(session: Session, card: StampCard, opened: StampCard) -> None:
-    """Move everything from a card that is full no longer to the open one, and remove it."""
+    """Move everything from one card to another that stays open, and remove it."""
     moved = update(STAMPS).where(STAMPS.c.card_id == card.id).values(card_id=opened.id)
     session.flush()  # Core statements must see what the ORM has changed so far
     session.execute(moved)
@@ -170,8 +200,19 @@ def _merge_into(session: Session, card: StampCard, opened: StampCard) -> None:
         Voucher.source_id.startswith(f"{card.id}:", autoescape=True),
         Voucher.state != VoucherState.VOID,
     )
+    taken = set(
+        session.scalars(
+            select(Voucher.source_id).where(
+                Voucher.member_id == card.member_id,
+                Voucher.source == "stamp_card",
+                Voucher.source_id.startswith(f"{opened.id}:", autoescape=True),
+            )
+        )
+    )
     for voucher in session.scalars(kept):  # prizes on the way stay with the stamps they are for
-        voucher.source_id = voucher.source_id.replace(f"{card.id}:", f"{opened.id}:", 1)
+        source_id = voucher.source_id.replace(f"{card.id}:", f"{opened.id}:", 1)
+        if source_id not in taken:  # used on both cards: each keeps its own
+            voucher.source_id = source_id
     session.flush()  # before the card they speak of is gone
     session.expunge(card)
     session.execute(delete(CARDS).where(CARDS.c.id == card.id))
