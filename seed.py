@@ -11,8 +11,9 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.clock import local_day
 from core.runtime import Runtime
-from loyalty import people, shop
+from loyalty import imports, people, shop
 from models.coupons import Coupon, CouponKind, CouponState, Obtained
 from models.members import SourceCode
 from models.staff import Branch, Cashier, Role, Staff
@@ -22,6 +23,13 @@ from models.stamps import StampPrize, StampProgram, StampRule
 OWNER_EMAIL = "owner@taem.example"
 OWNER_PASSWORD = "kafae-ron-yen-2569"  # noqa: S105  (known to everybody who runs the demo)
 CASHIER_NAME, CASHIER_PIN = "นก", "246810"
+MANAGER_PIN = "864213"
+#: Everybody else at the tills: name, branch, PIN, whether the PIN approves.
+AT_THE_TILLS = (
+    ("มิว", "ARI", "135790", False),
+    ("พี่แดง", "SIAM", MANAGER_PIN, True),
+    ("พี่ส้ม", "ARI", MANAGER_PIN, True),
+)
 
 SHOP: dict[str, Any] = {
     "shop.name_th": "ร้านกาแฟแต้มดี",
@@ -157,6 +165,16 @@ COUPONS: tuple[dict[str, Any], ...] = (
 )
 
 
+#: A list as another system would export it.
+OLD_CARDS = """ชื่อ,เบอร์โทร,วันเกิด,แต้ม,รหัสเดิม,วันที่สมัคร,ยินยอม
+นภา แสงทอง,080-000-0001,12/5/2533,85,OLD-1,1/3/2567,ใช่
+ธนา บุญมา,080-000-0002,,40,OLD-2,15/6/2567,ใช่
+พิมพ์ ศรีสุข,080-000-0003,29/2/2539,120,OLD-3,๒/๑/๒๕๖๘,ใช่
+พิมพ์ ศรีสุข,080-000-0004,29/2/2539,15,OLD-4,9/9/2568,ใช่
+กิตติ พรหมมา,,,60,OLD-5,20/4/2568,ใช่
+"""
+
+
 def cafe(runtime: Runtime) -> list[str]:
     """Open the demo café. Returns what to tell the person at the terminal."""
     with runtime.transaction() as session:
@@ -169,12 +187,28 @@ def cafe(runtime: Runtime) -> list[str]:
         _stamp_card(session, coupons["stamp_coffee"])
         _sources(session)
         _people(session, now, has_sign_ins=runtime.settings.demo)
+    if runtime.settings.demo:
+        _members_of_before(runtime)
     if not runtime.settings.demo:
         return ["The café is open. Add people with `staff add` and `cashiers add`."]
     return [
         f"Console: {OWNER_EMAIL} / {OWNER_PASSWORD}",
         f"Till: {CASHIER_NAME}, PIN {CASHIER_PIN}",
+        *(
+            f"Till ({branch}): {name}, PIN {pin}" + (" (manager)" if is_manager else "")
+            for name, branch, pin, is_manager in AT_THE_TILLS
+        ),
     ]
+
+
+def _members_of_before(runtime: Runtime) -> None:
+    """Members of the paper cards of old; two of the lines are one person, for the merge page."""
+    now, tz = runtime.clock.now(), runtime.clock.tz
+    with runtime.transaction() as session:
+        reading = imports.read(session, runtime.vault, OLD_CARDS.encode(), local_day(now, tz))
+        if reading.new:
+            sealed = imports.seal(runtime.vault, reading, locale="th", now=now, tz=tz)
+            imports.apply(session, reading, sealed, now=now, tz=tz, actor="cli", good_only=True)
 
 
 def _branches(session: Session) -> None:
@@ -239,3 +273,9 @@ def _people(session: Session, now: datetime, *, has_sign_ins: bool) -> None:
         )
     if session.scalar(select(Cashier.id).where(Cashier.name == CASHIER_NAME)) is None:
         people.add_cashier(session, CASHIER_NAME, "SIAM", now=now, actor="cli", pin=CASHIER_PIN)
+    known = set(session.scalars(select(Cashier.name)))
+    for name, branch, pin, is_manager in AT_THE_TILLS:
+        if name not in known:
+            people.add_cashier(
+                session, name, branch, now=now, actor="cli", pin=pin, is_manager=is_manager
+            )

@@ -21,7 +21,7 @@ OPEN = {"static", "bootstrap.static", "health.healthz", "health.readyz", "health
 PUBLIC = {
     "admin.sign_in", "admin.sign_in_page", "admin.welcome", "admin.welcome_page",
     "api_document.document", "assets.font", "cashier.enrol", "cashier.enrol_demo",
-    "cashier.enrol_page", "cashier.language", "cashier.start",
+    "cashier.enrol_page", "cashier.language", "cashier.start", "cashier.worker",
 }  # fmt: skip
 SAMPLES = {"int": "1", "string": "x", "path": "x", "default": "x"}
 

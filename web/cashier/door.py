@@ -61,7 +61,10 @@ def start() -> Any:
     """The till itself, its PIN, or how to become one: whatever comes next."""
     device = device_of(db())
     if device is None:
-        return render_template("cashier/stranger.html", is_demo=runtime().settings.demo)
+        demo_branches = people.branches(db()) if runtime().settings.demo else []
+        return render_template(
+            "cashier/stranger.html", demo_branches=demo_branches, first=DEMO_BRANCH
+        )
     g.device, g.branch = device, people.branch_by_id(db(), device.branch_id)
     g.cashier = cashier_of(db(), device)
     if g.cashier is None:
@@ -116,7 +119,8 @@ def enrol_demo() -> Any:
     if not held.settings.demo:
         abort(404)
     now = held.clock.real_now()
-    code = people.enrolment_code(db(), DEMO_BRANCH, now=now, actor="demo")
+    branch_code = request.form.get("branch", DEMO_BRANCH)[:64]
+    code = people.enrolment_code(db(), branch_code, now=now, actor="demo")
     _device, token = people.enrol(db(), code, t(locale(), "cashiers.demo_device"), now)
     return _welcome(token)
 
