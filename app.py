@@ -22,7 +22,7 @@ ROLES = ("all", "web", "worker", "scheduler")
 def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
     """The runtime of one process: database, clock, keys, and every reaction."""
     from engagement import journeys, notices
-    from loyalty import feed, lifecycle, referrals, shop, tier_gifts
+    from loyalty import draws, feed, lifecycle, referrals, shop, tier_gifts
     from rich_menus import assign
 
     database = Database(settings.database_url)
@@ -37,6 +37,7 @@ def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
             lifecycle.react,
             tier_gifts.react,
             referrals.react,
+            draws.react,
             journeys.react,
             notices.react,
             assign.react,

@@ -19,9 +19,11 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
+from core.crypto import Vault
 from core.db import Database
 from core.errors import Refused
-from loyalty import audit, checkout, codes, coupons, operations, points, purchases
+from loyalty import audit, checkout, codes, coupons, draws, operations, points, purchases
+from models.draws import Draw
 from models.members import Member
 from models.staff import Branch
 from tests import factories
@@ -172,6 +174,15 @@ def ring(session: Session, facts: dict[str, Any], number: int) -> str:
     return "ok"
 
 
+def play(session: Session, facts: dict[str, Any], number: int) -> str:
+    """One turn, tapped by many."""
+    vault = Vault((factories.DATA_KEY,), (factories.INDEX_KEY,))
+    member = session.get_one(Member, facts["member"])
+    draw = session.get_one(Draw, facts["draw"])
+    played = draws.play(session, vault, draw, member, facts["turn"], NOW, BANGKOK)
+    return f"{played.turn.number}"
+
+
 RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
     "audit": write_audit,
     "burn": burn,
@@ -180,6 +191,7 @@ RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
     "claim": claim,
     "claim_again": claim_again,
     "identify": identify,
+    "play": play,
     "redeem": redeem,
     "ring": ring,
     "same_operation": same_operation,

@@ -19,9 +19,11 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select, text
 
+from core.clock import local_day
 from core.errors import Refused
-from loyalty import audit, ceilings, codes, coupons, points, proof, purchases
+from loyalty import audit, ceilings, codes, coupons, draws, points, proof, purchases
 from models.coupons import CodePurpose, Coupon, Obtained, Redemption, Voucher
+from models.draws import DrawTurn
 from models.earn_rules import EarnRule, EarnRuleAward, EarnRuleKind
 from models.members import Member, MemberState
 from models.points import LedgerEntry
@@ -275,6 +277,37 @@ def test_c9_without_the_guard_the_budget_is_passed(racers, database, database_ur
     facts = lay_out_budget(database, 64, 16_999)
     racers.run(database_url, "use_own", 64, "coupons.budget", **facts)
     assert spent(database) > 16_999
+
+
+# Lucky draws
+
+
+def lay_out_draw(database, vault) -> dict[str, Any]:
+    with database.write() as session:
+        prize = factories.make_coupon(session, "prize", obtained=Obtained.DRAW)
+        draw = draws.create(
+            session, vault, key="coffee", name_th="ก", name_en="D", now=NOW, turns_per_day=1,
+            prizes=[(prize.id, 1_000_000)],
+        )  # fmt: skip
+        draws.start(session, draw)
+        member = factories.somchai(session)
+        return {"draw": draw.id, "member": member.id, "turn": f"day:{local_day(NOW, BANGKOK)}:1"}
+
+
+def test_one_turn_is_played_once_however_often_it_is_tapped(
+    racers, database, database_url, vault, tries
+):
+    demand = tries(100)
+    outcomes = racers.run(database_url, "play", demand, **lay_out_draw(database, vault))
+    assert list(outcomes.values()) == [demand]
+    assert faults(outcomes) == 0
+    assert (count_of(database, DrawTurn), count_of(database, Voucher)) == (1, 1)
+
+
+def test_without_the_guard_one_turn_is_played_often(racers, database, database_url, vault):
+    facts = lay_out_draw(database, vault)
+    racers.run(database_url, "play", 64, "draws.play_once", **facts)
+    assert count_of(database, Voucher) > 1
 
 
 # Codes (Z13, FG02, FQ02)

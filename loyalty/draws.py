@@ -1,0 +1,523 @@
+"""Lucky draws: turns by day or by bill, a stated chance, and a seed that proves every number (C2).
+
+A draw's seed is 32 random bytes, sealed while the draw runs; its SHA-256 is shown from the start
+and the seed itself when the draw has ended. A turn's number is
+
+    HMAC-SHA256(seed, "<draw key>:<member's public id>:<ordinal>") as a whole number, mod 1,000,000
+
+so nobody, the shop included, can change it afterwards. 2**256 is so much more than a million that
+no number is likelier than another by a part in 10**70. Prizes own ranges of numbers in the order
+of their ids, fixed when the draw starts; what is left over wins nothing. A prize whose coupon is
+sold out wins nothing either, and the page says so before anybody plays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy.orm import Session
+
+from core.clock import local_day
+from core.crypto import Vault
+from core.db import insert_into
+from core.errors import Invalid, NotFound, Refused
+from core.runtime import Runtime
+from core.sabotage import is_sabotaged
+from loyalty import activities, coupons, points
+from models.activities import Activity
+from models.base import table_of
+from models.coupons import Coupon, Obtained, Voucher, VoucherState
+from models.draws import Draw, DrawPrize, DrawState, DrawTurn
+from models.members import Member
+from models.purchases import Purchase
+
+MILLION = 1_000_000
+MOST_PRIZES = 10
+MOST_TURNS_A_DAY = 20
+TURNS = table_of(DrawTurn)
+DRAWS = table_of(Draw)
+BY_DAY, BY_BILL = "day", "purchase"
+
+
+@dataclass(frozen=True)
+class Chance:
+    """A prize with the numbers that win it: from `first` up to and including `last`."""
+
+    prize: DrawPrize
+    coupon: Coupon
+    first: int
+    last: int
+
+    @property
+    def one_in(self) -> int:
+        """`n` of "1 in n", rounded."""
+        return round(MILLION / self.prize.per_million)
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn to play: `name` says which one, the same for every tap on its button."""
+
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Played:
+    """What a turn came to. `chance` is None for no prize; without `voucher` it was sold out."""
+
+    turn: DrawTurn
+    chance: Chance | None
+    voucher: Voucher | None
+    is_new: bool
+
+
+# Numbers
+
+
+def number_of(seed: bytes, key: str, member_public_id: str, ordinal: int) -> int:
+    """The number of a turn, 0-999,999; anybody can compute it once the seed is known."""
+    message = f"{key}:{member_public_id}:{ordinal}".encode()
+    return int.from_bytes(hmac.new(seed, message, hashlib.sha256).digest(), "big") % MILLION
+
+
+def hash_of(seed: bytes) -> str:
+    """What is shown of a seed from the start."""
+    return hashlib.sha256(seed).hexdigest()
+
+
+def chances_of(session: Session, draw_id: int) -> list[Chance]:
+    """A draw's prizes with their ranges, in the order of their ids."""
+    rows = session.execute(
+        select(DrawPrize, Coupon)
+        .join(Coupon, Coupon.id == DrawPrize.coupon_id)
+        .where(DrawPrize.draw_id == draw_id)
+        .order_by(DrawPrize.id)
+    )
+    chances, first = [], 0
+    for prize, coupon in rows:
+        chances.append(Chance(prize, coupon, first, first + prize.per_million - 1))
+        first += prize.per_million
+    return chances
+
+
+def chance_of(chances: Sequence[Chance], number: int) -> Chance | None:
+    """The prize that a number wins; None for none."""
+    return next((one for one in chances if one.first <= number <= one.last), None)
+
+
+# Making
+
+
+def create(
+    session: Session,
+    vault: Vault,
+    *,
+    key: str,
+    name_th: str,
+    name_en: str,
+    now: datetime,
+    starts_at: datetime | None = None,
+    ends_at: datetime | None = None,
+    turns_per_day: int = 0,
+    min_bill_satang: int = 0,
+    prizes: Sequence[tuple[int, int]] = (),
+) -> Draw:
+    """Make a draft with a fresh seed; `prizes` are pairs of coupon id and chance in a million."""
+    seed = secrets.token_bytes(32)
+    draw = Draw(
+        key=key,
+        name_th=name_th,
+        name_en=name_en,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        turns_per_day=turns_per_day,
+        min_bill_satang=min_bill_satang,
+        seed_sealed=vault.seal(f"draws.{key}", seed),
+        seed_hash=hash_of(seed),
+        created_at=now,
+    )
+    session.add(draw)
+    session.flush()  # its prizes name it
+    set_prizes(session, draw, prizes)
+    return draw
+
+
+def set_prizes(session: Session, draw: Draw, prizes: Sequence[tuple[int, int]]) -> None:
+    """Replace a draft's prizes; those of a draw that has started are promised."""
+    if draw.state != DrawState.DRAFT:
+        raise Refused("draws.has_started")
+    if len(prizes) > MOST_PRIZES or any(not 1 <= chance <= MILLION for _, chance in prizes):
+        raise Invalid("draws.bad_chance")
+    if sum(chance for _, chance in prizes) > MILLION:
+        raise Refused("draws.too_much_luck", status=422)
+    session.execute(delete(DrawPrize).where(DrawPrize.draw_id == draw.id))
+    for coupon_id, chance in prizes:
+        coupon = session.get(Coupon, coupon_id)
+        if coupon is None or coupon.obtained != Obtained.DRAW:
+            raise Refused("draws.not_a_prize")
+        session.add(DrawPrize(draw_id=draw.id, coupon_id=coupon_id, per_million=chance))
+    session.flush()  # their order is that of their ids
+
+
+def start(session: Session, draw: Draw) -> None:
+    """Open a draft. From here on prizes, chances and seed stand."""
+    if not chances_of(session, draw.id):
+        raise Refused("draws.no_prizes")
+    if not draw.turns_per_day and not draw.min_bill_satang:
+        raise Refused("draws.no_turns")
+    if not _move(session, draw, DrawState.DRAFT, {"state": DrawState.LIVE}):
+        raise Refused("draws.has_started")
+
+
+def end(session: Session, vault: Vault, draw: Draw) -> None:
+    """Close a draw for good and show its seed."""
+    ended = {"state": DrawState.ENDED, "seed": _unseal(vault, draw).hex()}
+    if not _move(session, draw, DrawState.LIVE, ended):
+        raise Refused("draws.not_live")
+
+
+def _move(session: Session, draw: Draw, before: DrawState, values: dict[str, Any]) -> bool:
+    session.flush()  # Core statements must see what the caller has added so far
+    done: Any = session.connection().execute(
+        update(DRAWS).where(DRAWS.c.id == draw.id, DRAWS.c.state == before).values(values)
+    )
+    session.refresh(draw)
+    return bool(done.rowcount == 1)
+
+
+def _unseal(vault: Vault, draw: Draw) -> bytes:
+    return vault.unseal(f"draws.{draw.key}", draw.seed_sealed)
+
+
+def is_over(draw: Draw, now: datetime) -> bool:
+    """Whether nobody can play any more."""
+    return draw.state == DrawState.ENDED or (draw.ends_at is not None and draw.ends_at <= now)
+
+
+def is_open(draw: Draw, now: datetime) -> bool:
+    """Whether turns are given and played at this moment."""
+    has_begun = draw.starts_at is None or draw.starts_at <= now
+    return draw.state == DrawState.LIVE and has_begun and not is_over(draw, now)
+
+
+def seed_of(vault: Vault, draw: Draw, now: datetime) -> bytes | None:
+    """The seed, once the draw has ended; None before, for everybody."""
+    if draw.state == DrawState.DRAFT or not is_over(draw, now):
+        return None
+    return bytes.fromhex(draw.seed) if draw.seed else _unseal(vault, draw)
+
+
+# Turns
+
+
+def open_draws(session: Session, now: datetime) -> Sequence[Draw]:
+    """The draws that can be played now, newest first."""
+    live = select(Draw).where(
+        Draw.state == DrawState.LIVE,
+        or_(Draw.starts_at.is_(None), Draw.starts_at <= now),
+        or_(Draw.ends_at.is_(None), Draw.ends_at > now),
+    )
+    return session.scalars(live.order_by(Draw.id.desc())).all()
+
+
+def by_key(session: Session, key: str) -> Draw:
+    """A draw that has started; drafts do not exist for anybody but the console."""
+    draw = session.scalar(select(Draw).where(Draw.key == key, Draw.state != DrawState.DRAFT))
+    if draw is None:
+        raise NotFound("draws.not_found")
+    return draw
+
+
+def turns_left(
+    session: Session, draw: Draw, member_id: int, now: datetime, tz: ZoneInfo
+) -> list[Turn]:
+    """What a member can still play now: today's free turns first, then those of bills."""
+    rows = session.execute(
+        select(TURNS.c.source, TURNS.c.source_id, TURNS.c.played_at)
+        .where(TURNS.c.draw_id == draw.id, TURNS.c.member_id == member_id)
+        .order_by(TURNS.c.id)
+    ).all()
+    played = {(row.source, row.source_id) for row in rows if row.played_at is not None}
+    today = local_day(now, tz)
+    free = [
+        Turn(f"{BY_DAY}:{today:%Y-%m-%d}:{count}", BY_DAY)
+        for count in range(1, draw.turns_per_day + 1)
+        if (BY_DAY, _day_id(member_id, today, count)) not in played
+    ]
+    bills = [
+        Turn(f"{BY_BILL}:{row.source_id}", BY_BILL)
+        for row in rows
+        if row.source == BY_BILL and row.played_at is None
+    ]
+    return free + bills
+
+
+def played_by(session: Session, draw: Draw, member_id: int, limit: int = 50) -> list[Played]:
+    """A member's played turns, newest first."""
+    chances = {one.prize.id: one for one in chances_of(session, draw.id)}
+    rows = session.scalars(
+        select(DrawTurn)
+        .where(
+            DrawTurn.draw_id == draw.id,
+            DrawTurn.member_id == member_id,
+            DrawTurn.played_at.is_not(None),
+        )
+        .order_by(DrawTurn.ordinal.desc())
+        .limit(limit)
+    )
+    return [_played(session, turn, chances.get(turn.prize_id or 0), is_new=False) for turn in rows]
+
+
+def play(
+    session: Session,
+    vault: Vault,
+    draw: Draw,
+    member: Member,
+    name: str,
+    now: datetime,
+    tz: ZoneInfo,
+) -> Played:
+    """Play one turn, once: every further tap on it gets the same answer.
+
+    Refused: `members.not_joined`, `draws.over`, `draws.no_such_turn` (a day that has gone by, a
+    bill that was taken back, somebody else's).
+    """
+    if not member.is_member:
+        raise Refused("members.not_joined")
+    points.lock_member(session, member.id)
+    source, source_id = _cause(draw, member.id, name, now, tz)
+    turn = _find_turn(session, draw, member.id, source, source_id)
+    if turn is not None and turn.played_at is not None and not is_sabotaged("draws.play_once"):
+        chances = {one.prize.id: one for one in chances_of(session, draw.id)}
+        return _played(session, turn, chances.get(turn.prize_id or 0), is_new=False)
+    if not is_open(draw, now):
+        raise Refused("draws.over")
+    if turn is None and source == BY_DAY:
+        _give(session, draw.id, member.id, source, source_id, now)
+        turn = _find_turn(session, draw, member.id, source, source_id)
+    if turn is None:
+        raise Refused("draws.no_such_turn")
+    return _play(session, vault, draw, member, turn, now, tz)
+
+
+def _play(
+    session: Session,
+    vault: Vault,
+    draw: Draw,
+    member: Member,
+    turn: DrawTurn,
+    now: datetime,
+    tz: ZoneInfo,
+) -> Played:
+    chances = chances_of(session, draw.id)
+    number = number_of(_unseal(vault, draw), draw.key, member.public_id, turn.ordinal)
+    won = chance_of(chances, number)
+    unplayed = and_(TURNS.c.id == turn.id, TURNS.c.played_at.is_(None))
+    if is_sabotaged("draws.play_once"):
+        unplayed = TURNS.c.id == turn.id
+    taken: Any = session.connection().execute(
+        update(TURNS)
+        .where(unplayed)
+        .values(number=number, played_at=now, prize_id=won.prize.id if won else None)
+    )
+    if taken.rowcount != 1:
+        session.refresh(turn)
+        return _played(session, turn, won, is_new=False)
+    voucher = None
+    if won is not None:
+        again = f":{secrets.token_hex(4)}" if is_sabotaged("draws.play_once") else ""
+        voucher = coupons.issue(
+            session,
+            won.coupon,
+            member.id,
+            source="draw",
+            source_id=f"{turn.id}{again}",
+            now=now,
+            tz=tz,
+        )
+        if voucher is not None:
+            session.execute(
+                update(TURNS).where(TURNS.c.id == turn.id).values(voucher_id=voucher.id)
+            )
+    session.refresh(turn)
+    facts = {
+        "draw_id": draw.id,
+        "turn_id": turn.id,
+        "number": number,
+        "draw": draw.name_th,
+        "draw_en": draw.name_en,
+        "has_won": voucher is not None,
+    }
+    activities.record(session, member.id, "draws.played", now, facts)
+    return Played(turn, won, voucher, is_new=True)
+
+
+def _played(session: Session, turn: DrawTurn, won: Chance | None, *, is_new: bool) -> Played:
+    voucher = session.get(Voucher, turn.voucher_id) if turn.voucher_id else None
+    return Played(turn, won, voucher, is_new=is_new)
+
+
+def _find_turn(
+    session: Session, draw: Draw, member_id: int, source: str, source_id: str
+) -> DrawTurn | None:
+    found = select(DrawTurn).where(
+        DrawTurn.draw_id == draw.id,
+        DrawTurn.member_id == member_id,
+        DrawTurn.source == source,
+        DrawTurn.source_id == source_id,
+    )
+    return session.scalars(found, execution_options={"populate_existing": True}).first()
+
+
+def _cause(draw: Draw, member_id: int, name: str, now: datetime, tz: ZoneInfo) -> tuple[str, str]:
+    """What a button's turn stands for; a day counts only while it is today, or was played."""
+    source, _, rest = name.partition(":")
+    if source == BY_BILL and rest.isascii() and rest.isdigit():
+        return BY_BILL, rest
+    day, _, count = rest.partition(":")
+    numbers = {str(number) for number in range(1, draw.turns_per_day + 1)}
+    try:
+        on = date.fromisoformat(day)
+    except ValueError:
+        raise Refused("draws.no_such_turn") from None
+    if source != BY_DAY or count not in numbers or on != local_day(now, tz):
+        raise Refused("draws.no_such_turn")
+    return BY_DAY, _day_id(member_id, on, int(count))
+
+
+def _day_id(member_id: int, on: date, count: int) -> str:
+    return f"{member_id}:{on:%Y-%m-%d}:{count}"
+
+
+def _give(
+    session: Session, draw_id: int, member_id: int, source: str, source_id: str, now: datetime
+) -> None:
+    """Write a turn once for its cause; the member's lock keeps the ordinals apart."""
+    ordinal = (
+        select(func.coalesce(func.max(TURNS.c.ordinal), 0) + 1)
+        .where(TURNS.c.draw_id == draw_id, TURNS.c.member_id == member_id)
+        .scalar_subquery()
+    )
+    row = {
+        "draw_id": draw_id,
+        "member_id": member_id,
+        "ordinal": ordinal,
+        "source": source,
+        "source_id": source_id,
+        "given_at": now,
+    }
+    session.execute(insert_into(session, TURNS).values(row).on_conflict_do_nothing())
+
+
+def react(runtime: Runtime, session: Session, recorded: Sequence[Activity], now: datetime) -> None:
+    """Bills give turns in the open draws they are large enough for; returns take unplayed ones back."""
+    del runtime
+    for activity in recorded:
+        if activity.kind == "purchases.recorded":
+            _give_for_bill(session, activity, now)
+        elif activity.kind == "purchases.returned":
+            _take_back(session, int(activity.facts["purchase_id"]))
+
+
+def _give_for_bill(session: Session, activity: Activity, now: datetime) -> None:
+    amount = int(activity.facts["amount_satang"])
+    for draw in open_draws(session, now):
+        if not draw.min_bill_satang or amount < draw.min_bill_satang:
+            continue
+        purchase = session.get_one(Purchase, activity.facts["purchase_id"])
+        if draw.starts_at is not None and purchase.purchased_at < draw.starts_at:
+            continue
+        points.lock_member(session, activity.member_id)  # held by the bill already
+        _give(session, draw.id, activity.member_id, BY_BILL, str(purchase.id), now)
+
+
+def _take_back(session: Session, purchase_id: int) -> None:
+    """What is left of the bill no longer earns the turns of some draws; played ones stand."""
+    purchase = session.get_one(Purchase, purchase_id)
+    kept = purchase.amount_satang - purchase.returned_satang
+    too_small = select(Draw.id).where(Draw.min_bill_satang > kept)
+    session.execute(
+        delete(DrawTurn).where(
+            DrawTurn.source == BY_BILL,
+            DrawTurn.source_id == str(purchase_id),
+            DrawTurn.played_at.is_(None),
+            DrawTurn.draw_id.in_(too_small),
+        )
+    )
+
+
+# Proof
+
+
+@dataclass(frozen=True)
+class Share:
+    """How often a prize (None: none) came beside how often its chance says."""
+
+    chance: Chance | None
+    per_million: int
+    count: int
+    expected: float
+    #: How many standard deviations apart; beyond 4 somebody should look.
+    distance: float
+    handed_out: int
+
+
+def distribution(session: Session, draw: Draw) -> list[Share]:
+    """What was drawn so far, against the stated chances."""
+    counts: dict[int | None, tuple[int, int]] = {
+        prize_id: (count, given)
+        for prize_id, count, given in session.execute(
+            select(TURNS.c.prize_id, func.count(), func.count(TURNS.c.voucher_id))
+            .where(TURNS.c.draw_id == draw.id, TURNS.c.played_at.is_not(None))
+            .group_by(TURNS.c.prize_id)
+        )
+    }
+    total = sum(count for count, _ in counts.values())
+    chances = chances_of(session, draw.id)
+    rest = MILLION - sum(one.prize.per_million for one in chances)
+    shares = []
+    for one, per_million in [*((one, one.prize.per_million) for one in chances), (None, rest)]:
+        count, given = counts.get(one.prize.id if one else None, (0, 0))
+        share = per_million / MILLION
+        expected = total * share
+        spread = math.sqrt(total * share * (1 - share))
+        distance = abs(count - expected) / spread if spread else 0.0
+        shares.append(Share(one, per_million, count, expected, distance, given))
+    return shares
+
+
+def stock_of(chance: Chance, now: datetime) -> int | None:
+    """Units of a prize still to be won; 0 when its coupon has ended, None without a limit."""
+    return chance.coupon.left if coupons.is_open(chance.coupon, now) else 0
+
+
+def check_numbers(session: Session, vault: Vault, draw: Draw) -> list[int]:
+    """Ids of played turns whose number or prize is not what the seed says; for `ledger check`."""
+    seed, chances = _unseal(vault, draw), chances_of(session, draw.id)
+    rows = session.execute(
+        select(TURNS.c.id, TURNS.c.ordinal, TURNS.c.number, TURNS.c.prize_id, Member.public_id)
+        .join(Member, Member.id == TURNS.c.member_id)
+        .where(TURNS.c.draw_id == draw.id, TURNS.c.played_at.is_not(None))
+    )
+    wrong = []
+    for row in rows:
+        number = number_of(seed, draw.key, row.public_id, row.ordinal)
+        won = chance_of(chances, number)
+        if number != row.number or (won.prize.id if won else None) != row.prize_id:
+            wrong.append(row.id)
+    return wrong
+
+
+def can_be_used(voucher: Voucher | None) -> bool:
+    """Whether a won voucher is still good."""
+    return voucher is not None and voucher.state in (VoucherState.ISSUED, VoucherState.HELD)
