@@ -71,6 +71,31 @@ def db_upgrade() -> None:
     _ensure_defaults()
 
 
+@db.command("grants")
+@click.argument("role")
+@click.option("--apply", "is_applied", is_flag=True, help="Run them, instead of printing them.")
+@with_appcontext
+def db_grants(role: str, *, is_applied: bool) -> None:
+    """PostgreSQL: let ROLE run Taem without ever changing entries, draws or the audit log.
+
+    Run as the owner of the tables, after each migration; then put ROLE into DATABASE_URL.
+    """
+    from migrations import grants
+
+    try:
+        statements = grants.statements(role)
+    except ValueError:
+        raise click.BadParameter("a role is lower-case letters, digits and _") from None
+    if not is_applied:
+        click.echo(";\n".join(statements) + ";")
+        return
+    if held().database.is_sqlite:
+        raise click.UsageError("SQLite has no roles; its triggers refuse the same")
+    with held().database.write() as session:
+        grants.apply(session.connection(), role)
+    click.echo(f"{role}: granted")
+
+
 def _ensure_defaults() -> None:
     """What every shop has from the first day: journeys and menus."""
     from engagement import definitions

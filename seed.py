@@ -5,7 +5,7 @@ Idempotent: what exists is left alone, so a second run after an edit changes not
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from sqlalchemy import select
@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from core.clock import local_day
 from core.runtime import Runtime
-from loyalty import imports, people, shop
+from loyalty import earn_rules, imports, people, shop
 from models.coupons import Coupon, CouponKind, CouponState, Obtained
+from models.earn_rules import EarnRule, EarnRuleKind, Product
 from models.members import SourceCode
 from models.staff import Branch, Cashier, Role, Staff
 from models.stamps import StampPrize, StampProgram, StampRule
@@ -175,6 +176,45 @@ OLD_CARDS = """ชื่อ,เบอร์โทร,วันเกิด,แ�
 """
 
 
+PRODUCTS = (
+    ("AMERICANO", "อเมริกาโน่", "Americano", "coffee"),
+    ("LATTE", "ลาเต้", "Latte", "coffee"),
+    ("CROISSANT", "ครัวซองต์", "Croissant", "bakery"),
+    ("BEAN250", "เมล็ดกาแฟ 250 กรัม", "Coffee beans 250 g", "beans"),
+)
+EARN_RULES: tuple[dict[str, Any], ...] = (
+    {
+        "key": "double_friday",
+        "kind": EarnRuleKind.MULTIPLIER,
+        "position": 10,
+        "percent": 200,
+        "conditions": {"weekdays": [4]},
+        "name_th": "ศุกร์คูณสอง",
+        "name_en": "Double Friday",
+    },
+    {
+        "key": "birthday_month",
+        "kind": EarnRuleKind.BONUS,
+        "position": 20,
+        "bonus_points": 10,
+        "conditions": {"birthday_month": True},
+        "per_member_cap": 30,
+        "name_th": "เดือนเกิด",
+        "name_en": "Birthday month",
+    },
+    {
+        "key": "beans",
+        "kind": EarnRuleKind.BONUS,
+        "position": 30,
+        "bonus_points": 15,
+        "conditions": {"labels": ["beans"]},
+        "total_cap": 15_000,
+        "name_th": "ซื้อเมล็ดกาแฟ",
+        "name_en": "Coffee beans",
+    },
+)
+
+
 def cafe(runtime: Runtime) -> list[str]:
     """Open the demo café. Returns what to tell the person at the terminal."""
     with runtime.transaction() as session:
@@ -186,6 +226,7 @@ def cafe(runtime: Runtime) -> list[str]:
         coupons = _coupons(session, now)
         _stamp_card(session, coupons["stamp_coffee"])
         _sources(session)
+        _earning(session, now, local_day(now, runtime.clock.tz))
         _people(session, now, has_sign_ins=runtime.settings.demo)
     if runtime.settings.demo:
         _members_of_before(runtime)
@@ -199,6 +240,20 @@ def cafe(runtime: Runtime) -> list[str]:
             for name, branch, pin, is_manager in AT_THE_TILLS
         ),
     ]
+
+
+def _earning(session: Session, now: datetime, today: date) -> None:
+    """What the café sells, and what earns more than the base points."""
+    skus = set(session.scalars(select(Product.sku)))
+    session.add_all(
+        Product(sku=sku, name_th=thai, name_en=english, label=label)
+        for sku, thai, english, label in PRODUCTS
+        if sku not in skus
+    )
+    keys = set(session.scalars(select(EarnRule.key)))
+    for values in EARN_RULES:
+        if values["key"] not in keys:
+            earn_rules.create(session, EarnRule(created_at=now, **values), today=today)
 
 
 def _members_of_before(runtime: Runtime) -> None:

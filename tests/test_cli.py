@@ -128,6 +128,14 @@ def test_ledger_check_finds_a_difference(run, runtime):
     assert broken.exit_code == 1
 
 
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+def test_db_grants_prints_what_an_owner_can_run(run, engine_kind):
+    printed = run("db", "grants", "taem_app").output
+    assert "REVOKE UPDATE, DELETE, TRUNCATE ON ledger_entries, lot_draws, audit_rows" in printed
+    assert run("db", "grants", "taem; DROP").exit_code == 2
+    assert run("db", "grants", "taem_app", "--apply").exit_code == 2
+
+
 def test_members_erase_takes_a_number(run, runtime):
     with runtime.transaction() as session:
         somchai = factories.somchai(session, vault=runtime.vault)
