@@ -252,3 +252,78 @@ def test_unknown_member_is_404(api, somchai):
 def test_fx08_a_nul_inside_the_body_is_a_wrong_field(api, shop, somchai):
     body = {"member_no": somchai.member_no, "branch": "SI\x00AM", "receipt_no": "1", "amount": "1"}
     assert api("POST", "/purchases", body).status_code == 422
+
+
+def test_key_is_free_again_after_48_hours_and_the_bill_number_still_guards(api, somchai, clock):
+    key = str(uuid.uuid4())
+    first = api("POST", "/purchases", bill(somchai), key=key).get_json()
+    clock.advance(hours=49)
+    again = api("POST", "/purchases", bill(somchai, purchased_at=NOW.isoformat()), key=key)
+    assert (again.status_code, again.get_json()["id"]) == (409, first["id"])
+    assert again.get_json()["code"] == "purchases.already_recorded"
+    assert "Idempotency-Replayed" not in again.headers
+    other = api("POST", "/purchases", bill(somchai, receipt_no="A-2"), key=key)
+    assert other.status_code == 422, "the answer just stored is remembered like any other"
+    clock.advance(hours=49)
+    other = api("POST", "/purchases", bill(somchai, receipt_no="A-2"), key=key)
+    assert other.status_code == 201, "a key used for another bill days later is no duplicate"
+
+
+def test_fault_is_not_stored_and_the_same_key_may_try_again(api, somchai, monkeypatch, database):
+    from loyalty import checkout
+
+    key, right = str(uuid.uuid4()), checkout.confirm
+
+    def broken(*arguments, **named):
+        right(*arguments, **named)
+        raise RuntimeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkout, "confirm", broken)
+        assert api("POST", "/purchases", bill(somchai), key=key).status_code == 500
+    assert count(database, Purchase) == 0
+    again = api("POST", "/purchases", bill(somchai), key=key)
+    assert again.status_code == 201
+    assert "Idempotency-Replayed" not in again.headers
+
+
+def test_duplicate_of_a_request_still_at_work_waits_then_says_when_to_come_back(
+    api, somchai, database, engine_kind, monkeypatch
+):
+    """On SQLite the wait is for the one writer's turn, so there the first one just comes first."""
+    if engine_kind == "sqlite":
+        return
+    from loyalty import operations
+
+    monkeypatch.setattr(operations, "WAIT_SECONDS", 1)
+    key = str(uuid.uuid4())
+    api("GET", "/members/1")  # makes the caller's key
+    from models.staff import ApiKey
+
+    with database.read() as session:
+        caller = session.scalars(select(ApiKey.id)).one()
+    with database.write() as session:
+        operations.once(session, f"api:{caller}:{key}", "x", NOW)
+        answer = api("POST", "/purchases", bill(somchai), key=key)
+        session.rollback()
+    assert answer.status_code == 409
+    assert answer.get_json()["code"] == "operations.in_progress"
+    assert answer.headers["Retry-After"] == "1"
+    assert api("POST", "/purchases", bill(somchai), key=key).status_code == 201
+
+
+def test_problems_are_rfc_9457_documents(api, somchai):
+    answer = api("POST", "/purchases", bill(somchai, amount="0"), **{"Accept-Language": "en"})
+    problem = answer.get_json()
+    assert answer.mimetype == "application/problem+json"
+    assert {"type", "title", "status", "code", "field"} <= problem.keys()
+    assert problem["type"] == f"urn:taem:problem:{problem['code']}"
+    assert (problem["status"], answer.status_code) == (422, 422)
+
+
+def test_sum_of_items_need_not_be_the_amount(api, somchai):
+    """Discounts of the bill and service lie between; an item alone can never be odd."""
+    items = [{"sku": "latte", "qty": 2, "amount": "300.00"}]
+    assert api("POST", "/purchases", bill(somchai, items=items)).status_code == 201
+    items[0]["qty"] = 0
+    assert api("POST", "/purchases", bill(somchai, items=items)).status_code == 422
