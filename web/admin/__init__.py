@@ -21,6 +21,9 @@ from web.admin import (
     offers,
     outbox,
     quarantine,
+    referrals,
+    stamps,
+    tiers,
     tills,
     webhooks,
 )
@@ -44,7 +47,10 @@ __all__ = [
     "offers",
     "outbox",
     "quarantine",
+    "referrals",
     "register",
+    "stamps",
+    "tiers",
     "tills",
     "webhooks",
 ]
@@ -56,6 +62,7 @@ def register(app: Flask) -> None:
     app.jinja_env.globals.update(
         message_kind=message_kind,
         adjustments_of=adjustments.recent_of,
+        tier_standing_of=tiers.standing_of,
         adjustment_ceiling=adjustments.ceiling,
     )
     app.register_blueprint(blueprint)

@@ -45,9 +45,12 @@ _READ = frozenset(
         "liability.read",
         "tills.read",
         "shifts.read",
+        "tiers.read",
+        "stamps.read",
+        "referrals.read",
     }
 )
-_MARKETING = frozenset({"offers.edit", "journeys.edit", "menus.edit", "menus.publish"})
+_MARKETING = frozenset({"offers.edit", "stamps.edit", "journeys.edit", "menus.edit", "menus.publish"})
 #: Points are money: who plans them, gives them by hand, and takes their figures out.
 _POINTS = frozenset(
     {"earning.edit", "adjustments.give", "adjustments.decide", "liability.edit", "liability.export"}
@@ -57,14 +60,18 @@ _WATCH = frozenset({"suspects.read", "suspects.export"})
 _FLOOR = frozenset(
     {"members.edit", "conversations.reply", "outbox.decide", "quarantine.decide", "tills.edit"}
 )
+#: Opening and closing branches, and how much a till may give: the owner alone.
+_SHOP = frozenset({"branches.edit"})
 #: Other systems at the door: the owner alone.
 _OUTSIDE = frozenset({"api_keys.read", "api_keys.edit", "webhooks.read", "webhooks.edit"})
 #: People brought in, and two made one.
 _PEOPLE = frozenset({"imports.read", "imports.edit", "merges.read", "merges.edit"})
+#: Who belongs to which tier, and what bringing a friend is worth.
+_LADDER = frozenset({"tiers.edit", "tiers.set", "referrals.edit"})
 #: What each role may do. A route not listed for a role is refused (default deny).
 PERMISSIONS: Mapping[Role, frozenset[str]] = {
-    Role.OWNER: {"branches.edit"} | _OUTSIDE | _PEOPLE | _READ | _MARKETING | _FLOOR | _POINTS | _WATCH,
-    Role.MANAGER: _PEOPLE | _READ | _MARKETING | _FLOOR | _POINTS,
+    Role.OWNER: _SHOP | _OUTSIDE | _PEOPLE | _READ | _MARKETING | _FLOOR | _LADDER | _POINTS | _WATCH,
+    Role.MANAGER: _PEOPLE | _READ | _MARKETING | _FLOOR | _LADDER | _POINTS,
     Role.MARKETER: frozenset(
         {
             "dashboard.read",
@@ -73,6 +80,9 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "menus.read",
             "outbox.read",
             "earning.read",
+            "tiers.read",
+            "stamps.read",
+            "referrals.read",
         }
     )
     | _MARKETING,
@@ -84,6 +94,9 @@ NAVIGATION = (
     ("admin.members", "members.read", "console.members", "people"),
     ("admin.conversations_list", "conversations.read", "console.conversations", "chat-dots"),
     ("admin.offers", "offers.read", "console.offers", "ticket-perforated"),
+    ("admin.stamps_page", "stamps.read", "console.stamps", "grid-3x3-gap"),
+    ("admin.tiers_page", "tiers.read", "console.tiers", "award"),
+    ("admin.referrals_page", "referrals.read", "console.referrals", "person-plus"),
     ("admin.earning_page", "earning.read", "console.earning", "coin"),
     ("admin.liability", "liability.read", "console.liability", "graph-up"),
     ("admin.suspects", "suspects.read", "console.suspects", "shield-exclamation"),

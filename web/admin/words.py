@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import select
+
 from core.i18n import money, t, texts
 from models.activities import Activity
+from models.tiers import Tier
+from web.ground import db
 
 
 def sentence(row: Activity, language: str) -> str:
@@ -22,7 +26,17 @@ def sentence(row: Activity, language: str) -> str:
     if row.kind == "stages.changed":
         noun = "stages" if facts.get("field") == "stage" else "levels"
         facts["after"] = t(language, f"{noun}.{facts['after']}")
+    for name in ("after", "tier"):
+        if row.kind.startswith("tiers.") and name in facts:
+            facts[name] = _tier(facts[name], language)
     return t(language, key, **facts)
+
+
+def _tier(key: str, language: str) -> str:
+    tier = db().scalar(select(Tier).where(Tier.key == key))
+    if tier is None:
+        return t(language, "tiers.none")
+    return tier.name_th if language == "th" else tier.name_en
 
 
 def message_kind(kind: str, language: str) -> str:
