@@ -135,14 +135,14 @@ def test_words_follow_the_stage(life, somchai):
 # Void
 
 
-def test_void_takes_back_thanks_that_wait(life, somchai):
+def test_k6_void_takes_back_thanks_that_wait(life, somchai):
     bought = life.buy(somchai)
     life.give_back(bought)
     assert life.intent(THANKS).state == IntentState.SKIPPED
     assert life.intent(THANKS).reason == "journeys.voided"
 
 
-def test_void_takes_back_thanks_that_are_formed_and_unsent(life, somchai):
+def test_k6_void_takes_back_thanks_that_are_formed_and_unsent(life, somchai):
     bought = life.buy(somchai)
     life.later(days=1)
     life.turn()

@@ -25,7 +25,7 @@ SHOWN_AFTER_CLOSING = timedelta(minutes=15)
 def report() -> str:
     """This shift so far; a manager sees the branch's day, and may look at another one."""
     if undoing.is_manager(db(), g.cashier.id) and "mine" not in request.args:
-        return _branch_page(_day(request.args.get("day", "")))
+        return _branch_page(day_of(request.args.get("day", "")))
     return _shift_page(g.cashier.id, shift_from(), runtime().clock.now())
 
 
@@ -38,7 +38,7 @@ def report_for_manager() -> Any:
         words = t(locale(), refusal.code, **refusal.facts)
         page = _shift_page(g.cashier.id, shift_from(), runtime().clock.now(), refusal=words)
         return page, 403 if refusal.status == 401 else refusal.status
-    return _branch_page(_day(request.form.get("day", "")), is_opened=True)
+    return _branch_page(day_of(request.form.get("day", "")), is_opened=True)
 
 
 @blueprint.get("/closed")
@@ -112,7 +112,7 @@ def _branch_page(day: date, *, is_opened: bool = False) -> str:
     )
 
 
-def _day(text: str) -> date:
+def day_of(text: str) -> date:
     """The day asked for; today for anything that is none."""
     today = local_day(runtime().clock.now(), runtime().clock.tz)
     try:

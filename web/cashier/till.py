@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from flask import Response, g, jsonify
+from flask import Response, g, jsonify, request
 from sqlalchemy import select
 
-from core.clock import local_day, start_of_day
+from core.clock import start_of_day
 from core.errors import Invalid, NotFound, Refused
 from core.i18n import moment, money
 from loyalty import (
@@ -42,10 +42,12 @@ from web.cashier.ground import (
     text_of,
     texts_of,
 )
+from web.cashier.reports import day_of
 from web.ground import db, locale, runtime
 
 MAX_VOUCHERS = 10
 RECENT = 20
+BRANCH_RECENT = 200
 
 
 @blueprint.post("/quote")
@@ -293,13 +295,14 @@ def _is_mine_and_fresh(done_by: int | None, done_at: datetime) -> bool:
 def recent() -> Response:
     """Today's bills, newest first, and whose PIN takes each of them back.
 
-    A cashier sees their own; a manager those of the whole branch.
+    A cashier sees their own; a manager those of the whole branch, of any day (`?day=`).
     """
     held, language = runtime(), locale()
-    now, tz = held.clock.now(), held.clock.tz
-    today = start_of_day(local_day(now, tz), tz)
+    tz = held.clock.tz
     is_manager = undoing.is_manager(db(), g.cashier.id)
-    at_till = [one.id for one in shifts.cashiers_at(db(), g.branch.id, today, now)]
+    day = day_of(request.args.get("day", "") if is_manager else "")
+    since, until = start_of_day(day, tz), start_of_day(day + timedelta(days=1), tz)
+    at_till = [one.id for one in shifts.cashiers_at(db(), g.branch.id, since, until)]
     whose = at_till if is_manager else [g.cashier.id]
     names = {one.id: one.name for one in db().scalars(select(Cashier).where(Cashier.id.in_(whose)))}
     rows = db().scalars(
@@ -307,10 +310,11 @@ def recent() -> Response:
         .where(
             Purchase.cashier_id.in_(whose),
             Purchase.branch_id == g.branch.id,
-            Purchase.recorded_at >= today,
+            Purchase.recorded_at >= since,
+            Purchase.recorded_at < until,
         )
         .order_by(Purchase.id.desc())
-        .limit(RECENT)
+        .limit(BRANCH_RECENT if is_manager else RECENT)
     )
     alone = db().scalars(
         select(Redemption)
@@ -318,10 +322,11 @@ def recent() -> Response:
             Redemption.cashier_id.in_(whose),
             Redemption.branch_id == g.branch.id,
             Redemption.purchase_id.is_(None),
-            Redemption.at >= today,
+            Redemption.at >= since,
+            Redemption.at < until,
         )
         .order_by(Redemption.id.desc())
-        .limit(RECENT)
+        .limit(BRANCH_RECENT if is_manager else RECENT)
     )
 
     def line(row: Purchase | Redemption, at: datetime, satang: int, *, is_void: bool) -> Any:

@@ -332,7 +332,7 @@ async function drawQueue() {
   for (const row of rows) {
     const item = document.createElement("li");
     const text = document.createElement("span");
-    text.textContent = `${row.name}  ${baht(row.satang)} ${words.baht}  · ${ageOf(row)}`;
+    text.textContent = `${row.name} · ${baht(row.satang)} ${words.baht} · ${ageOf(row)}`;
     item.append(text);
     if (row.refusal) {
       const why = document.createElement("em");
@@ -489,7 +489,8 @@ by("void").addEventListener("click", () => busy(by("void"), () => takeBack(
 async function drawRecent() {
   const list = by("recent-list");
   let answer;
-  try { answer = await ask("recent"); } catch { return; }
+  const day = by("recent-day") ? by("recent-day").value : "";
+  try { answer = await ask(day ? `recent?day=${day}` : "recent"); } catch { return; }
   list.replaceChildren();
   const rows = [...answer.bills, ...answer.uses].sort((a, b) => (a.at < b.at ? 1 : -1));
   if (!rows.length) {
@@ -519,6 +520,7 @@ async function drawRecent() {
     list.append(item);
   }
 }
+if (by("recent-day")) by("recent-day").addEventListener("change", drawRecent);
 by("recent").addEventListener("toggle", () => { if (by("recent").open) drawRecent(); });
 
 // The camera: the browser's own detector, or frames read by the server ------------------------------

@@ -5,6 +5,7 @@ const KEPT = "taem-till-1";
 const PAGE = "/cashier";
 const FILES = [
   "/static/base.css", "/static/cashier.css", "/static/cashier.js", "/static/cashier_queue.js", "/static/icon.svg",
+  "/bootstrap/static/icons/bootstrap-icons.svg",
   "/assets/fonts/sarabun-400.ttf", "/assets/fonts/sarabun-600.ttf", "/assets/fonts/sarabun-700.ttf",
 ];
 const WAIT = 5000; // milliseconds of a bad signal before the kept page is shown

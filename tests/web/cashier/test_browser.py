@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -162,3 +163,24 @@ def test_k5_a_managers_pin_allows_one_bill_above_the_ceiling(open_till, manager,
     kept = page.evaluate("JSON.stringify(localStorage)")
     assert PIN not in kept
     assert session.scalar(select(func.count()).select_from(Purchase)) == 1
+
+
+def test_k1_k2_one_screen_from_number_to_receipt_with_big_targets(open_till, somchai):
+    page = open_till
+    page.get_by_test_id("typed").fill("00020101021129370016A000000677010111011300668123456785802TH")
+    page.get_by_test_id("find").click()
+    page.get_by_test_id("notice").wait_for()
+    assert "QR" in page.get_by_test_id("notice").inner_text()
+    began = time.monotonic()
+    ring_up(page, somchai.member_no, "250")
+    page.get_by_test_id("receipt").wait_for()
+    assert time.monotonic() - began < 10
+    low = page.evaluate(
+        """() => [...document.querySelectorAll("button, input:not([type=hidden]), select, a")]
+          .filter((one) => one.offsetParent && one.getBoundingClientRect().height < 44)
+          .map((one) => one.outerHTML.slice(0, 80))"""
+    )
+    assert low == []
+    for width in (390, 820):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")

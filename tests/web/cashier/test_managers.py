@@ -242,6 +242,20 @@ def test_recent_says_whose_pin_takes_a_bill_back(till, sold, clock, open_at, man
     assert (theirs[0]["can_void"], theirs[0]["who"]) == (True, "นก")
 
 
+def test_k6_a_manager_finds_yesterdays_bill_and_takes_it_back(
+    till, sold, clock, open_at, manager, shop
+):
+    clock.advance(hours=24)
+    browser = open_at(manager)
+    yesterday = (NOW.astimezone(clock.tz)).date().isoformat()
+    assert browser.get("/cashier/recent").get_json()["bills"] == []
+    found = browser.get(f"/cashier/recent?day={yesterday}").get_json()["bills"]
+    assert [row["purchase"] for row in found] == [sold]
+    assert browser.ask("/cashier/void", {"purchase": sold}, fresh=True).status_code == 200
+    colleague = open_at(shop.cashier)
+    assert colleague.get(f"/cashier/recent?day={yesterday}").get_json()["bills"] == []
+
+
 def test_z14_ten_tills_void_one_bill_once(till, sold, open_at, database, somchai):
     answers = [
         browser.ask("/cashier/void", {"purchase": sold}, fresh=True).status_code
