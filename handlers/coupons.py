@@ -9,6 +9,7 @@ from bot.flex import coupons as cards
 from bot.flex import errors
 from bot.flex import members as member_cards
 from bot.flex.coupons import OfferView, VoucherView
+from core import ids
 from core.clock import last_day
 from core.errors import Refused
 from core.i18n import t
@@ -19,6 +20,8 @@ from models.coupons import Coupon, Voucher, VoucherState
 
 if TYPE_CHECKING:
     from handlers.router import Context, Messages
+
+KEY_LETTERS = 32
 
 
 def show(ctx: Context) -> Messages:
@@ -39,17 +42,25 @@ def offers(ctx: Context) -> Messages:
 
 
 def claim(ctx: Context) -> Messages:
-    """A tap on *claim*: one voucher, once, however often it is tapped."""
+    """A tap on *claim*: one voucher, once, however often this button is tapped.
+
+    Each card carries a key of its own. A button without one, of a menu or an older card, gives one
+    voucher for good.
+    """
+    key = ctx.postback.params.get("key", "")[:KEY_LETTERS] if ctx.postback else ""
     offer_id = parse_whole(ctx.postback.params.get("offer", "")) if ctx.postback else None
     if not ctx.member.is_member:
         return [member_cards.must_join(ctx.locale)]
     tz = ctx.runtime.clock.tz
     try:
-        voucher = coupons.claim(ctx.session, offer_id or 0, ctx.member, ctx.now, tz)
+        voucher = coupons.claim(
+            ctx.session, offer_id or 0, ctx.member, ctx.now, tz, key=key or "button"
+        )
     except Refused as refusal:
         look = theme.postback_action(t(ctx.locale, "members.button_coupons"), "coupons.show")
         return [errors.sorry(t(ctx.locale, refusal.code, **refusal.facts), action=look)]
-    return [cards.claimed(voucher_view(ctx, voucher), ctx.locale)]
+    is_new = voucher.issued_at == ctx.now
+    return [cards.claimed(voucher_view(ctx, voucher), ctx.locale, is_new=is_new)]
 
 
 def use(ctx: Context) -> Messages:
@@ -110,6 +121,7 @@ def value_of(coupon: Coupon, locale: str) -> str:
 def voucher_view(ctx: Context, voucher: Voucher) -> VoucherView:
     """A voucher as the card shows it."""
     coupon, tz = voucher.coupon, ctx.runtime.clock.tz
+    left = coupons.left_words(voucher.left_satang)
     return VoucherView(
         id=voucher.public_id,
         title=name_of(coupon, ctx.locale),
@@ -119,6 +131,8 @@ def voucher_view(ctx: Context, voucher: Voucher) -> VoucherView:
         picture_url=coupon.picture_url,
         is_held=voucher.state == VoucherState.HELD,
         is_waiting=vouchers.waits_for_proof(ctx.session, voucher, ctx.member),
+        conditions=coupons.describe(ctx.session, coupon, ctx.locale),
+        left=left.in_(ctx.locale) if left else None,
     )
 
 
@@ -134,6 +148,10 @@ def _offers(ctx: Context) -> list[OfferView]:
             ends_on=last_day(offer.coupon.ends_at, tz) if offer.coupon.ends_at else None,
             terms=(offer.coupon.terms_en if ctx.locale == "en" else offer.coupon.terms_th) or None,
             picture_url=offer.coupon.picture_url,
+            conditions=coupons.describe(ctx.session, offer.coupon, ctx.locale),
+            left_today=offer.left_today,
+            refusal=t(ctx.locale, offer.refusal, **offer.facts) if offer.refusal else None,
+            key=ids.public_id(),
         )
         for offer in found
         if offer.refusal != "coupons.already_claimed"

@@ -30,6 +30,7 @@ from core.clock import local_day
 from core.crypto import Vault
 from core.db import insert_into
 from core.errors import Invalid, NotFound, Refused
+from core.i18n import money, t
 from core.runtime import Runtime
 from core.sabotage import is_sabotaged
 from loyalty import activities, coupons, points
@@ -521,3 +522,56 @@ def check_numbers(session: Session, vault: Vault, draw: Draw) -> list[int]:
 def can_be_used(voucher: Voucher | None) -> bool:
     """Whether a won voucher is still good."""
     return voucher is not None and voucher.state in (VoucherState.ISSUED, VoucherState.HELD)
+
+
+# In words
+
+
+def percent_words(per_million: int) -> str:
+    """A chance in per cent without useless zeros: `1`, `0.5`, `0.0001`."""
+    whole, rest = divmod(per_million, 10_000)
+    return f"{whole}.{rest:04d}".rstrip("0").rstrip(".")
+
+
+def rules_in_words(draw: Draw, locale: str) -> list[str]:
+    """How turns are had."""
+    rules = []
+    if draw.turns_per_day:
+        rules.append(t(locale, "draws.by_day", count=draw.turns_per_day))
+    if draw.min_bill_satang:
+        rules.append(t(locale, "draws.by_bill", baht=money(locale, draw.min_bill_satang)))
+    return rules
+
+
+def chances_in_words(session: Session, draw: Draw, now: datetime, locale: str) -> list[str]:
+    """Each prize with its chance and what is left of it."""
+    said = []
+    for one in chances_of(session, draw.id):
+        left = stock_of(one, now)
+        key = "draws.chance" if left is None else "draws.chance_left"
+        said.append(
+            t(
+                locale,
+                "draws.chance_gone" if left is not None and left <= 0 else key,
+                prize=name_of(one.coupon, locale),
+                percent=percent_words(one.prize.per_million),
+                one_in=one.one_in,
+                left=left,
+            )
+        )
+    return said
+
+
+def result_in_words(played: Played, locale: str) -> tuple[str, str]:
+    """A title and a sentence for what a turn came to."""
+    if played.chance is None:
+        return t(locale, "draws.lost_title"), t(locale, "draws.lost")
+    prize = name_of(played.chance.coupon, locale)
+    if played.voucher is None:
+        return t(locale, "draws.lost_title"), t(locale, "draws.sold_out", prize=prize)
+    return t(locale, "draws.won_title"), t(locale, "draws.won", prize=prize)
+
+
+def name_of(coupon: Coupon, locale: str) -> str:
+    """A prize's name in one language."""
+    return coupon.name_en if locale == "en" else coupon.name_th

@@ -13,6 +13,7 @@ from core.i18n import day, money, t
 LAST_FEW = 20  # from here on the stock is shown as running out
 # A carousel holds 12 bubbles and 50 KB; ten rich ones stay below both (a test counts).
 CARDS_SHOWN = 10
+CONDITIONS_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class VoucherView:
     picture_url: str | None = None
     is_held: bool = False
     is_waiting: bool = False  # usable only after the phone is proven or the first purchase
+    conditions: Sequence[str] = ()
+    left: str | None = None  # what stays on a voucher that keeps its change, in words
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,12 @@ class OfferView:
     ends_on: date | None
     terms: str | None = None
     picture_url: str | None = None
+    conditions: Sequence[str] = ()
+    left_today: int | None = None
+    #: Why it cannot be had now although there are some left, in words.
+    refusal: str | None = None
+    #: Makes every tap on this card's button one claim.
+    key: str = ""
 
 
 def value_words(
@@ -81,10 +90,11 @@ def offer_list(offers: Sequence[OfferView], locale: str) -> Message:
     return theme.flex(alt, theme.carousel([_offer(each, locale) for each in offers[:CARDS_SHOWN]]))
 
 
-def claimed(voucher: VoucherView, locale: str) -> Message:
-    """Confirm a claim: the voucher itself, ready to use."""
+def claimed(voucher: VoucherView, locale: str, *, is_new: bool = True) -> Message:
+    """Confirm a claim: the voucher itself, ready to use; the same tap again shows it again."""
     alt = t(locale, "coupons.claimed_alt", title=theme.clip_name(voucher.title))
-    return theme.flex(alt, _voucher(voucher, locale, eyebrow=t(locale, "coupons.claimed")))
+    eyebrow = t(locale, "coupons.claimed" if is_new else "coupons.already_obtained")
+    return theme.flex(alt, _voucher(voucher, locale, eyebrow=eyebrow))
 
 
 def use_action(voucher_id: int | str, locale: str) -> Action:
@@ -141,6 +151,14 @@ def _terms(terms: str | None) -> Component | None:
     return theme.text(theme.clip_graphemes(terms, 160), size="xs", color=theme.MUTED, max_lines=4)
 
 
+def _conditions(conditions: Sequence[str]) -> list[Component | None]:
+    """When and where it works, a line each; a card has room for a few."""
+    return [
+        theme.text(theme.clip_graphemes(line, 90), size="xs", color=theme.MUTED, max_lines=2)
+        for line in conditions[:CONDITIONS_SHOWN]
+    ]
+
+
 def _voucher(voucher: VoucherView, locale: str, *, eyebrow: str | None = None) -> Component:
     until = (
         t(locale, "coupons.until", day=day(locale, voucher.expires_on))
@@ -149,8 +167,12 @@ def _voucher(voucher: VoucherView, locale: str, *, eyebrow: str | None = None) -
     )
     note = "coupons.held" if voucher.is_held else "coupons.waiting" if voucher.is_waiting else None
     lines = [
+        theme.text(voucher.left, size="md", weight="bold", color=theme.LEAF)
+        if voucher.left
+        else None,
         theme.text(until or t(locale, "coupons.no_end"), size="sm", color=theme.MUTED),
         theme.text(t(locale, note), size="xs", color=theme.AMBER_DARK) if note else None,
+        *_conditions(voucher.conditions),
         _terms(voucher.terms),
     ]
     return _ticket(
@@ -165,6 +187,7 @@ def _voucher(voucher: VoucherView, locale: str, *, eyebrow: str | None = None) -
 
 def _offer(offer: OfferView, locale: str) -> Component:
     is_gone = offer.left is not None and offer.left <= 0
+    is_gone_today = offer.left_today is not None and offer.left_today <= 0
     lines = [
         theme.text(
             t(locale, "coupons.until", day=day(locale, offer.ends_on)), size="sm", color=theme.MUTED
@@ -172,6 +195,10 @@ def _offer(offer: OfferView, locale: str) -> Component:
         if offer.ends_on
         else None,
         _stock(offer.left, locale) if offer.left is not None else None,
+        _stock_today(offer.left_today, locale)
+        if offer.left_today is not None and not is_gone
+        else None,
+        *_conditions(offer.conditions),
         _terms(offer.terms),
     ]
     claim = theme.postback_action(
@@ -179,24 +206,35 @@ def _offer(offer: OfferView, locale: str) -> Component:
         "coupons.claim",
         display_text=t(locale, "coupons.say_claim", title=theme.clip_name(offer.title)),
         offer=offer.id,
+        **({"key": offer.key} if offer.key else {}),
     )
+    over = "coupons.gone" if is_gone or not is_gone_today else "coupons.sold_out_today"
+    is_off = is_gone or is_gone_today or offer.refusal is not None
     gone = theme.text(
-        t(locale, "coupons.gone"),
+        t(locale, over) if is_gone or is_gone_today else offer.refusal or t(locale, over),
         size="sm",
         weight="bold",
         color=theme.MUTED,
         align="center",
         margin="md",
+        max_lines=3,
     )
     return _ticket(
         offer.title,
         offer.value,
         lines,
-        gone if is_gone else theme.button(claim),
+        gone if is_off else theme.button(claim),
         picture_url=offer.picture_url,
         eyebrow=t(locale, "coupons.offer"),
-        is_quiet=is_gone,
+        is_quiet=is_off,
     )
+
+
+def _stock_today(left: int, locale: str) -> Component | None:
+    if left <= 0:
+        return None
+    words = t(locale, "coupons.left_today", count=left, left=left)
+    return theme.text(words, size="sm", color=theme.CORAL if left <= LAST_FEW else theme.LEAF)
 
 
 def _stock(left: int, locale: str) -> Component:

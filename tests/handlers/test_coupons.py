@@ -25,17 +25,53 @@ def taps_of(answer):
 def test_shows_my_vouchers_and_what_can_be_claimed(member):
     offer = make_coupon(member.session, name_th="ลด 20 บาท", total_units=12)
     answer = member.says("คูปอง")
-    assert f"coupons.claim?offer={offer.id}" in taps_of(answer)
+    assert any(f"coupons.claim?offer={offer.id}&key=" in tap for tap in taps_of(answer) if tap)
     assert "เหลือ 12 สิทธิ์" in words_of(answer)
 
 
+def claim_button(answer):
+    return next(tap for tap in taps_of(answer) if tap and tap.startswith("coupons.claim?"))
+
+
 def test_claims_once_however_often_it_is_tapped(member):
-    offer = make_coupon(member.session)
-    assert t("th", "coupons.claimed") in words_of(member.taps(f"coupons.claim?offer={offer.id}"))
-    again = words_of(member.taps(f"coupons.claim?offer={offer.id}"))
-    assert t("th", "coupons.already_claimed") in again
+    make_coupon(member.session, per_member=2)
+    button = claim_button(member.says("คูปอง"))
+    assert t("th", "coupons.claimed") in words_of(member.taps(button))
+    member.clock.advance(minutes=1)
+    assert t("th", "coupons.already_obtained") in words_of(member.taps(button))
     assert len(member.session.scalars(select(Voucher)).all()) == 1
-    assert f"coupons.claim?offer={offer.id}" not in taps_of(member.says("คูปอง"))
+    fresh = claim_button(member.says("คูปอง"))
+    assert t("th", "coupons.claimed") in words_of(member.taps(fresh))
+    assert len(member.session.scalars(select(Voucher)).all()) == 2
+    assert not any("coupons.claim?" in tap for tap in taps_of(member.says("คูปอง")) if tap)
+
+
+def test_a_button_without_a_key_gives_one_for_good(member):
+    offer = make_coupon(member.session, per_member=3)
+    for _ in range(3):
+        member.taps(f"coupons.claim?offer={offer.id}")
+        member.clock.advance(minutes=1)
+    assert len(member.session.scalars(select(Voucher)).all()) == 1
+
+
+def test_cards_say_when_a_coupon_works_and_what_is_left_on_it(member, session):
+    make_coupon(
+        session, kind=CouponKind.CASH, value_satang=10_000, keeps_change=True, per_day=3,
+        conditions={"weekdays": [0, 1, 2, 3, 4], "hours": [[14, 17]]},
+    )  # fmt: skip
+    said = words_of(member.says("คูปอง"))
+    assert "ใช้ได้วันจันทร์ถึงศุกร์ เวลา 14:00–17:00 น." in said
+    assert "วันนี้เหลือ 3 สิทธิ์" in said
+    member.taps(claim_button(member.says("คูปอง")))
+    session.scalars(select(Voucher)).one().left_satang = 8_000
+    assert "เหลือ 80 บาท" in words_of(member.says("คูปอง"))
+
+
+def test_cards_say_why_an_offer_cannot_be_had_now(member, session):
+    make_coupon(session, conditions={"weekdays": [0], "timed_claim": True})
+    answer = member.says("คูปอง")
+    assert "คูปองนี้ใช้ได้วันจันทร์" in words_of(answer)
+    assert not any("coupons.claim?" in tap for tap in taps_of(answer) if tap)
 
 
 def test_says_when_it_is_sold_out(member):

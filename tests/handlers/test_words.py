@@ -18,6 +18,7 @@ WORDS = [
     (("ประวัติ", "history"), "points.history_title", MUST_JOIN),
     (("แสตมป์", "stamps"), "stamps.empty_title", MUST_JOIN),
     (("คูปอง", "coupons"), "coupons.no_vouchers_title", "coupons.no_vouchers_title"),
+    (("ลุ้นโชค", "lucky draw", "draw"), "draws.none_title", MUST_JOIN),
     (("ของรางวัล", "rewards"), "rewards.empty_title", "rewards.empty_title"),
     (("บัตร", "บัตรสมาชิก", "card"), "members.card_hint", MUST_JOIN),
     (("ชวนเพื่อน", "invite"), "referrals.title", MUST_JOIN),

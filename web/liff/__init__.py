@@ -6,6 +6,7 @@ from flask import Flask
 
 from web.liff import (
     coupons,
+    draws,
     entry,
     joining,
     members,
@@ -20,6 +21,7 @@ from web.liff.ground import blueprint
 
 __all__ = [
     "coupons",
+    "draws",
     "entry",
     "joining",
     "members",

@@ -8,13 +8,16 @@ from flask import Response, g, jsonify, redirect, request
 
 from core.errors import NotFound, Refused
 from core.i18n import moment, money, t
-from loyalty import codes, coupons, doors, vouchers
+from loyalty import codes, coupons, doors, draws, vouchers
 from models.coupons import CodePurpose, Voucher, VoucherState
 from web.auth import member_only
 from web.ground import db, locale, runtime
 from web.liff import qr
 from web.liff.ground import blueprint, page, refuse_idle
 from web.liff.views import offer_views, voucher_view
+
+KEY_LETTERS = 32
+CODE_LETTERS = 100
 
 
 @blueprint.get("/m/coupons")
@@ -29,11 +32,35 @@ def show_coupons() -> Any:
 @blueprint.post("/m/coupons/<int:offer_id>/claim")
 @member_only
 def claim(offer_id: int) -> Any:
-    """Take a voucher of an offer."""
+    """Take a voucher of an offer; the form's key makes a doubled tap one claim."""
     held = runtime()
+    key = request.form.get("key", "")[:KEY_LETTERS] or "button"
     try:
         with db().begin_nested():
-            voucher = coupons.claim(db(), offer_id, g.member, held.clock.now(), held.clock.tz)
+            voucher = coupons.claim(
+                db(), offer_id, g.member, held.clock.now(), held.clock.tz, key=key
+            )
+    except Refused as refusal:
+        return _list(t(locale(), refusal.code, **refusal.facts)), refusal.status
+    return redirect(f"/m/coupons?got={voucher.public_id}", code=303)
+
+
+@blueprint.post("/m/coupons/code")
+@member_only
+def type_code() -> Any:
+    """A code typed on the page; the try counts even when it is refused (C8)."""
+    held = runtime()
+    if not g.member.is_member:
+        return redirect("/m/join")
+    try:
+        voucher = coupons.claim_by_code(
+            db(),
+            request.form.get("code", "")[:CODE_LETTERS],
+            g.member,
+            held.clock.now(),
+            held.clock.real_now(),
+            held.clock.tz,
+        )
     except Refused as refusal:
         return _list(t(locale(), refusal.code, **refusal.facts)), refusal.status
     return redirect(f"/m/coupons?got={voucher.public_id}", code=303)
@@ -128,6 +155,7 @@ def _list(problem: str = "") -> str:
         "coupons",
         vouchers=[voucher_view(voucher) for voucher in mine],
         offers=offer_views("claim"),
+        draws=draws.open_draws(db(), now),
         got=request.args.get("got", ""),
         problem=problem,
     )

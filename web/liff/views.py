@@ -10,6 +10,8 @@ from flask import g
 
 from bot.flex.coupons import value_words
 from core.clock import last_day
+from core.i18n import t
+from core.ids import public_id
 from loyalty import coupons, stamp_pictures, vouchers
 from loyalty.stamps import CardView
 from models.coupons import Coupon, Voucher, VoucherState
@@ -49,6 +51,8 @@ class ShownVoucher:
     expires_on: date | None
     is_held: bool
     is_waiting: bool
+    conditions: list[str]
+    left: str
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,10 @@ class ShownOffer:
     ends_on: date | None
     price: int | None
     refusal: str | None
+    why: str
+    left_today: int | None
+    conditions: list[str]
+    key: str
 
 
 def name_of(coupon: Coupon) -> str:
@@ -111,6 +119,8 @@ def voucher_view(voucher: Voucher) -> ShownVoucher:
         expires_on=last_day(voucher.expires_at, tz) if voucher.expires_at else None,
         is_held=voucher.state == VoucherState.HELD,
         is_waiting=vouchers.waits_for_proof(db(), voucher, g.member),
+        conditions=coupons.describe(db(), voucher.coupon, locale()),
+        left=left.in_(locale()) if (left := coupons.left_words(voucher.left_satang)) else "",
     )
 
 
@@ -128,6 +138,10 @@ def offer_views(obtained: str) -> list[ShownOffer]:
             ends_on=last_day(offer.coupon.ends_at, held.clock.tz) if offer.coupon.ends_at else None,
             price=offer.coupon.price_points,
             refusal=offer.refusal,
+            why=t(locale(), offer.refusal, **offer.facts) if offer.refusal else "",
+            left_today=offer.left_today,
+            conditions=coupons.describe(db(), offer.coupon, locale()),
+            key=public_id(),
         )
         for offer in found
         if offer.refusal != "coupons.already_claimed"

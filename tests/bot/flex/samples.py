@@ -10,6 +10,7 @@ from bot import theme
 from bot.flex import (
     conversations,
     coupons,
+    draws,
     errors,
     journeys,
     links,
@@ -99,7 +100,7 @@ SAMPLES: dict[str, Sample] = {
     "coupons.vouchers": lambda locale, name: coupons.voucher_list(
         [
             coupons.VoucherView("a" * 32, name, "ลด 20 บาท", TODAY, terms=name),
-            coupons.VoucherView("b" * 32, name, "รับฟรี", None, is_held=True),
+            coupons.VoucherView("b" * 32, name, "รับฟรี", None, is_held=True, left="เหลือ 80 บาท"),
             coupons.VoucherView("c" * 32, name, "รับฟรี", None, is_waiting=True),
         ],
         locale,
@@ -107,7 +108,19 @@ SAMPLES: dict[str, Sample] = {
     "coupons.vouchers_empty": lambda locale, _: coupons.voucher_list([], locale),
     "coupons.offers": lambda locale, name: coupons.offer_list(
         [
-            coupons.OfferView(1, name, "ลด 10%", 12, TODAY, terms=name),
+            coupons.OfferView(
+                1,
+                name,
+                "ลด 10%",
+                12,
+                TODAY,
+                terms=name,
+                conditions=[name] * 9,
+                left_today=3,
+                key="k" * 32,
+            ),
+            coupons.OfferView(4, name, "ลด 10%", 9, None, left_today=0),
+            coupons.OfferView(5, name, "ลด 10%", 9, None, refusal=name),
             coupons.OfferView(2, name, "ลด 10%", 0, None),
             coupons.OfferView(3, name, "รับฟรี", None, None, picture_url=PICTURE),
         ],
@@ -116,6 +129,20 @@ SAMPLES: dict[str, Sample] = {
     "coupons.offers_empty": lambda locale, _: coupons.offer_list([], locale),
     "coupons.claimed": lambda locale, name: coupons.claimed(
         coupons.VoucherView("d" * 32, name, "ลด 20 บาท", TODAY), locale
+    ),
+    "draws.list": lambda locale, name: draws.draw_list(
+        [
+            draws.DrawView("k", name, [name], [name] * 9, 2, "day:2026-11-22:1", TODAY, LINK),
+            draws.DrawView("k", name, [], [name], 0, None, None, LINK),
+        ],
+        locale,
+    ),
+    "draws.empty": lambda locale, _: draws.draw_list([], locale),
+    "draws.won": lambda locale, name: draws.result(
+        "k", draws.ResultView(name, name, name, True, "v" * 32, "purchase:1"), locale
+    ),
+    "draws.lost": lambda locale, name: draws.result(
+        "k", draws.ResultView(name, name, name, False), locale
     ),
     "rewards.catalogue": lambda locale, name: rewards.catalogue(
         [
