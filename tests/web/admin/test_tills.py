@@ -55,7 +55,7 @@ def test_fq13_a_branch_may_ask_for_the_bill_number(owner, till, shop, somchai):
     assert (same.status_code, same.get_json()["code"]) == (409, "purchases.already_recorded")
 
 
-def test_fq10_enrolment_link_is_shown_once_with_its_qr(owner, shop, app, database):
+def test_fq10_ak7_enrolment_link_is_shown_once_with_its_qr(owner, shop, app, database):
     page = owner.send("/admin/tills/code", branch=str(shop.branch.id))
     link = re.search(r'data-testid="enrol-link">([^<]+)<', page.text)
     assert link is not None

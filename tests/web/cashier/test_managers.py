@@ -165,6 +165,20 @@ def test_fq11_the_own_account_stays_closed_to_vouchers_and_managers(
     assert tries == 3
 
 
+def test_ak3_a_voucher_is_used_with_the_members_code_only(till, claim, somchai, show, database):
+    """Neither a number, a phone nor the card brings a voucher to the till."""
+    voucher = claim(somchai)
+    for text in (somchai.member_no, "081-234-5678", show(somchai, purpose="card")):
+        seen = till.ask("/cashier/scan", {"text": text}).get_json()
+        assert (seen["kind"], "voucher" in seen, "hold" in seen) == ("member", False, False)
+    body = {"member": somchai.public_id, "bill": "100"}
+    for hold in (voucher.public_id, str(voucher.id), "0" * 32):
+        answer = till.ask("/cashier/confirm", {**body, "holds": [hold]}, fresh=True)
+        assert answer.get_json()["code"] == "codes.expired"
+    with database.read() as session:
+        assert session.get_one(Voucher, voucher.id).state == VoucherState.ISSUED
+
+
 # Taking back (K6, AK4)
 
 
