@@ -94,6 +94,8 @@ class Standing:
     level: str | None
     tier: str | None
     purchase_count: int
+    #: Days before its start that an offer is open to them, by their tier (R2).
+    early_days: int = 0
 
 
 def standing_of(session: Session, member_id: int, now: datetime) -> Standing:
@@ -104,6 +106,7 @@ def standing_of(session: Session, member_id: int, now: datetime) -> Standing:
         level=totals.level.value if totals is not None else None,
         tier=tier.key if tier is not None else None,
         purchase_count=totals.purchase_count if totals is not None else 0,
+        early_days=tiers.early_days_of(tier),
     )
 
 

@@ -163,8 +163,8 @@ def refuse_closed(
 ) -> None:
     """Everything that can be said without a lock; `standing` if the caller knows it already."""
     refuse_unless(member.is_member, "members.not_joined")
-    refuse_unless(is_open(coupon, now), "coupons.not_available")
     standing = standing or standing_of(session, member.id, now)
+    refuse_unless(is_open(coupon, now, standing.early_days), "coupons.not_available")
     if refusal := refusal_at_claim(session, coupon, standing, now, tz):
         raise refusal
     if is_sold_out(coupon) and not is_sabotaged("coupons.stock"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -60,7 +60,7 @@ def offers_for(
     promised = promised_satang(session, limited) if limited else {}
     offers = []
     for coupon in coupons:
-        if not is_open(coupon, now) or not is_chosen(coupon, standing):
+        if not is_open(coupon, now, standing.early_days) or not is_chosen(coupon, standing):
             continue
         left = units_left(coupon, promised.get(coupon.id, 0))
         left_today = None if coupon.per_day is None else coupon.per_day - today.get(coupon.id, 0)
@@ -92,11 +92,12 @@ def vouchers_of(session: Session, member_id: int, now: datetime) -> Sequence[Vou
     return session.scalars(usable.order_by(*order)).all()
 
 
-def is_open(coupon: Coupon, now: datetime) -> bool:
-    """Whether an offer is live and within its dates."""
+def is_open(coupon: Coupon, now: datetime, early_days: int = 0) -> bool:
+    """Whether an offer is live and within its dates, which begin earlier for some tiers (R2)."""
     if coupon.state != CouponState.LIVE:
         return False
-    has_begun = coupon.starts_at is None or coupon.starts_at <= now
+    begins = coupon.starts_at - timedelta(days=early_days) if coupon.starts_at else None
+    has_begun = begins is None or begins <= now
     return has_begun and (coupon.ends_at is None or coupon.ends_at > now)
 
 

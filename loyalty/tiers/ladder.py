@@ -106,13 +106,6 @@ def percent_off_of(session: Session, member_id: int, now: datetime) -> int:
     return (tier.percent_off or 0) if tier is not None else 0
 
 
-def early_days_of(
-    session: Session, member_id: int, early_tiers: Sequence[str], now: datetime
-) -> int:
-    """How many days before its start an offer for `early_tiers` is open to this member."""
-    if not early_tiers:
-        return 0
-    tier = tier_of(session, member_id, now)
-    if tier is None or tier.key not in early_tiers:
-        return 0
-    return int(tier.benefits.get("early_days") or 0)
+def early_days_of(tier: Tier | None) -> int:
+    """How many days before its start an offer is open to this tier."""
+    return int(tier.benefits.get("early_days") or 0) if tier is not None else 0

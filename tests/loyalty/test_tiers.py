@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from core.clock import start_of_day
 from core.errors import Refused
-from loyalty import coupons, shop, tier_gifts, tiers
+from loyalty import coupons, points, rewards, shop, tier_gifts, tiers
 from models.activities import Activity
 from models.coupons import Obtained, Voucher, VoucherState
 from models.members import StageChange
@@ -418,8 +418,8 @@ def test_r2_benefits_are_told_by_one_function_each(session, ladder, somchai):
     ladder.buy(somchai, 6000)
     assert tiers.earn_percent_of(session, somchai.id, NOW) == 150
     assert tiers.percent_off_of(session, somchai.id, NOW) == 5
-    assert tiers.early_days_of(session, somchai.id, ["gold"], NOW) == 3
-    assert tiers.early_days_of(session, somchai.id, ["platinum"], NOW) == 0
+    assert tiers.early_days_of(tiers.tier_of(session, somchai.id, NOW)) == 3
+    assert tiers.early_days_of(None) == 0
     assert tier_gifts.birthday_coupon(session, somchai.id, NOW) == "big_cake"
 
 
@@ -438,3 +438,37 @@ def test_r1_every_change_is_a_fact_that_others_can_react_to(session, ladder, som
     assert told.facts == {
         "before": "none", "after": "gold", "cause": "reached", "is_up": True, "until": "2027-11-22",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "obtained,days,is_early", [("claim", 3, True), ("claim", 4, False), ("points", 3, True)]
+)
+def test_r2_r3_early_access_opens_offers_and_rewards_some_days_before(
+    session, ladder, somchai, earn, obtained, days, is_early
+):
+    ladder.gold.benefits = {"early_days": 3}
+    offer = factories.make_coupon(
+        session, "soon", obtained=Obtained(obtained), price_points=10, starts_at=NOW + days * DAY
+    )
+    malee = factories.malee(session)
+    for member in (somchai, malee):
+        earn(member, 100)
+    ladder.buy(somchai, 6000)
+
+    def take(member):
+        if obtained == "points":
+            return rewards.exchange(session, offer.id, member, "key", NOW, BANGKOK)
+        return coupons.claim(session, offer.id, member, NOW, BANGKOK)
+
+    def sees(member):
+        return bool(coupons.offers_for(session, member, NOW, BANGKOK, obtained))
+
+    assert (sees(somchai), sees(malee)) == (is_early, False)
+    for member, may in ((malee, False), (somchai, is_early)):
+        before = points.balance_of(session, member.id, NOW).balance
+        if may:
+            assert take(member).coupon_id == offer.id
+        else:
+            with pytest.raises(Refused, match=r"coupons\.not_available"):
+                take(member)
+            assert points.balance_of(session, member.id, NOW).balance == before
