@@ -466,6 +466,7 @@ def unmerge(
     _recount(session, (kept_id, gone_id), now, tz)
     facts = {"merge_id": merge_id, "gone_no": gone.member_no, "points": back.points - back.debt}
     activities.record(session, kept_id, "members.unmerged", now, facts)
+    activities.record(session, gone_id, "members.parted", now, {"kept_no": kept.member_no})
     audit.record(session, actor, "members.unmerged", {"merge": merge_id}, now)
     return row
 

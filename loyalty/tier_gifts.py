@@ -18,7 +18,13 @@ from models.tiers import Tier
 
 SOURCE = "tier"
 #: Facts after which a member's figures differ, and whether something was taken off them.
-MOVING = {"purchases.recorded": False, "purchases.returned": True, "members.merged": False}
+MOVING = {
+    "purchases.recorded": False,
+    "purchases.returned": True,
+    "members.merged": False,
+    "members.unmerged": True,
+    "members.parted": False,
+}
 
 
 def react(runtime: Runtime, session: Session, activities: list[Activity], now: datetime) -> None:
