@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import click
 from flask import Flask
@@ -239,7 +239,7 @@ def api_keys_list(*, as_json: bool) -> None:
     from loyalty import people
 
     with held().database.read() as session:
-        rows = [
+        rows: list[dict[str, Any]] = [
             {
                 "name": key.name,
                 "scopes": key.scopes,

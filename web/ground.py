@@ -27,10 +27,10 @@ SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 class TaemRequest(Request):
     """A request whose JSON may be anything: a body nested beyond reading is just unreadable."""
 
-    @property
-    def max_content_length(self) -> int | None:
-        """Lists of members may be larger than anything else that is posted."""
-        return sheets.MAX_BYTES + 65_536 if self.path == LISTS else super().max_content_length
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        if self.path == LISTS:  # may be larger than anything else that is posted
+            self.max_content_length = sheets.MAX_BYTES + 65_536
 
     def get_json(self, *args: Any, **kwargs: Any) -> Any:
         try:

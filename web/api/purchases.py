@@ -85,6 +85,7 @@ def record() -> dict[str, Any]:
         api_key_id=g.api_key.id,
         items=[BillItem(item.sku, item.qty, satang(item.amount)) for item in body.items],
     )
+    g.rows_in_use = (member, branch, done)  # so that reactions find them loaded, not gone
     answer: dict[str, Any] = {
         "member_no": member.member_no,
         "amount": baht(done.paid_satang),
