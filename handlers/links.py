@@ -20,6 +20,8 @@ PAGES = {
     "stamps": "/m/stamps",
     "coupons": "/m/coupons",
     "my_data": "/m/me",
+    "friends": "/m/friends",
+    "tier": "/m/tier",
     "card": "/m/card",
 }
 

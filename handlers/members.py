@@ -8,10 +8,11 @@ from bot import theme
 from bot.flex import errors
 from bot.flex import members as cards
 from bot.flex.members import MyData
+from bot.flex.tiers import progress_words
 from core.clock import local_day
 from core.i18n import t
 from handlers import joining, links
-from loyalty import codes, consents, coupons, erasure, members, personal, points
+from loyalty import codes, consents, coupons, erasure, members, personal, points, tiers
 from loyalty.members import shown_name
 from models.members import Purpose
 
@@ -49,21 +50,31 @@ def card(ctx: Context) -> Messages:
     member = ctx.member
     if not member.is_member:
         return [cards.must_join(ctx.locale)]
+    tz = ctx.runtime.clock.tz
+    standing = tiers.progress_of(ctx.session, member.id, ctx.now, tz)
+    tier = standing.tier if standing is not None else None
+    further = None
+    if standing is not None and standing.next is not None and standing.missing > 0:
+        name = standing.next.name_en if ctx.locale == "en" else standing.next.name_th
+        further = progress_words(ctx.locale, standing.basis.value, standing.missing, name)
     secret = ctx.runtime.settings.secret_key
     code = codes.card_code(ctx.session, secret, member.id, ctx.real_now)
-    return [
-        cards.member_card(
-            shown_name(member),
-            member.member_no or "",
-            None,
-            points.balance_of(ctx.session, member.id, ctx.now).available,
-            member.picture_url,
-            links.public_url(ctx, f"/p/qr/{code}.png"),
-            ctx.locale,
-            shop_name=joining.shop_name(ctx),
-            vip=member.menu_override == "vip",
-        )
-    ]
+    shown = cards.member_card(
+        shown_name(member),
+        member.member_no or "",
+        (tier.name_en if ctx.locale == "en" else tier.name_th) if tier is not None else None,
+        points.balance_of(ctx.session, member.id, ctx.now).available,
+        member.picture_url,
+        links.public_url(ctx, f"/p/qr/{code}.png"),
+        ctx.locale,
+        shop_name=joining.shop_name(ctx),
+        vip=member.menu_override == "vip",
+        further=further,
+        colour=tier.colour if tier is not None else None,
+    )
+    if standing is None:
+        return [shown]
+    return [theme.with_quick_reply(shown, [links.page_action(ctx, "tier")])]
 
 
 def my_data(ctx: Context) -> Messages:

@@ -270,7 +270,7 @@ def _why_refused(
 
 def _has_bought(session: Session, friend_id: int) -> bool:
     """Whether a bill of at least X stands, less what was returned of it."""
-    least = int(shop.get(session, "referrals.min_satang"))
+    least = least_bill(session)
     session.flush()  # the bill may have just been written
     bills = select(Purchase.id).where(
         Purchase.member_id == friend_id,
@@ -278,6 +278,16 @@ def _has_bought(session: Session, friend_id: int) -> bool:
         Purchase.amount_satang - Purchase.returned_satang >= least,
     )
     return session.scalars(bills.limit(1)).first() is not None
+
+
+def gifts(session: Session) -> tuple[Coupon | None, Coupon | None]:
+    """What friend and referrer get; None for a gift that is off."""
+    return _gift(session, "referrals.friend_gift"), _gift(session, "referrals.referrer_gift")
+
+
+def least_bill(session: Session) -> int:
+    """The first bill of a friend that rewards, in satang."""
+    return int(shop.get(session, "referrals.min_satang"))
 
 
 def _gift(session: Session, setting: str) -> Coupon | None:

@@ -313,8 +313,13 @@ def member_card(
     *,
     shop_name: str | None = None,
     vip: bool = False,
+    further: str | None = None,
+    colour: str | None = None,
 ) -> Message:
-    """Show the member card: name, number, tier, points and the earning QR."""
+    """Show the member card: name, number, tier in its `colour`, points and the earning QR.
+
+    `further` says how far the next tier is.
+    """
     soft = theme.GOLD if vip else theme.ON_LEAF_SOFT
     portrait = theme.image(picture_url, size="full", ratio="1:1")
     avatar = (
@@ -341,8 +346,8 @@ def member_card(
         ),
         theme.pill(
             tier_name,
-            color=theme.NIGHT if vip else theme.LEAF_DARK,
-            background=theme.GOLD if vip else theme.MINT,
+            color=_ink_on(colour) if colour else theme.NIGHT if vip else theme.LEAF_DARK,
+            background=colour or (theme.GOLD if vip else theme.MINT),
         )
         if tier_name
         else None,
@@ -372,18 +377,28 @@ def member_card(
         )
         if code
         else None,
+        theme.text(further, size="sm", weight="bold", color=theme.LEAF, align="center", margin="lg")
+        if further
+        else None,
         theme.text(
             t(locale, "members.card_hint"),
             size="xs",
             color=theme.MUTED,
             align="center",
-            margin="lg",
+            margin="sm" if further else "lg",
         ),
         align_items="center",
         padding="20px",
     )
     alt = t(locale, "members.card_alt", number=spaced_number(member_no), points=points)
     return theme.flex(alt, theme.bubble(body, header=header))
+
+
+def _ink_on(colour: str) -> str:
+    """Dark or light words, whichever reads better on this ground."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    is_light = 299 * red + 587 * green + 114 * blue > 150_000
+    return theme.NIGHT if is_light else theme.PAPER
 
 
 def _figure(label: str, value: str, soft: str, *, align: str = "start") -> Component:

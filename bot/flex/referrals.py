@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bot import theme
 from bot.theme import Message
 from core.i18n import t
+
+#: More of them stand on the member page.
+STATUSES_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class InviteStatus:
+    """One invitation in words: a masked name, and how far it has come."""
+
+    name: str
+    step: str
 
 
 @dataclass(frozen=True)
@@ -18,7 +30,14 @@ class InviteCounts:
 
 
 def invite_card(
-    link: str, qr_url: str | None, code: str, counts: InviteCounts, locale: str
+    link: str,
+    qr_url: str | None,
+    code: str,
+    counts: InviteCounts,
+    locale: str,
+    *,
+    gifts: Sequence[str] = (),
+    statuses: Sequence[InviteStatus] = (),
 ) -> Message:
     """Show how to bring a friend: QR to scan, link to share, code to type, and their status."""
     title = t(locale, "referrals.title")
@@ -58,9 +77,11 @@ def invite_card(
     )
     body = theme.column(
         theme.text(t(locale, "referrals.body"), size="sm", color=theme.MUTED),
+        *(theme.text(gift, size="sm", weight="bold", color=theme.LEAF) for gift in gifts),
         qr,
         typed,
         status,
+        *(theme.fact(theme.clip_name(one.name), one.step) for one in statuses[:STATUSES_SHOWN]),
         padding="20px",
     )
     footer = theme.footer(

@@ -12,10 +12,12 @@ from web.liff import (
     members,
     pictures,
     points,
+    referrals,
     rewards,
     scans,
     session,
     stamps,
+    tiers,
 )
 from web.liff.ground import blueprint
 
@@ -27,11 +29,13 @@ __all__ = [
     "members",
     "pictures",
     "points",
+    "referrals",
     "register",
     "rewards",
     "scans",
     "session",
     "stamps",
+    "tiers",
 ]
 
 

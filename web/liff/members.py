@@ -15,6 +15,7 @@ from web.auth import member_only, public
 from web.ground import db, locale, runtime
 from web.liff import qr
 from web.liff.ground import COOKIE, blueprint, page, refuse_idle, shop_name, surroundings
+from web.liff.tiers import standing_view
 from web.liff.views import next_reward, stamp_view
 from web.security import clear_cookie
 
@@ -34,6 +35,7 @@ def home() -> Any:
         reward=next_reward(balance.available),
         cards=[stamp_view(view) for view in stamps.cards_of(db(), g.member.id, now)],
         voucher_count=len(coupons.vouchers_of(db(), g.member.id, now)),
+        standing=standing_view(),
     )
 
 
@@ -44,7 +46,7 @@ def card() -> Any:
     refuse_idle()
     if not g.member.is_member:
         return redirect("/m/join")
-    return page("card", "home")
+    return page("card", "home", standing=standing_view())
 
 
 @blueprint.post("/m/card/code")

@@ -71,6 +71,7 @@ class ShownOffer:
     left_today: int | None
     conditions: list[str]
     key: str
+    picture: str | None
 
 
 def name_of(coupon: Coupon) -> str:
@@ -142,6 +143,7 @@ def offer_views(obtained: str) -> list[ShownOffer]:
             left_today=offer.left_today,
             conditions=coupons.describe(db(), offer.coupon, locale()),
             key=public_id(),
+            picture=offer.coupon.picture_url,
         )
         for offer in found
         if offer.refusal != "coupons.already_claimed"
