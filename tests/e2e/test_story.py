@@ -83,6 +83,7 @@ class Story:
     def opens_the_till(self) -> None:
         self.till.goto(f"http://127.0.0.1:{self.cafe.port}/cashier")
         self.till.get_by_test_id("enrol-demo").click()
+        self.till.get_by_text("นก", exact=True).click()
         self.till.get_by_test_id("pin").fill("246810")
         self.till.get_by_test_id("pin-open").click()
         self.till.get_by_test_id("typed").wait_for()

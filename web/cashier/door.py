@@ -68,7 +68,12 @@ def start() -> Any:
     g.device, g.branch = device, people.branch_by_id(db(), device.branch_id)
     g.cashier = cashier_of(db(), device)
     if g.cashier is None:
-        return render_template("cashier/pin.html", cashiers=_cashiers(device.branch_id), refusal="")
+        return render_template(
+            "cashier/pin.html",
+            cashiers=_cashiers(device.branch_id),
+            refusal="",
+            chosen=_last_at(device.id),
+        )
     managers = [one for one in ceilings.managers_of(db(), device.branch_id) if one != g.cashier]
     page = make_response(
         render_template(
@@ -80,6 +85,17 @@ def start() -> Any:
     )
     page.headers[TILL_HEADER] = "open"  # what the service worker may keep for a dead signal
     return page
+
+
+def _last_at(device_id: int) -> str:
+    """Who had this till open last: most likely who opens it now."""
+    last = db().scalar(
+        select(CashierSession.cashier_id)
+        .where(CashierSession.device_id == device_id)
+        .order_by(CashierSession.opened_at.desc())
+        .limit(1)
+    )
+    return str(last or "")
 
 
 def _cashiers(branch_id: int) -> list[Cashier]:
