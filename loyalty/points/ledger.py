@@ -18,6 +18,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.util import identity_key
 
@@ -120,6 +121,9 @@ def forget_totals(session: Session, member_id: int) -> None:
         session.expire(loaded)
 
 
+#: Built once: putting a statement together costs more than sending it.
+_NEW_ENTRY_SQLITE = sqlite.insert(ENTRIES).on_conflict_do_nothing().returning(ENTRIES.c.id)
+_NEW_ENTRY_POSTGRES = postgresql.insert(ENTRIES).on_conflict_do_nothing().returning(ENTRIES.c.id)
 NEW_LOT = insert(LOTS)
 NEW_DRAW = insert(DRAWS)
 
@@ -191,7 +195,7 @@ def write_entry(
         "staff_id": staff_id,
         "facts": facts or {},
     }
-    new = insert_into(session, ENTRIES).on_conflict_do_nothing().returning(ENTRIES.c.id)
+    new = _NEW_ENTRY_SQLITE if is_sqlite(session) else _NEW_ENTRY_POSTGRES
     entry_id: int | None = session.execute(new, row).scalar()
     return entry_id
 

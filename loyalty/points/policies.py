@@ -5,20 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from sqlalchemy import delete, select
+from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
 
 from core.errors import NotFound, Refused
+from models.base import table_of
 from models.points import EarnPolicy, ExpiryKind
+
+POLICIES = table_of(EarnPolicy)
+_NEWEST = (
+    select(*POLICIES.c)
+    .where(POLICIES.c.valid_from <= bindparam("day"))
+    .order_by(POLICIES.c.valid_from.desc())
+    .limit(1)
+)
 
 
 def policy_for(session: Session, day: date) -> EarnPolicy:
-    """The earn policy in force on a local day; the default one where none was set."""
+    """The earn policy in force on a local day; the default one where none was set.
+
+    What is returned is a copy to read from, looked up once in a session.
+    """
     known: dict[date, EarnPolicy] = session.info.setdefault("earn_policies", {})
     if day not in known:
-        newest = select(EarnPolicy).where(EarnPolicy.valid_from <= day)
-        policy = session.scalars(newest.order_by(EarnPolicy.valid_from.desc()).limit(1)).first()
-        known[day] = policy or default_policy()
+        session.flush()  # a policy may have just been added
+        row = session.execute(_NEWEST, {"day": day}).first()
+        known[day] = EarnPolicy(**row._asdict()) if row else default_policy()
     return known[day]
 
 

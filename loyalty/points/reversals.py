@@ -173,7 +173,9 @@ def _end_of_late(
 ) -> datetime | None:
     """Until when points live that cannot go back to their lots: 7 days, or, where the lot is
     another member's since a merge, as long as it would have."""
-    ends: list[Any] = [lot.expires_at for lot in drawn if lot.member_id != member_id and _is_alive(lot, now)]
+    ends: list[Any] = [
+        lot.expires_at for lot in drawn if lot.member_id != member_id and _is_alive(lot, now)
+    ]
     if None in ends:
         return None
     last: datetime = max([earning.days_later(local_day(now, tz), GIVEN_BACK_DAYS, tz), *ends])

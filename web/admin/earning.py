@@ -69,7 +69,7 @@ def _page(refusal: str = "", place: str = "") -> str:
         today=today,
         current=current,
         planned=[one for one in every if one.valid_from > today],
-        past=[one for one in every if one.valid_from <= today and one is not current],
+        past=[one for one in every if one.valid_from <= today and one.id != current.id],
         rules=[(rule, given.get(rule.id, 0), conditions_of(rule, locale())) for rule in rules],
         products=session.scalars(select(Product).order_by(Product.sku)).all(),
         branches=session.scalars(select(Branch).order_by(Branch.code)).all(),
