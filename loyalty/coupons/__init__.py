@@ -22,10 +22,18 @@ from loyalty.coupons.conditions import (
     standing_of,
 )
 from loyalty.coupons.ending import expire_vouchers
+from loyalty.coupons.giving import give, giveable
 from loyalty.coupons.issuing import buy_reward, claim, expiry_of, issue
 from loyalty.coupons.offers import Offer, is_open, offers_for, vouchers_of
 from loyalty.coupons.proof import check_counts
-from loyalty.coupons.reversing import ReversalResult, reverse, reverse_of_purchase, void, void_all
+from loyalty.coupons.reversing import (
+    ReversalResult,
+    reverse,
+    reverse_of_purchase,
+    void,
+    void_all,
+    withdraw,
+)
 from loyalty.coupons.rows import USABLE, lock_voucher, set_voucher
 from loyalty.coupons.typed import claim_by_code, count_try
 from loyalty.coupons.using import (
@@ -59,6 +67,8 @@ __all__ = [
     "discount_for",
     "expire_vouchers",
     "expiry_of",
+    "give",
+    "giveable",
     "is_open",
     "issue",
     "left_words",
@@ -79,4 +89,5 @@ __all__ = [
     "void_all",
     "void_batch",
     "vouchers_of",
+    "withdraw",
 ]

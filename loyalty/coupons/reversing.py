@@ -24,6 +24,8 @@ from loyalty.coupons.rows import (
 )
 from loyalty.coupons.using import count_use
 from models.coupons import (
+    Coupon,
+    CouponState,
     Redemption,
     Voucher,
     VoucherState,
@@ -163,3 +165,38 @@ def void_all(session: Session, member_id: int, *, now: datetime, source: str | N
         )
     forget_loaded(session)
     return units.total()
+
+
+def withdraw(session: Session, coupon: Coupon, *, now: datetime, tz: ZoneInfo) -> int:
+    """Close an offer and take its unused vouchers away, also from tills; returns how many.
+
+    Whoever paid points for one gets them back. Members are locked in the order of their ids.
+    """
+    session.connection().execute(
+        update(COUPONS).where(COUPONS.c.id == coupon.id).values(state=CouponState.CLOSED)
+    )
+    unused = select(Voucher.id, Voucher.member_id).where(
+        Voucher.coupon_id == coupon.id, Voucher.state.in_(USABLE)
+    )
+    rows = session.execute(unused.order_by(Voucher.member_id, Voucher.id)).all()
+    gone = 0
+    for voucher_id, member_id in rows:
+        points.lock_member(session, member_id)
+        voucher = lock_voucher(session, voucher_id)
+        if not void(session, voucher, now=now, reason="offer_withdrawn"):
+            continue
+        gone += 1
+        if voucher.source == "points":
+            points.give_back(
+                session,
+                member_id,
+                source="voucher_withdrawn",
+                source_id=str(voucher_id),
+                burn_source="voucher",
+                burn_source_id=str(voucher_id),
+                now=now,
+                tz=tz,
+                facts={"coupon_th": coupon.name_th, "coupon_en": coupon.name_en},
+            )
+    session.refresh(coupon)
+    return gone

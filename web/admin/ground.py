@@ -34,6 +34,7 @@ _READ = frozenset(
         "dashboard.read",
         "members.read",
         "offers.read",
+        "draws.read",
         "journeys.read",
         "outbox.read",
         "quarantine.read",
@@ -50,7 +51,7 @@ _READ = frozenset(
         "referrals.read",
     }
 )
-_MARKETING = frozenset({"offers.edit", "stamps.edit", "journeys.edit", "menus.edit", "menus.publish"})
+_MARKETING = frozenset({"offers.edit", "draws.edit", "stamps.edit", "journeys.edit", "menus.edit", "menus.publish"})
 #: Points are money: who plans them, gives them by hand, and takes their figures out.
 _POINTS = frozenset(
     {"earning.edit", "adjustments.give", "adjustments.decide", "liability.edit", "liability.export"}
@@ -68,14 +69,17 @@ _OUTSIDE = frozenset({"api_keys.read", "api_keys.edit", "webhooks.read", "webhoo
 _PEOPLE = frozenset({"imports.read", "imports.edit", "merges.read", "merges.edit"})
 #: Who belongs to which tier, and what bringing a friend is worth.
 _LADDER = frozenset({"tiers.edit", "tiers.set", "referrals.edit"})
+#: What gives value away or takes it back by hand; printing codes twice is the owner's alone.
+_VOUCHERS = frozenset({"vouchers.give", "vouchers.withdraw"})
 #: What each role may do. A route not listed for a role is refused (default deny).
 PERMISSIONS: Mapping[Role, frozenset[str]] = {
-    Role.OWNER: _SHOP | _OUTSIDE | _PEOPLE | _READ | _MARKETING | _FLOOR | _LADDER | _POINTS | _WATCH,
-    Role.MANAGER: _PEOPLE | _READ | _MARKETING | _FLOOR | _LADDER | _POINTS,
+    Role.OWNER: _VOUCHERS | {"codes.export_again"} | _SHOP | _OUTSIDE | _PEOPLE | _READ | _MARKETING | _FLOOR | _LADDER | _POINTS | _WATCH,
+    Role.MANAGER: _VOUCHERS | _PEOPLE | _READ | _MARKETING | _FLOOR | _LADDER | _POINTS,
     Role.MARKETER: frozenset(
         {
             "dashboard.read",
             "offers.read",
+            "draws.read",
             "journeys.read",
             "menus.read",
             "outbox.read",
@@ -94,6 +98,7 @@ NAVIGATION = (
     ("admin.members", "members.read", "console.members", "people"),
     ("admin.conversations_list", "conversations.read", "console.conversations", "chat-dots"),
     ("admin.offers", "offers.read", "console.offers", "ticket-perforated"),
+    ("admin.draws_page", "draws.read", "console.draws", "gift"),
     ("admin.stamps_page", "stamps.read", "console.stamps", "grid-3x3-gap"),
     ("admin.tiers_page", "tiers.read", "console.tiers", "award"),
     ("admin.referrals_page", "referrals.read", "console.referrals", "person-plus"),

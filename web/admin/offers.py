@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from flask import Response, abort, make_response, render_template, request
+from flask import Response, abort, g, make_response, render_template, request
 from sqlalchemy import or_, select
 
-from core.clock import start_of_day
+from bot.flex.coupons import value_words
+from bot.theme import is_picture_url
+from core import ids
+from core.clock import last_day, start_of_day
 from core.errors import Invalid, Refused
-from core.i18n import t
+from core.i18n import LOCALES, day, t
 from core.text import clean, clean_lines, parse_satang, parse_whole
+from loyalty import coupons
+from loyalty.coupons import Conditions
+from loyalty.coupons.typed import code_key
 from models.coupons import Coupon, CouponKind, CouponState, Obtained
-from web.admin.ground import Column, back, blueprint, escaped, noted, search_text, table_of
+from models.members import Level
+from models.staff import Branch
+from models.tiers import Tier
+from web.admin.ground import Column, back, blueprint, escaped, may, noted, search_text, table_of
+from web.admin.members import member_of
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
@@ -27,9 +38,14 @@ COLUMNS = (
     Column("redeemed", "console.redeemed", Coupon.redeemed_count),
     Column("made", "console.made_at", Coupon.created_at),
 )
-#: What a person may choose; the others come from journeys, stamps and later issues.
-CHOICES = (Obtained.CLAIM, Obtained.POINTS, Obtained.JOURNEY, Obtained.STAMPS)
+CHOICES = tuple(Obtained)
+HOURS = range(25)
+WINDOWS = 2
+LEVELS = tuple(Level)
+#: What was promised with the vouchers that are out.
+PROMISED = ("kind", "value_satang", "percent", "max_satang", "keeps_change")
 _KEY = re.compile(r"[a-z0-9_]{2,40}")
+_CODE = re.compile(r"[A-Z0-9]{4,40}", re.ASCII)
 #: A calendar that a shop could mean; further out, moments cannot be kept in every zone.
 FIRST_YEAR, LAST_YEAR = 2000, 2200
 
@@ -52,7 +68,7 @@ def offers() -> str:
 @staff_only("offers.edit")
 def offer_new() -> str:
     """An empty form."""
-    return _form(None, {}, "")
+    return _form(None, {}, {})
 
 
 @blueprint.get("/offers/<int:offer_id>")
@@ -60,17 +76,16 @@ def offer_new() -> str:
 def offer(offer_id: int) -> str:
     """One offer in its form."""
     coupon = _coupon(offer_id)
-    return _form(coupon, _values_of(coupon), "")
+    return _form(coupon, _values_of(coupon), {})
 
 
 @blueprint.post("/offers/new")
 @staff_only("offers.edit")
 def offer_create() -> Any:
     """Make an offer; wrong fields come back with what to do."""
-    try:
-        fields = _read()
-    except Refused as error:
-        return _again(None, error)
+    fields, wrong = _read()
+    if wrong:
+        return _again(None, wrong)
     coupon = Coupon(created_at=runtime().clock.now(), **fields)
     db().add(coupon)
     db().flush()  # the key may be taken; the id is noted
@@ -81,21 +96,176 @@ def offer_create() -> Any:
 @blueprint.post("/offers/<int:offer_id>")
 @staff_only("offers.edit")
 def offer_save(offer_id: int) -> Any:
-    """Change an offer. Units never go below what was issued (FG15)."""
+    """Change an offer. Units never go below what was issued (FG15); what was promised stays."""
     coupon = db().get(Coupon, offer_id, with_for_update=True)
     if coupon is None:
         abort(404)
-    try:
-        fields = _read(coupon)
-        total = fields["total_units"]
-        if total is not None and total < coupon.issued_count:
-            raise Refused("coupons.units_below_issued", issued=coupon.issued_count)
-    except Refused as error:
-        return _again(coupon, error)
+    fields, wrong = _read(coupon)
+    total = fields.get("total_units")
+    if total is not None and total < coupon.issued_count:
+        issued = coupon.issued_count
+        wrong["total_units"] = t(locale(), "coupons.units_below_issued", issued=issued)
+    if coupon.issued_count and not wrong:
+        changed = [name for name in PROMISED if fields[name] != getattr(coupon, name)]
+        wrong |= {"kind": t(locale(), "coupons.promised")} if changed else {}
+    if wrong:
+        return _again(coupon, wrong)
     for name, value in fields.items():
         setattr(coupon, name, value)
     noted("offers.changed", offer=coupon.id)
     return back("admin.offers", note="console.saved")
+
+
+@blueprint.post("/offers/preview")
+@staff_only("offers.edit")
+def offer_preview() -> str:
+    """The chat card as it would look with what the form says so far."""
+    fields, _wrong = _read()
+    facts = {"name_th": "…", "name_en": "…", "kind": CouponKind.BAHT_OFF, "value_satang": 0}
+    facts |= {"obtained": Obtained.CLAIM, "conditions": {}, "per_member": 1, "min_bill_satang": 0}
+    coupon = Coupon(**(facts | {"issued_count": 0, "spent_satang": 0} | fields))
+    return render_template("admin/offer_preview.html", **_preview(coupon))
+
+
+def _preview(coupon: Coupon) -> dict[str, Any]:
+    """What the preview shows, in both languages."""
+    shown = {
+        language: {
+            "name": coupon.name_en if language == "en" else coupon.name_th,
+            "value": value_words(
+                coupon.kind.value,
+                language,
+                amount_satang=coupon.value_satang,
+                percent=coupon.percent,
+                max_satang=coupon.max_satang,
+            ),
+            "item": (coupon.item_en if language == "en" else coupon.item_th) or "",
+            "terms": (coupon.terms_en if language == "en" else coupon.terms_th) or "",
+            "conditions": coupons.describe(db(), coupon, language),
+            "left": t(language, "coupons.left", count=coupon.left, left=coupon.left)
+            if coupon.left is not None
+            else "",
+            "until": t(
+                language,
+                "coupons.until",
+                day=day(language, last_day(coupon.ends_at, runtime().clock.tz)),
+            )
+            if coupon.ends_at
+            else "",
+        }
+        for language in LOCALES
+    }
+    return {"shown": shown}
+
+
+@blueprint.post("/offers/<int:offer_id>/withdraw")
+@staff_only("vouchers.withdraw")
+def offer_withdraw(offer_id: int) -> Any:
+    """Close an offer and take its unused vouchers away (FG16); points paid for them go back."""
+    held = runtime()
+    gone = coupons.withdraw(db(), _coupon(offer_id), now=held.clock.now(), tz=held.clock.tz)
+    noted("offers.withdrawn", offer=offer_id, vouchers=gone)
+    return back("admin.offer", note="console.saved", offer_id=offer_id)
+
+
+# Typed codes
+
+
+@blueprint.get("/offers/<int:offer_id>/codes")
+@staff_only("offers.read")
+def codes_page(offer_id: int) -> str:
+    """The batches of generated codes of an offer."""
+    return _codes(_coupon(offer_id), "")
+
+
+def _codes(coupon: Coupon, refusal: str) -> str:
+    now = runtime().clock.now()
+    found = coupons.batches(db(), coupon.id)
+    return render_template(
+        "admin/codes.html",
+        coupon=coupon,
+        batches=[(view, view.state(now)) for view in found],
+        refusal=refusal,
+        values=request.form,
+    )
+
+
+@blueprint.post("/offers/<int:offer_id>/codes")
+@staff_only("offers.edit")
+def codes_make(offer_id: int) -> Any:
+    """Generate a batch."""
+    coupon = _coupon(offer_id)
+    try:
+        size = _whole("size", 1, 1_000_000, needed=True) or 0
+        batch = coupons.make_batch(
+            db(),
+            coupon.id,
+            _words("label", 100),
+            size,
+            runtime().clock.now(),
+            ends_at=_day("ends_on", is_end=True),
+        )
+    except Refused as error:
+        page = _codes(coupon, t(locale(), error.code, **error.facts))
+        return make_response(page, error.status)
+    noted("codes.made", batch=batch.id, offer=coupon.id, size=size)
+    return back("admin.codes_page", note="console.saved", offer_id=offer_id)
+
+
+@blueprint.post("/codes/<int:batch_id>/void")
+@staff_only("offers.edit")
+def codes_void(batch_id: int) -> Any:
+    """End a batch."""
+    batch = coupons.void_batch(db(), batch_id, runtime().clock.now())
+    noted("codes.voided", batch=batch_id)
+    return back("admin.codes_page", note="console.saved", offer_id=batch.coupon_id)
+
+
+@blueprint.post("/codes/<int:batch_id>/export")
+@staff_only("offers.edit")
+def codes_export(batch_id: int) -> Response:
+    """The list for the printer: once for everybody, again by right; each time written down."""
+    batch = coupons.take_export(
+        db(), batch_id, runtime().clock.now(), may_again=may("codes.export_again")
+    )
+    lines = [
+        "code,used",
+        *(f"{code},{int(used)}" for code, used in coupons.codes_of(db(), batch_id)),
+    ]
+    noted("codes.exported", batch=batch_id, count=batch.size)
+    response = Response("\r\n".join(lines) + "\r\n", mimetype="text/csv")
+    response.headers["Content-Disposition"] = f'attachment; filename="codes-{batch_id}.csv"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+# Given by hand
+
+
+@blueprint.post("/members/<string:public_id>/vouchers")
+@staff_only("vouchers.give")
+def voucher_give(public_id: str) -> Any:
+    """Give a voucher to a member, with a reason."""
+    held, member = runtime(), member_of(public_id)
+    reason = clean(request.form.get("reason", ""), 200)
+    voucher = coupons.give(
+        db(),
+        parse_whole(request.form.get("coupon", "")) or 0,
+        member,
+        g.staff,
+        reason,
+        request.form.get("key", "")[:32] or ids.public_id(),
+        held.clock.now(),
+        held.clock.tz,
+    )
+    facts = {"member": member.public_id, "voucher": voucher.public_id, "reason": reason}
+    noted("vouchers.given", **facts)
+    return back("admin.member", note="console.saved", public_id=public_id)
+
+
+def giveable() -> Any:
+    """What may be given on a member's page, and the key of its form."""
+    return coupons.giveable(db()), ids.public_id()
 
 
 def _coupon(offer_id: int) -> Coupon:
@@ -105,44 +275,122 @@ def _coupon(offer_id: int) -> Coupon:
     return coupon
 
 
-def _read(coupon: Coupon | None = None) -> dict[str, Any]:
-    """The form's fields as columns; Invalid names the first that cannot be read."""
-    form = request.form
-    kind = CouponKind(_choice("kind", [one.value for one in CouponKind]))
-    obtained = Obtained(_choice("obtained", [one.value for one in CHOICES]))
-    key = form.get("key", "").strip() or (coupon.key if coupon else "")
+def _read(coupon: Coupon | None = None) -> tuple[dict[str, Any], dict[str, str]]:
+    """The form's fields as columns, and beside each that cannot be read what to do about it."""
+    form, wrong = request.form, dict[str, str]()
+    fields: dict[str, Any] = {}
+
+    def read(column: str, field: str, find: Callable[[], Any]) -> Any:
+        try:
+            fields[column] = find()
+        except Refused as error:
+            wrong[field] = t(locale(), error.code, **error.facts)
+        return fields.get(column)
+
+    kind = read(
+        "kind", "kind", lambda: CouponKind(_choice("kind", [one.value for one in CouponKind]))
+    )
+    obtained = read(
+        "obtained", "obtained", lambda: Obtained(_choice("obtained", [o.value for o in CHOICES]))
+    )
+    read("state", "state", lambda: CouponState(_choice("state", [o.value for o in CouponState])))
+    read("key", "key", lambda: _key(coupon))
+    for name in ("name_th", "name_en"):
+        read(name, name, lambda name=name: _words(name, 100))
+    for name in ("terms_th", "terms_en"):
+        fields[name] = clean_lines(form.get(name, ""), 500)
+    for name in ("item_th", "item_en"):
+        fields[name] = clean(form.get(name, ""), 100) or None
+    has_value = kind in (CouponKind.CASH, CouponKind.BAHT_OFF)
+    read("value_satang", "value", lambda: _money("value", needed=has_value) or 0)
+    is_percent = kind == CouponKind.PERCENT_OFF
+    read("percent", "percent", lambda: _whole("percent", 1, 100, needed=is_percent))
+    read("max_satang", "max", lambda: _money("max"))
+    fields["keeps_change"] = kind == CouponKind.CASH and form.get("keeps_change") == "1"
+    fields["is_stackable"] = form.get("is_stackable") == "1"
+    is_reward = obtained == Obtained.POINTS
+    read("price_points", "price_points", lambda: _whole("price_points", 1, 10**7, needed=is_reward))
+    read("typed_code", "typed_code", lambda: _typed_code(coupon, obtained))
+    read("picture_url", "picture_url", _picture)
+    read("min_bill_satang", "min_bill", lambda: _money("min_bill") or 0)
+    read("total_units", "total_units", lambda: _whole("total_units", 0, 10**7))
+    read("per_member", "per_member", lambda: _whole("per_member", 1, 10**4) or 1)
+    read("per_day", "per_day", lambda: _whole("per_day", 1, 10**7))
+    read("budget_satang", "budget", lambda: _money("budget"))
+    read("valid_days", "valid_days", lambda: _whole("valid_days", 1, 3650))
+    starts_at = read("starts_at", "starts_on", lambda: _day("starts_on"))
+    ends_at = read("ends_at", "ends_on", lambda: _day("ends_on", is_end=True))
+    if starts_at and ends_at and ends_at <= starts_at:
+        wrong["ends_on"] = t(locale(), "coupons.ends_before_start")
+    if fields.get("budget_satang") is not None and not wrong:
+        # Without a most, nobody could say how much of the budget a voucher may still need.
+        needed = "max" if is_percent else "value"
+        if not fields["max_satang" if is_percent else "value_satang"]:
+            wrong[needed] = t(locale(), "coupons.budget_needs_value")
+    read("conditions", "conditions", _conditions)
+    return fields, wrong
+
+
+def _key(coupon: Coupon | None) -> str:
+    key = request.form.get("key", "").strip() or (coupon.key if coupon else "")
     if not _KEY.fullmatch(key):
         raise _bad("console.key")
     taken = db().scalar(select(Coupon.id).where(Coupon.key == key))
     if taken is not None and (coupon is None or taken != coupon.id):
         raise Refused("coupons.key_taken")
-    starts_at, ends_at = _day("starts_on"), _day("ends_on", is_end=True)
-    if starts_at and ends_at and ends_at <= starts_at:
-        raise Invalid("coupons.ends_before_start")
-    return {
-        "key": key,
-        "kind": kind,
-        "obtained": obtained,
-        "state": CouponState(_choice("state", [one.value for one in CouponState])),
-        "name_th": _words("name_th", 100),
-        "name_en": _words("name_en", 100),
-        "terms_th": clean_lines(form.get("terms_th", ""), 500),
-        "terms_en": clean_lines(form.get("terms_en", ""), 500),
-        "value_satang": _money("value", needed=kind in (CouponKind.CASH, CouponKind.BAHT_OFF)) or 0,
-        "percent": _whole("percent", 1, 100, needed=kind == CouponKind.PERCENT_OFF),
-        "max_satang": _money("max"),
-        "item_th": clean(form.get("item_th", ""), 100) or None,
-        "item_en": clean(form.get("item_en", ""), 100) or None,
-        "keeps_change": kind == CouponKind.CASH and form.get("keeps_change") == "1",
-        "price_points": _whole("price_points", 1, 10_000_000, needed=obtained == Obtained.POINTS),
-        "min_bill_satang": _money("min_bill") or 0,
-        "total_units": _whole("total_units", 0, 10_000_000),
-        "per_member": _whole("per_member", 1, 10_000) or 1,
-        "valid_days": _whole("valid_days", 1, 3650),
-        "starts_at": starts_at,
-        "ends_at": ends_at,
-        "is_stackable": form.get("is_stackable") == "1",
-    }
+    return key
+
+
+def _typed_code(coupon: Coupon | None, obtained: Obtained | None) -> str | None:
+    """The offer's own code; every other letter is one that can be typed."""
+    typed = code_key(request.form.get("typed_code", ""))[:64]
+    if not typed or obtained != Obtained.CODE:
+        return None
+    if not _CODE.fullmatch(typed):
+        raise _bad("console.typed_code")
+    taken = db().scalar(select(Coupon.id).where(Coupon.typed_code == typed))
+    if taken is not None and (coupon is None or taken != coupon.id):
+        raise Refused("coupons.code_taken")
+    return typed
+
+
+def _picture() -> str | None:
+    url = request.form.get("picture_url", "").strip()[:2000]
+    if url and not is_picture_url(url):
+        raise _bad("console.picture_url")
+    return url or None
+
+
+def _conditions() -> dict[str, Any]:
+    form = request.form
+    hours = []
+    for place in range(WINDOWS):
+        start, end = form.get(f"from_{place}", ""), form.get(f"to_{place}", "")
+        if not start and not end:
+            continue
+        first, last = parse_whole(start), parse_whole(end)
+        if first is None or last is None or first > 23 or last > 24 or first == last:
+            raise _bad("console.hours")
+        hours.append((first, last))
+    days = [parse_whole(one) for one in form.getlist("weekdays")]
+    if any(one is None or one > 6 for one in days):
+        raise _bad("console.weekdays")
+    return Conditions(
+        branches=tuple(_ticked("branches", db().scalars(select(Branch.code)))),
+        weekdays=tuple(sorted({one for one in days if one is not None})),
+        hours=tuple(hours),
+        levels=tuple(_ticked("levels", [one.value for one in LEVELS])),
+        tiers=tuple(_ticked("tiers", db().scalars(select(Tier.key)))),
+        is_first_purchase=form.get("first_purchase") == "1",
+        is_timed_claim=form.get("timed_claim") == "1",
+    ).stored()
+
+
+def _ticked(field: str, known: Iterable[str]) -> list[str]:
+    chosen = list(dict.fromkeys(request.form.getlist(field)))
+    if not set(chosen) <= set(known):
+        raise _bad(f"console.{field}")
+    return chosen
 
 
 def _choice(field: str, values: list[str]) -> str:
@@ -185,12 +433,12 @@ def _day(field: str, *, is_end: bool = False) -> datetime | None:
     if not text:
         return None
     try:
-        day = date.fromisoformat(text)
+        on = date.fromisoformat(text)
     except ValueError:
         raise _bad(f"console.{field}") from None
-    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+    if not FIRST_YEAR <= on.year <= LAST_YEAR:
         raise _bad(f"console.{field}")
-    return start_of_day(day + timedelta(days=1 if is_end else 0), runtime().clock.tz)
+    return start_of_day(on + timedelta(days=1 if is_end else 0), runtime().clock.tz)
 
 
 def _bad(words: str) -> Invalid:
@@ -201,50 +449,60 @@ def _values_of(coupon: Coupon) -> dict[str, Any]:
     tz = runtime().clock.tz
     baht = lambda satang: f"{satang / 100:.2f}".rstrip("0").rstrip(".") if satang else ""  # noqa: E731
     ends = coupon.ends_at.astimezone(tz).date() - timedelta(days=1) if coupon.ends_at else ""
+    plain = """key name_th name_en terms_th terms_en percent item_th item_en price_points
+        total_units per_member per_day valid_days typed_code picture_url""".split()
+    wanted = Conditions.of(coupon)
+    hours = {
+        f"{name}_{place}": value
+        for place, span in enumerate(wanted.hours[:WINDOWS])
+        for name, value in zip(("from", "to"), span, strict=True)
+    }
     return {
-        **{
-            name: getattr(coupon, name)
-            for name in (
-                "key",
-                "name_th",
-                "name_en",
-                "terms_th",
-                "terms_en",
-                "percent",
-                "item_th",
-                "item_en",
-                "price_points",
-                "total_units",
-                "per_member",
-                "valid_days",
-            )
-        },
+        **{name: getattr(coupon, name) for name in plain},
+        **hours,
         "kind": coupon.kind.value,
         "obtained": coupon.obtained.value,
         "state": coupon.state.value,
         "value": baht(coupon.value_satang),
         "max": baht(coupon.max_satang),
         "min_bill": baht(coupon.min_bill_satang),
+        "budget": baht(coupon.budget_satang),
         "starts_on": coupon.starts_at.astimezone(tz).date() if coupon.starts_at else "",
         "ends_on": ends,
         "keeps_change": "1" if coupon.keeps_change else "",
         "is_stackable": "1" if coupon.is_stackable else "",
+        "weekdays": [str(one) for one in wanted.weekdays],
+        "branches": list(wanted.branches),
+        "levels": list(wanted.levels),
+        "tiers": list(wanted.tiers),
+        "first_purchase": "1" if wanted.is_first_purchase else "",
+        "timed_claim": "1" if wanted.is_timed_claim else "",
     }
 
 
-def _form(coupon: Coupon | None, values: dict[str, Any], refusal: str) -> str:
+def _form(coupon: Coupon | None, values: dict[str, Any], wrong: dict[str, str]) -> str:
     return render_template(
         "admin/offer.html",
         coupon=coupon,
         values=values,
-        refusal=refusal,
+        wrong=wrong,
         kinds=list(CouponKind),
         choices=CHOICES,
         states=list(CouponState),
+        hours=HOURS,
+        windows=range(WINDOWS),
+        branches=db().scalars(select(Branch).order_by(Branch.id)).all(),
+        tiers=db().scalars(select(Tier).order_by(Tier.threshold)).all(),
+        levels=LEVELS,
+        **(_preview(coupon) if coupon else {"shown": None}),
     )
 
 
-def _again(coupon: Coupon | None, error: Refused) -> Response:
-    """The form as it was filled, with what to put right."""
-    page = _form(coupon, dict(request.form), t(locale(), error.code, **error.facts))
-    return make_response(page, error.status)
+def _again(coupon: Coupon | None, wrong: dict[str, str]) -> Response:
+    """The form as it was filled, with what to put right beside each field."""
+    values: dict[str, Any] = dict(request.form)
+    for name in ("weekdays", "branches", "levels", "tiers"):
+        values[name] = request.form.getlist(name)
+    is_clash = {t(locale(), code) for code in ("coupons.key_taken", "coupons.code_taken")}
+    status = 409 if is_clash & set(wrong.values()) or "total_units" in wrong else 422
+    return make_response(_form(coupon, values, wrong), status)
