@@ -13,7 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Barrier, Thread
 from typing import Any
 
@@ -22,10 +22,10 @@ from sqlalchemy.orm import Session
 from core.crypto import Vault
 from core.db import Database
 from core.errors import Refused
-from loyalty import audit, checkout, codes, coupons, draws, operations, points, purchases
+from loyalty import audit, checkout, codes, coupons, draws, operations, points, purchases, queueing
 from models.draws import Draw
 from models.members import Member
-from models.staff import Branch
+from models.staff import Branch, Device
 from tests import factories
 from tests.moments import BANGKOK, NOW
 
@@ -183,6 +183,29 @@ def play(session: Session, facts: dict[str, Any], number: int) -> str:
     return f"{played.turn.number}"
 
 
+def settle(session: Session, facts: dict[str, Any], number: int) -> str:
+    """A bill that one till has kept; its cap is for a day, whoever sends."""
+    device = session.get_one(Device, facts["device"])
+    over = queueing.over(session, device, 10_000, timedelta(0), now=NOW, tz=BANGKOK)
+    if over is not None:
+        raise over
+    checkout.confirm(
+        session,
+        member_id=facts["members"][number % len(facts["members"])],
+        branch=session.get_one(Branch, facts["branch"]),
+        holder=f"device:{device.id}",
+        bill_satang=10_000,
+        operation_id=f"device:{device.id}:{number}",
+        now=NOW,
+        real_now=NOW,
+        tz=BANGKOK,
+        cashier_id=facts["cashier"],
+        device_id=device.id,
+        queued_at=NOW,
+    )
+    return "ok"
+
+
 RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
     "audit": write_audit,
     "burn": burn,
@@ -195,6 +218,7 @@ RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
     "redeem": redeem,
     "ring": ring,
     "same_operation": same_operation,
+    "settle": settle,
     "type_code": type_code,
     "use_own": use_own,
     "void": void,

@@ -21,14 +21,14 @@ from sqlalchemy import func, select, text
 
 from core.clock import local_day
 from core.errors import Refused
-from loyalty import audit, ceilings, codes, coupons, draws, points, proof, purchases
+from loyalty import audit, ceilings, codes, coupons, draws, points, proof, purchases, shop
 from models.coupons import CodePurpose, Coupon, Obtained, Redemption, Voucher
 from models.draws import DrawTurn
 from models.earn_rules import EarnRule, EarnRuleAward, EarnRuleKind
 from models.members import Member, MemberState
 from models.points import LedgerEntry
 from models.purchases import Purchase, PurchaseReturn
-from models.staff import AuditRow
+from models.staff import AuditRow, CashierSession
 from tests import factories
 from tests.conftest import SOAK
 from tests.moments import BANGKOK, NOW
@@ -590,4 +590,44 @@ def test_fq12_parallel_bills_never_go_over_the_shift(racers, database, database_
 def test_fq12_without_the_lock_parallel_bills_go_over(racers, database, database_url):
     facts = lay_out_till(database, allowed=20)
     outcomes = racers.run(database_url, "ring", 64, "ceilings.lock,db.immediate", **facts)
+    assert outcomes["ok"] > 20 or faults(outcomes) > 0
+
+
+# What a till kept without a signal (FQ14, K7)
+
+
+def lay_out_queue(database, allowed) -> dict[str, Any]:
+    """A till that may keep `allowed` bills a day, and the cashier who stood there."""
+    with database.write() as session:
+        factories.make_policy(session)
+        branch = factories.make_branch(session)
+        members = [factories.make_member(session, f"m{number}").id for number in range(16)]
+        cashier, device = factories.nok(session), factories.make_device(session)
+        session.add(
+            CashierSession(
+                token_hash="shift",
+                cashier_id=cashier.id,
+                device_id=device.id,
+                opened_at=NOW,
+                last_seen_at=NOW,
+                expires_at=NOW,
+            )
+        )
+        shop.set(session, "tills.queue_bills", allowed, NOW)
+        return {
+            "members": members, "branch": branch.id, "cashier": cashier.id, "device": device.id,
+        }  # fmt: skip
+
+
+def test_fq14_parallel_uploads_never_go_over_the_cap(racers, database, database_url, tries):
+    demand = tries(200)
+    facts = lay_out_queue(database, allowed=20)
+    outcomes = racers.run(database_url, "settle", demand, **facts)
+    assert outcomes == {"ok": 20, "tills.queue_over": demand - 20}
+    assert count_of(database, Purchase) == 20
+
+
+def test_fq14_without_the_lock_uploads_go_over_the_cap(racers, database, database_url):
+    facts = lay_out_queue(database, allowed=20)
+    outcomes = racers.run(database_url, "settle", 64, "queueing.lock,db.immediate", **facts)
     assert outcomes["ok"] > 20 or faults(outcomes) > 0
