@@ -13,12 +13,13 @@ from sqlalchemy.orm import Session
 
 from core.clock import local_day
 from core.runtime import Runtime
-from loyalty import earn_rules, imports, people, shop
+from loyalty import earn_rules, imports, people, shop, stamps
 from models.coupons import Coupon, CouponKind, CouponState, Obtained
 from models.earn_rules import EarnRule, EarnRuleKind, Product
 from models.members import SourceCode
 from models.staff import Branch, Cashier, Role, Staff
-from models.stamps import StampPrize, StampProgram, StampRule
+from models.stamps import CardExpiry, StampProgram, StampRule
+from models.tiers import Tier
 
 #: Fixed sign-ins, made in `DEMO` alone.
 OWNER_EMAIL = "owner@taem.example"
@@ -41,6 +42,9 @@ SHOP: dict[str, Any] = {
     "shop.hours_th": "เปิดทุกวัน 7.00–19.00 น.",
     "shop.hours_en": "Open daily 7:00–19:00",
     "members.join_gift": "welcome_gift",
+    "referrals.friend_gift": "friend_welcome",
+    "referrals.referrer_gift": "friend_thanks",
+    "referrals.min_satang": 8_000,
 }
 
 BRANCHES = (("SIAM", "สยาม", "Siam"), ("ARI", "อารีย์", "Ari"))
@@ -119,6 +123,93 @@ COUPONS: tuple[dict[str, Any], ...] = (
         "item_th": "กาแฟ 1 แก้ว",
         "item_en": "1 coffee",
         "per_member": 1000,
+    },
+    {
+        "key": "stamp_cookie",
+        **_FREE,
+        "obtained": Obtained.STAMPS,
+        "valid_days": 60,
+        "name_th": "คุกกี้ฟรี 1 ชิ้น ระหว่างทาง",
+        "name_en": "A free cookie on the way",
+        "item_th": "คุกกี้ 1 ชิ้น",
+        "item_en": "1 cookie",
+        "per_member": 1000,
+    },
+    {
+        "key": "stamp_bakery",
+        "kind": CouponKind.BAHT_OFF,
+        "value_satang": 10_000,
+        "obtained": Obtained.STAMPS,
+        "valid_days": 60,
+        "name_th": "ขนมอบลด 100 บาท ครบ 8 ดอก",
+        "name_en": "100 baht off bakery for 8 stamps",
+        "per_member": 1000,
+    },
+    {
+        "key": "friend_welcome",
+        "kind": CouponKind.BAHT_OFF,
+        "value_satang": 3000,
+        "obtained": Obtained.JOURNEY,
+        "valid_days": 30,
+        "name_th": "ลด 30 บาท จากเพื่อนของคุณ",
+        "name_en": "30 baht off from your friend",
+    },
+    {
+        "key": "friend_thanks",
+        **_FREE,
+        "obtained": Obtained.JOURNEY,
+        "valid_days": 60,
+        "name_th": "เครื่องดื่มฟรี ขอบคุณที่ชวนเพื่อน",
+        "name_en": "A free drink for bringing a friend",
+        "item_th": "เครื่องดื่ม 1 แก้ว",
+        "item_en": "1 drink",
+        "per_member": 100,
+    },
+    {
+        "key": "tier_gold",
+        **_FREE,
+        "obtained": Obtained.TIER,
+        "valid_days": 60,
+        "name_th": "เค้กต้อนรับสู่ระดับทอง",
+        "name_en": "A cake to welcome you to Gold",
+        "item_th": "เค้ก 1 ชิ้น",
+        "item_en": "1 slice of cake",
+        "per_member": 100,
+    },
+    {
+        "key": "tier_platinum",
+        "kind": CouponKind.CASH,
+        "value_satang": 20_000,
+        "keeps_change": True,
+        "obtained": Obtained.TIER,
+        "valid_days": 90,
+        "name_th": "บัตรกำนัล 200 บาท ระดับแพลทินัม",
+        "name_en": "200 baht voucher for Platinum",
+        "per_member": 100,
+    },
+    {
+        "key": "gold_code",
+        "kind": CouponKind.PERCENT_OFF,
+        "percent": 15,
+        "max_satang": 10_000,
+        "obtained": Obtained.CODE,
+        "typed_code": "THONGKAFAE",
+        "valid_days": 7,
+        "per_member": 12,
+        "name_th": "ลด 15% เฉพาะระดับทองขึ้นไป",
+        "name_en": "15% off for Gold and above",
+        "conditions": {"tiers": ["gold", "platinum"]},
+    },
+    {
+        "key": "birthday_platinum",
+        **_FREE,
+        "obtained": Obtained.JOURNEY,
+        "valid_days": 30,
+        "name_th": "เค้กวันเกิดทั้งก้อน",
+        "name_en": "A whole birthday cake",
+        "item_th": "เค้ก 1 ปอนด์",
+        "item_en": "1 whole cake",
+        "per_member": 100,
     },
     {
         "key": "birthday_gift",
@@ -226,7 +317,8 @@ def cafe(runtime: Runtime) -> list[str]:
                 shop.set(session, key, value, now)
         _branches(session)
         coupons = _coupons(session, now)
-        _stamp_card(session, coupons["stamp_coffee"])
+        _stamp_cards(session, coupons)
+        _ladder(session, now)
         _sources(session)
         _earning(session, now, local_day(now, runtime.clock.tz))
         _people(session, now, has_sign_ins=runtime.settings.demo)
@@ -289,20 +381,62 @@ def _coupons(session: Session, now: datetime) -> dict[str, Coupon]:
     return known
 
 
-def _stamp_card(session: Session, prize: Coupon) -> None:
-    if session.scalar(select(StampProgram.id).where(StampProgram.key == "coffee")) is not None:
-        return
-    program = StampProgram(
-        key="coffee",
+def _stamp_cards(session: Session, prizes: dict[str, Coupon]) -> None:
+    """Two programmes in two designs: one stamp a coffee, and one for each 100 baht of a bill."""
+    known = set(session.scalars(select(StampProgram.key)))
+    coffee = stamps.Plan(
         name_th="กาแฟครบ 10 แก้ว",
         name_en="Ten coffees",
         size=10,
+        prizes=((5, prizes["stamp_cookie"].id), (10, prizes["stamp_coffee"].id)),
         rule=StampRule.PER_VISIT,
         unit_satang=4000,
     )
-    session.add(program)
-    session.flush()  # the prize needs its id
-    session.add(StampPrize(program_id=program.id, at_stamp=10, coupon_id=prize.id))
+    bakery = stamps.Plan(
+        name_th="ขนมอบแสนอร่อย ครบ 8 ดอก",
+        name_en="Eight blossoms of bakery",
+        size=8,
+        prizes=((8, prizes["stamp_bakery"].id),),
+        rule=StampRule.PER_AMOUNT,
+        unit_satang=10_000,
+        expiry=CardExpiry.FROM_LAST,
+        expiry_days=180,
+        design="blossom",
+    )
+    for key, plan in (("coffee", coffee), ("bakery", bakery)):
+        if key not in known:
+            stamps.create_program(session, key, plan)
+
+
+#: key, Thai, English, baht a year, points in percent, percent off, colour, benefits
+TIERS: tuple[tuple[str, str, str, int, int, int | None, str, dict[str, Any]], ...] = (
+    ("silver", "เงิน", "Silver", 1_500, 120, None, "#9AA5AD", {}),
+    (
+        "gold", "ทอง", "Gold", 5_000, 150, None, "#D4A017",
+        {"entry_coupons": ["tier_gold"], "code_coupon": "gold_code", "early_days": 2},
+    ),
+    (
+        "platinum", "แพลทินัม", "Platinum", 15_000, 200, None, "#3E4A61",
+        {
+            "entry_coupons": ["tier_platinum"], "code_coupon": "gold_code", "early_days": 5,
+            "birthday_coupon": "birthday_platinum", "menu": "vip",
+        },
+    ),
+)  # fmt: skip
+
+
+def _ladder(session: Session, now: datetime) -> None:
+    """Three tiers by what is spent in 12 months."""
+    known = set(session.scalars(select(Tier.key)))
+    session.add_all(
+        Tier(
+            key=key, name_th=thai, name_en=english, threshold=baht * 100, earn_percent=earn,
+            percent_off=off, colour=colour, benefits=benefits, created_at=now,
+        )
+        for key, thai, english, baht, earn, off, colour, benefits in TIERS
+        if key not in known
+    )  # fmt: skip
+    session.flush()
 
 
 def _sources(session: Session) -> None:
