@@ -15,7 +15,7 @@ from loyalty import people
 from models.members import Member, MemberState, MemberTotals
 from models.staff import ApiKey, Branch, Cashier, EnrolmentCode, Role, Staff
 from tests import factories
-from tests.processes import ROOT
+from tests.processes import ROOT, free_port
 
 
 @pytest.fixture
@@ -208,3 +208,60 @@ def test_FX17_demo_is_refused_off_loopback(tmp_path):
     result = start(tmp_path, DEMO="1", PUBLIC_URL="https://shop.example")
     assert result.returncode == 2
     assert "DEMO" in result.stderr
+
+
+def test_api_keys_are_listed_without_the_key_and_revoked(run, database):
+    key = last_line(run("api-keys", "create", "POS", "--scopes", "members.read,events.read"))
+    listed = run("api-keys", "list", "--json").stdout
+    assert key not in listed
+    assert json.loads(listed) == [
+        {
+            "name": "POS",
+            "scopes": ["members.read", "events.read"],
+            "last_used_at": None,
+            "revoked": False,
+        }
+    ]
+    assert run("api-keys", "revoke", "POS").exit_code == 0
+    assert "revoked" in run("api-keys", "list").stdout
+    assert run("api-keys", "revoke", "nobody").exit_code == 1
+
+
+def test_webhooks_are_added_listed_switched_and_tried(run, database):
+    port = free_port()
+    made = run("webhooks", "add", "ERP", f"http://127.0.0.1:{port}/x", "--kinds", "members.left")
+    secret = last_line(made)
+    assert secret.startswith("whsec_")
+    listed = run("webhooks", "list", "--json").stdout
+    assert secret not in listed
+    (row,) = json.loads(listed)
+    assert (row["name"], row["is_on"], row["position"]) == ("ERP", True, 0)
+    assert run("webhooks", "off", "ERP").exit_code == 0
+    assert run("webhooks", "list").stdout.rstrip().endswith("off")
+    assert run("webhooks", "on", "ERP").exit_code == 0
+    tried = run("webhooks", "test", "ERP")
+    assert (tried.exit_code, tried.stdout.strip()) == (1, "ERP: refused")
+    assert run("webhooks", "add", "ERP", "https://erp.example").exit_code == 1
+    assert run("webhooks", "add", "x", "https://10.0.0.1/").exit_code == 1
+    assert run("webhooks", "off", "nobody").exit_code == 1
+
+
+def test_members_import_looks_first_and_writes_only_when_told(run, tmp_path, database):
+    path = tmp_path / "list.csv"
+    path.write_text("name,phone,points,consent\nก,0812345678,30,yes\nข,12,1,yes\n", "utf-8")
+
+    def stored() -> int:
+        with database.read() as session:
+            return session.scalar(select(func.count()).select_from(Member)) or 0
+
+    looked = run("members", "import", str(path))
+    assert (looked.exit_code, stored()) == (1, 0)
+    assert "new 1  known 0  wrong 1  points 30" in looked.stdout
+    assert looked.stdout.startswith("3\t")
+    assert run("members", "import", str(path), "--apply").exit_code == 1
+    assert stored() == 0
+    done = run("members", "import", str(path), "--apply", "--good-only")
+    assert (done.exit_code, stored()) == (0, 1)
+    run("members", "import", str(path), "--apply", "--good-only")
+    assert stored() == 1
+    assert "0812345678" not in done.stdout
