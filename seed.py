@@ -13,8 +13,10 @@ from sqlalchemy.orm import Session
 
 from core.clock import local_day
 from core.runtime import Runtime
-from loyalty import earn_rules, imports, people, shop, stamps
-from models.coupons import Coupon, CouponKind, CouponState, Obtained
+from loyalty import coupons as rules
+from loyalty import draws, earn_rules, imports, people, shop, stamps
+from models.coupons import CodeBatch, Coupon, CouponKind, CouponState, Obtained
+from models.draws import Draw
 from models.earn_rules import EarnRule, EarnRuleKind, Product
 from models.members import SourceCode
 from models.staff import Branch, Cashier, Role, Staff
@@ -212,6 +214,71 @@ COUPONS: tuple[dict[str, Any], ...] = (
         "per_member": 100,
     },
     {
+        "key": "afternoon_15",
+        "kind": CouponKind.PERCENT_OFF,
+        "percent": 15,
+        "max_satang": 4000,
+        "name_th": "บ่ายสบาย ลด 15%",
+        "name_en": "15% off slow afternoons",
+        "valid_days": 30,
+        "per_day": 30,
+        "budget_satang": 500_000,
+        "conditions": {"weekdays": [0, 1, 2, 3, 4], "hours": [[14, 17]]},
+    },
+    {
+        "key": "cash_100",
+        "kind": CouponKind.CASH,
+        "value_satang": 10_000,
+        "keeps_change": True,
+        "name_th": "บัตรเงินสด 100 บาท ขอบคุณลูกค้าประจำ",
+        "name_en": "A 100 baht thank-you",
+        "valid_days": 60,
+        "total_units": 12,
+        "conditions": {"branches": ["SIAM", "ARI"]},
+    },
+    {
+        "key": "free_topping",
+        **_FREE,
+        "name_th": "เพิ่มท็อปปิ้งฟรี วันหยุด",
+        "name_en": "A free weekend topping",
+        "valid_days": 30,
+        "is_stackable": True,
+        "item_th": "ท็อปปิ้ง 1 อย่าง",
+        "item_en": "1 topping",
+        "conditions": {"weekdays": [5, 6]},
+    },
+    {
+        "key": "market_day",
+        "kind": CouponKind.BAHT_OFF,
+        "value_satang": 3000,
+        "obtained": Obtained.CODE,
+        "typed_code": "TAEMDEE",
+        "name_th": "ลด 30 บาท จากงานตลาดนัด",
+        "name_en": "30 baht off from the market day",
+        "valid_days": 30,
+        "min_bill_satang": 9000,
+    },
+    {
+        "key": "lucky_americano",
+        **_FREE,
+        "obtained": Obtained.DRAW,
+        "valid_days": 14,
+        "total_units": 50,
+        "name_th": "อเมริกาโน่ฟรีจากลุ้นโชค",
+        "name_en": "A lucky free americano",
+        "item_th": "อเมริกาโน่ 1 แก้ว",
+        "item_en": "1 americano",
+    },
+    {
+        "key": "lucky_10",
+        "kind": CouponKind.BAHT_OFF,
+        "value_satang": 1000,
+        "obtained": Obtained.DRAW,
+        "valid_days": 14,
+        "name_th": "ลด 10 บาทจากลุ้นโชค",
+        "name_en": "A lucky 10 baht off",
+    },
+    {
         "key": "birthday_gift",
         **_FREE,
         "obtained": Obtained.JOURNEY,
@@ -319,6 +386,7 @@ def cafe(runtime: Runtime) -> list[str]:
         coupons = _coupons(session, now)
         _stamp_cards(session, coupons)
         _ladder(session, now)
+        _codes_and_draw(session, runtime, coupons, now)
         _sources(session)
         _earning(session, now, local_day(now, runtime.clock.tz))
         _people(session, now, has_sign_ins=runtime.settings.demo)
@@ -334,6 +402,30 @@ def cafe(runtime: Runtime) -> list[str]:
             for name, branch, pin, is_manager in AT_THE_TILLS
         ),
     ]
+
+
+def _codes_and_draw(
+    session: Session, runtime: Runtime, coupons: dict[str, Coupon], now: datetime
+) -> None:
+    """Fifty printed codes for the market day, and a cup to be lucky with."""
+    if session.scalar(select(CodeBatch.id)) is None:
+        rules.make_batch(session, coupons["market_day"].id, "แผ่นพับตลาดนัด", 50, now)
+    if session.scalar(select(Draw.id)) is None:
+        draw = draws.create(
+            session,
+            runtime.vault,
+            key="lucky_cup",
+            name_th="แก้วนำโชค",
+            name_en="The lucky cup",
+            now=now,
+            turns_per_day=1,
+            min_bill_satang=15_000,
+            prizes=[
+                (coupons["lucky_americano"].id, 50_000),
+                (coupons["lucky_10"].id, 300_000),
+            ],
+        )
+        draws.start(session, draw)
 
 
 def _earning(session: Session, now: datetime, today: date) -> None:
@@ -416,7 +508,7 @@ TIERS: tuple[tuple[str, str, str, int, int, int | None, str, dict[str, Any]], ..
         {"entry_coupons": ["tier_gold"], "code_coupon": "gold_code", "early_days": 2},
     ),
     (
-        "platinum", "แพลทินัม", "Platinum", 15_000, 200, None, "#3E4A61",
+        "platinum", "แพลทินัม", "Platinum", 15_000, 200, 5, "#3E4A61",
         {
             "entry_coupons": ["tier_platinum"], "code_coupon": "gold_code", "early_days": 5,
             "birthday_coupon": "birthday_platinum", "menu": "vip",

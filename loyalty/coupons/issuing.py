@@ -47,20 +47,26 @@ def claim(
     coupon = coupon_of(session, coupon_id)
     refuse_unless(coupon.obtained == Obtained.CLAIM, "coupons.not_available")
     if key is not None and not is_sabotaged("coupons.claim_key"):
-        points.lock_member(session, member.id)  # the same tap twice comes one after the other
-        given = select(Voucher).where(
-            Voucher.coupon_id == coupon.id,
-            Voucher.member_id == member.id,
-            Voucher.source == "claim",
-            Voucher.source_id == f"claim:{key}",
-        )
-        before = session.scalars(given).first()
-        if before is not None:
-            refuse_unless(before.state in USABLE, "coupons.already_claimed")
+        if not is_sold_out(coupon):  # the same tap twice comes one after the other
+            points.lock_member(session, member.id)
+        if before := _given_by(session, coupon, member, key):
             return before
     voucher = take(session, coupon, member, "claim", now, tz, key=key)
     record_claim(session, voucher, now)
     return voucher
+
+
+def _given_by(session: Session, coupon: Coupon, member: Member, key: str) -> Voucher | None:
+    """What this button gave before; refused once it is used up."""
+    given = select(Voucher).where(
+        Voucher.coupon_id == coupon.id,
+        Voucher.member_id == member.id,
+        Voucher.source == "claim",
+        Voucher.source_id == f"claim:{key}",
+    )
+    before = session.scalars(given).first()
+    refuse_unless(before is None or before.state in USABLE, "coupons.already_claimed")
+    return before
 
 
 def buy_reward(
@@ -163,12 +169,19 @@ def refuse_closed(
 ) -> None:
     """Everything that can be said without a lock; `standing` if the caller knows it already."""
     refuse_unless(member.is_member, "members.not_joined")
+    if standing is None and is_open(coupon, now) and is_gone(coupon):
+        raise Refused("coupons.sold_out")  # what a rush asks most often is answered first
     standing = standing or standing_of(session, member.id, now)
     refuse_unless(is_open(coupon, now, standing.early_days), "coupons.not_available")
     if refusal := refusal_at_claim(session, coupon, standing, now, tz):
         raise refusal
-    if is_sold_out(coupon) and not is_sabotaged("coupons.stock"):
+    if is_gone(coupon):
         raise Refused("coupons.sold_out")
+
+
+def is_gone(coupon: Coupon) -> bool:
+    """Whether nothing was left when the offer was read."""
+    return is_sold_out(coupon) and not is_sabotaged("coupons.stock")
 
 
 def _refuse_over(
