@@ -118,6 +118,7 @@ def add_past(url: str) -> None:
             ),
             past,
         )
+        session.execute(text("ANALYZE"))  # the join below must know how much there is
         session.execute(
             text(
                 "INSERT INTO lot_draws (entry_id, lot_id, points)"

@@ -8,7 +8,7 @@ at the member and the guarded taking of what a cap still holds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -149,7 +149,7 @@ def applies(rule: Rule, bill: Bill) -> bool:
     if rule.ended_at is not None and rule.ended_at <= bill.at:
         return False
     asked = rule.conditions
-    checks = {
+    checks: dict[str, Callable[[], bool]] = {
         "weekdays": lambda: day.weekday() in asked["weekdays"],
         "hours": lambda: any(start <= bill.at.hour < end for start, end in asked["hours"]),
         "branches": lambda: bill.branch in asked["branches"],
@@ -219,7 +219,7 @@ def in_force(session: Session, at: datetime) -> list[Rule]:
                 or_(RULES.c.ends_on.is_(None), RULES.c.ends_on >= day),
             )
         )
-        known[day] = [Rule(*row) for row in rows]
+        known[day] = [Rule(**row._asdict()) for row in rows]
     return [rule for rule in known[day] if rule.ended_at is None or rule.ended_at > at]
 
 
