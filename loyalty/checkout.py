@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid, Refused
-from loyalty import ceilings, codes, coupons, purchases
+from loyalty import ceilings, codes, coupons, purchases, tiers
 from loyalty.coupons import RedemptionResult
 from loyalty.purchases import BillItem, PurchaseResult
 from models.coupons import CodePurpose, Coupon, CouponKind, Voucher
@@ -31,6 +31,8 @@ class CheckoutResult:
     purchase: PurchaseResult | None
     redemptions: tuple[RedemptionResult, ...]
     paid_satang: int
+    #: What the member's tier took off, before any voucher (R2).
+    tier_off_satang: int = 0
 
 
 def bill_before(coupon: Coupon, voucher: Voucher, paid_satang: int) -> int:
@@ -96,9 +98,13 @@ def confirm(
     vouchers = [scan.voucher for scan in scans if scan.voucher is not None]
     if any(voucher.member_id != member_id for voucher in vouchers):
         raise Refused("codes.refused")
+    coupons.refuse_unless_stackable([voucher.coupon for voucher in vouchers])
+    tier_off = 0
     if paid_satang is None:
         assert bill_satang is not None
-        bills, paid = _bills_down(vouchers, bill_satang)
+        if queued_at is None:  # without a signal the till knew no tier, and took the whole bill
+            tier_off = tier_discount(session, member_id, bill_satang, now)
+        bills, paid = _bills_down(vouchers, bill_satang - tier_off)
     else:
         bills, paid = _bills_up(vouchers, paid_satang), paid_satang
     who: dict[str, Any] = {
@@ -166,7 +172,12 @@ def confirm(
             now=now,
             real_now=real_now,
         )
-    return CheckoutResult(purchase, tuple(used), paid)
+    return CheckoutResult(purchase, tuple(used), paid, tier_off)
+
+
+def tier_discount(session: Session, member_id: int, bill_satang: int, now: datetime) -> int:
+    """What the member's tier takes off a bill, before any voucher; floored to whole satang."""
+    return bill_satang * tiers.percent_off_of(session, member_id, now) // 100
 
 
 def _bills_down(vouchers: Sequence[Voucher], bill: int) -> tuple[list[int], int]:

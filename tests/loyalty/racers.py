@@ -22,7 +22,19 @@ from sqlalchemy.orm import Session
 from core.crypto import Vault
 from core.db import Database
 from core.errors import Refused
-from loyalty import audit, checkout, codes, coupons, draws, operations, points, purchases, queueing
+from loyalty import (
+    audit,
+    checkout,
+    codes,
+    coupons,
+    draws,
+    operations,
+    points,
+    purchases,
+    queueing,
+    referrals,
+    tier_gifts,
+)
 from models.draws import Draw
 from models.members import Member
 from models.staff import Branch, Device
@@ -206,6 +218,20 @@ def settle(session: Session, facts: dict[str, Any], number: int) -> str:
     return "ok"
 
 
+def climb(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Bring a member's tier in line; with `satang`, a bill of one's own comes first."""
+    if facts.get("satang"):
+        buy(session, facts, number)
+    moves = tier_gifts.requalify(session, facts["member"], NOW, BANGKOK)
+    return "moved" if moves else "stayed"
+
+
+def reward_referrer(session: Session, facts: dict[str, Any], number: int) -> str:
+    vault = Vault((factories.DATA_KEY,), (factories.INDEX_KEY,))
+    given = referrals.reward(session, vault, facts["friend"], NOW, BANGKOK)
+    return "given" if given else "nothing"
+
+
 RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
     "audit": write_audit,
     "burn": burn,
@@ -215,7 +241,9 @@ RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
     "claim_again": claim_again,
     "identify": identify,
     "play": play,
+    "climb": climb,
     "redeem": redeem,
+    "reward_referrer": reward_referrer,
     "ring": ring,
     "same_operation": same_operation,
     "settle": settle,

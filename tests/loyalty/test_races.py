@@ -25,10 +25,11 @@ from loyalty import audit, ceilings, codes, coupons, draws, points, proof, purch
 from models.coupons import CodePurpose, Coupon, Obtained, Redemption, Voucher
 from models.draws import DrawTurn
 from models.earn_rules import EarnRule, EarnRuleAward, EarnRuleKind
-from models.members import Member, MemberState
+from models.members import Member, MemberState, Referral, StageChange
 from models.points import LedgerEntry
 from models.purchases import Purchase, PurchaseReturn
 from models.staff import AuditRow, CashierSession
+from models.tiers import Tier
 from tests import factories
 from tests.conftest import SOAK
 from tests.moments import BANGKOK, NOW
@@ -631,3 +632,85 @@ def test_fq14_without_the_lock_uploads_go_over_the_cap(racers, database, databas
     facts = lay_out_queue(database, allowed=20)
     outcomes = racers.run(database_url, "settle", 64, "queueing.lock,db.immediate", **facts)
     assert outcomes["ok"] > 20 or faults(outcomes) > 0
+
+
+# Tiers and referrals (FG17, R4)
+
+
+def lay_out_climb(database, bought: int) -> dict[str, Any]:
+    """A member with bills of `bought` satang, and a tier at 1,000 baht with an entry voucher."""
+    with database.write() as session:
+        factories.make_policy(session)
+        branch = factories.make_branch(session)
+        member = factories.somchai(session)
+        factories.make_coupon(session, "cake", obtained=Obtained.TIER, per_member=1000)
+        session.add(
+            Tier(key="gold", name_th="ทอง", name_en="Gold", threshold=100_000, created_at=NOW,
+                 benefits={"entry_coupons": ["cake"]})
+        )  # fmt: skip
+        if bought:
+            purchases.record_purchase(
+                session, member_id=member.id, branch=branch, amount_satang=bought,
+                operation_id="before", now=NOW, tz=BANGKOK,
+            )  # fmt: skip
+        return {"member": member.id, "branch": branch.id}
+
+
+def tier_events(database) -> int:
+    with database.read() as session:
+        changes = select(func.count()).select_from(StageChange).where(StageChange.field == "tier")
+        return session.scalar(changes) or 0
+
+
+def test_fg17_parallel_bills_cross_the_threshold_once(racers, database, database_url, tries):
+    demand = tries(200) // 2  # whole bills: dear on a busy machine
+    facts = lay_out_climb(database, 0)
+    outcomes = racers.run(database_url, "climb", demand, satang=5000, **facts)
+    # On a busy machine a bill may give up waiting for SQLite's lock: it is refused whole.
+    assert outcomes["moved"] == 1
+    assert outcomes["moved"] + outcomes["stayed"] + faults(outcomes) == demand
+    assert all("locked" in one for one in outcomes if one.startswith("fault"))
+    assert (tier_events(database), count_of(database, Voucher)) == (1, 1)
+    assert differences(database) == []
+
+
+def test_fg17_parallel_looks_at_one_member_move_them_once(racers, database, database_url, tries):
+    demand = tries(200)
+    outcomes = racers.run(database_url, "climb", demand, **lay_out_climb(database, 100_000))
+    assert outcomes == {"moved": 1, "stayed": demand - 1}
+    assert (tier_events(database), count_of(database, Voucher)) == (1, 1)
+
+
+def test_fg17_without_lock_and_guard_the_threshold_is_crossed_twice(racers, database, database_url):
+    facts = lay_out_climb(database, 100_000)
+    outcomes = racers.run(database_url, "climb", 64, "tiers.lock,tiers.guard,db.immediate", **facts)
+    assert tier_events(database) > 1 or faults(outcomes)
+
+
+def lay_out_referral(database) -> dict[str, Any]:
+    with database.write() as session:
+        branch = factories.make_branch(session)
+        referrer, friend = factories.somchai(session), factories.malee(session)
+        factories.make_coupon(session, "thanks", obtained=Obtained.JOURNEY, per_member=1000)
+        shop.set(session, "referrals.referrer_gift", "thanks", NOW)
+        session.add(Referral(friend_id=friend.id, referrer_id=referrer.id, at=NOW, joined_at=NOW))
+        purchases.record_purchase(
+            session, member_id=friend.id, branch=branch, amount_satang=50_000,
+            operation_id="first", now=NOW, tz=BANGKOK,
+        )  # fmt: skip
+        return {"friend": friend.id}
+
+
+def test_r4_parallel_first_bills_reward_the_referrer_once(racers, database, database_url, tries):
+    demand = tries(200)
+    outcomes = racers.run(database_url, "reward_referrer", demand, **lay_out_referral(database))
+    assert outcomes == {"given": 1, "nothing": demand - 1}
+    assert count_of(database, Voucher) == 1
+
+
+def test_r4_without_the_guard_a_referrer_is_rewarded_twice(racers, database, database_url):
+    facts = lay_out_referral(database)
+    outcomes = racers.run(
+        database_url, "reward_referrer", 64, "referrals.once,db.immediate", **facts
+    )
+    assert count_of(database, Voucher) > 1 or faults(outcomes)

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Response, abort, g, make_response, render_template, request
 from sqlalchemy import func, or_, select
 
+from core.clock import last_day
 from core.errors import Invalid, Refused
 from core.i18n import t
 from core.text import clean
@@ -72,11 +73,17 @@ def _page(refusal: str) -> str:
         steps=steps,
         counts=counts,
         rules=tiers.rules_of(session),
-        table=table_of(query, COLUMNS, default="since", tie=Member.id),
+        table=table_of(query, COLUMNS, default="since", tie=Member.id, shape=_shown),
         wanted=wanted,
         gifts={tier.id: tier_gifts.entry_coupons(session, tier) for tier in steps},
         refusal=refusal,
     )
+
+
+def _shown(row: Any) -> tuple[Any, ...]:
+    """A row with the last day of its hold, as people say it."""
+    member, totals, standing, step = row
+    return member, totals, standing, step, last_day(standing.holds_until, runtime().clock.tz)
 
 
 @blueprint.post("/tiers/rules")
@@ -266,7 +273,7 @@ def _read(found: Tier | None) -> dict[str, Any]:
         "name_en": forms.words("name_en", "console.name_en"),
         "threshold": threshold,
         "earn_percent": forms.whole("earn_percent", "tiers.earn_percent", 100, 1000),
-        "percent_off": forms.maybe_whole("percent_off", "tiers.percent_off", 1, 100),
+        "percent_off": forms.maybe_whole("percent_off", "tiers.percent_off", 1, 90),
         "colour": colour.upper(),
         "is_on": request.form.get("is_on") == "1",
         "benefits": _benefits(key),

@@ -13,7 +13,7 @@ from core.errors import Invalid, Refused
 from core.i18n import day, money, t
 from core.ids import MEMBER_DIGITS, is_member_number
 from core.text import western_digits
-from loyalty import audit, codes, coupons, members, merging, personal, points, stamps
+from loyalty import audit, codes, coupons, members, merging, personal, points, stamps, tiers
 from models.coupons import CodePurpose, CouponKind, Voucher
 from models.members import Member, MemberTotals
 from models.tiers import MemberTier, Tier
@@ -88,6 +88,7 @@ def _member_answer(member: Member, *, is_masked: bool) -> dict[str, Any]:
             "is_masked": is_masked,
             "level": t(language, f"levels.{totals.level.value}"),
             "tier": _tier(member.id, is_thai=language == "th"),
+            "percent_off": tiers.percent_off_of(session, member.id, now),
             "points": balance.available,
             "debt": balance.debt,
             "stamps": [

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from core.clock import start_of_day
 from core.errors import Invalid, NotFound, Refused
-from core.i18n import moment, money
+from core.i18n import moment, money, t
 from loyalty import (
     audit,
     ceilings,
@@ -21,6 +21,7 @@ from loyalty import (
     purchases,
     shifts,
     shop,
+    tiers,
     undoing,
 )
 from models.coupons import Redemption, Voucher
@@ -57,6 +58,9 @@ def quote() -> Response:
     body = given()
     bill = bill_of(body)
     held, left, lines = runtime(), bill, []
+    if known := text_of(body, "member", 64, is_needed=False):
+        member = one_of_ours(db(), known)
+        left -= checkout.tier_discount(db(), member.id, bill, held.clock.now())
     before: list[Voucher] = []
     for hold in texts_of(body, "holds", MAX_VOUCHERS):
         scan = codes.held(db(), hold, holder(), held.clock.real_now())
@@ -154,7 +158,8 @@ def _receipt(done: checkout.CheckoutResult, member: Member, bill: int) -> dict[s
         "name": members.masked(members.shown_name(member)),
         "bill": money(language, bill),
         "paid": money(language, done.paid_satang),
-        "vouchers": [
+        "vouchers": _tier_line(done, member)
+        + [
             {
                 "name": one.voucher.coupon.name_th if thai else one.voucher.coupon.name_en,
                 "off": money(language, one.discount_satang),
@@ -186,6 +191,16 @@ def _receipt(done: checkout.CheckoutResult, member: Member, bill: int) -> dict[s
             ],
         }
     return answer
+
+
+def _tier_line(done: checkout.CheckoutResult, member: Member) -> list[dict[str, Any]]:
+    """What the member's tier took off, as the receipt's first line."""
+    if not done.tier_off_satang:
+        return []
+    tier = tiers.tier_of(db(), member.id, runtime().clock.now())
+    name = "" if tier is None else tier.name_th if locale() == "th" else tier.name_en
+    said = t(locale(), "tiers.receipt", tier=name)
+    return [{"name": said, "off": money(locale(), done.tier_off_satang)}]
 
 
 @blueprint.post("/void")

@@ -178,7 +178,7 @@ async function takeOffline(text) {
 function drawMember() {
   const { member } = serving;
   by("who-name").textContent = member.name;
-  by("who-level").textContent = [member.level, member.tier, member.last_visit ? `${words.last} ${member.last_visit}` : ""].filter(Boolean).join(" · ");
+  by("who-level").textContent = [member.level, member.percent_off ? `${member.tier} −${member.percent_off}%` : member.tier, member.last_visit ? `${words.last} ${member.last_visit}` : ""].filter(Boolean).join(" · ");
   by("who-points").textContent = member.points === null ? "–" : member.points.toLocaleString();
   by("who-stamps").textContent = member.stamps.map((card) => `${card.name} ${card.filled}/${card.size}`).join("   ");
   const hint = by("who-hint");
@@ -229,10 +229,10 @@ function drawVouchers(lines = []) {
 function requote() {
   clearTimeout(quoteTimer);
   by("pay").hidden = true;
-  if (!serving || !serving.vouchers.length || !by("bill").value.trim()) return;
+  if (!serving || !(serving.vouchers.length || serving.member.percent_off) || !by("bill").value.trim()) return;
   quoteTimer = setTimeout(async () => {
     try {
-      const answer = await ask("quote", { bill: by("bill").value, holds: serving.vouchers.map((v) => v.hold) });
+      const answer = await ask("quote", { bill: by("bill").value, member: serving.member.id, holds: serving.vouchers.map((v) => v.hold) });
       if (!serving) return;
       drawVouchers(answer.lines);
       by("pay").textContent = `${words.pay} ${answer.pay} ${words.baht}`;
