@@ -158,15 +158,23 @@ def staff_add(email: str, role: str, name: str) -> None:
 @cashiers.command("add")
 @click.argument("name")
 @click.option("--branch", "branch_code", required=True)
+@click.option(
+    "--manager", "is_manager", is_flag=True, help="The PIN approves what is above a limit."
+)
 @with_appcontext
-def cashiers_add(name: str, branch_code: str) -> None:
+def cashiers_add(name: str, branch_code: str, is_manager: bool) -> None:
     """Add a cashier; prints the personal PIN last."""
     from loyalty import people
 
     try:
         with held().transaction() as session:
             pin = people.add_cashier(
-                session, name, branch_code, now=held().clock.real_now(), actor="cli"
+                session,
+                name,
+                branch_code,
+                now=held().clock.real_now(),
+                actor="cli",
+                is_manager=is_manager,
             )
     except Refused as error:
         fail(error)
