@@ -25,7 +25,7 @@ from tests.outages import locked, take_away
 from tests.processes import wait_until
 
 SENDERS = 8
-GIVE_UP_SECONDS = 120
+GIVE_UP_SECONDS = 900 if SOAK else 120
 IN_TIME = timedelta(seconds=45)
 #: About how long it takes to end a process and start it again.
 SECONDS_A_KILL = 1.5
