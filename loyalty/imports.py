@@ -624,7 +624,14 @@ class _Writer:
         )
         feed.write(
             self.session,
-            [("members.joined", self.now, {"member_no": number, **facts}) for _, _, number in rows],
+            [
+                (
+                    "members.joined",
+                    self.now,
+                    {"member_no": number, "points": one.person.points, **facts},
+                )
+                for one, _, number in rows
+            ],
         )
 
     def _free_numbers(self, count: int) -> list[str]:

@@ -28,6 +28,7 @@ from models.members import (
     MemberKey,
     MemberSession,
     MemberState,
+    MemberTotals,
     Referral,
 )
 from models.menus import MenuLink
@@ -77,13 +78,19 @@ def prove_phone(
     if holder is not None and holder.line_user_id is not None:
         raise Refused("members.phone_taken")
     if holder is not None:
+        claimed = {"gone_no": holder.member_no, "points": _balance(session, holder)}
         member = _claim(session, holder, member, now)
+        activities.record(session, member.id, "members.merged", now, claimed)
     member.phone_index = personal.phone_index(vault, phone)
     members.mark_proven(session, member, now, by, taken="members.phone_taken")
     if tombstones.is_known(session, vault, tombstones.PHONE, phone, now):
         _take_gift_back(session, member, now)
     activities.record(session, member.id, "members.phone_proven", now, {"by": by})
     return member
+
+
+def _balance(session: Session, member: Member) -> int:
+    return int(session.scalar(select(MemberTotals.balance).filter_by(member_id=member.id)) or 0)
 
 
 def _claim(session: Session, walk_in: Member, person: Member, now: datetime) -> Member:
