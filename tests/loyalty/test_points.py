@@ -9,7 +9,7 @@ from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DatabaseError
 
 from core.errors import Refused
-from loyalty import points
+from loyalty import points, proof
 from models.activities import Activity
 from models.members import MemberTotals
 from models.points import EarnPolicy, EntryKind, ExpiryKind, LedgerEntry, Lot, LotDraw
@@ -419,3 +419,23 @@ def test_counts_all_rows_it_wrote(session, somchai, earn, burn):
         select(func.count()).select_from(LedgerEntry).where(LedgerEntry.member_id == somchai.id)
     )
     assert rows == 2
+
+
+def test_z10_the_check_reads_only(session, somchai, earn):
+    """A read-only transaction on PostgreSQL, a connection that only asks on SQLite."""
+    earn(somchai, 10)
+    session.flush()
+    is_sqlite = session.get_bind().dialect.name == "sqlite"
+    session.execute(text("PRAGMA query_only = ON" if is_sqlite else "SET TRANSACTION READ ONLY"))
+    try:
+        assert proof.find_all(session) == []
+    finally:
+        if is_sqlite:
+            session.execute(text("PRAGMA query_only = OFF"))
+
+
+def test_fg13_a_difference_seen_only_in_passing_freezes_nobody(session, somchai, earn, burn):
+    earn(somchai, 10)
+    passing = [points.Difference("points.balance", somchai.id, 10, 11)]
+    assert proof.freeze(session, passing, NOW) == []
+    assert burn(somchai, 1).balance == 9
