@@ -145,3 +145,37 @@ def test_old_events_go_and_positions_go_on(session):
     feed.write(session, [("points.expired", NOW, {})])
     feed.place(session)
     assert [row.position for row in feed.after(session, 0, 10)] == [2, 3]
+
+
+def test_list_claim_and_merge_are_told_with_the_numbers_that_lead_on(api, runtime, somchai):
+    from loyalty import imports, members, merges, merging
+    from tests import factories
+    from tests.moments import BANGKOK
+
+    vault, text = runtime.vault, "phone,points,consent\n0898887777,40,yes\n0898886666,5,yes\n"
+    with runtime.transaction() as session:
+        reading = imports.read(session, vault, text.encode(), NOW.date())
+        sealed = imports.seal(vault, reading, locale="th", now=NOW, tz=BANGKOK)
+        imports.apply(session, reading, sealed, now=NOW, tz=BANGKOK, actor="cli")
+    with runtime.transaction() as session:
+        old, other = (
+            members.by_phone(session, vault, f"+6689888{four}") for four in ("7777", "6666")
+        )
+        numbers = {"claimed": old.member_no, "merged": other.member_no}
+        malee = factories.malee(session, vault=vault)
+        members.set_phone(session, vault, malee, members.E164("+66898887777"), NOW)
+        account = merging.prove_phone(session, vault, malee, NOW)
+        merges.merge(
+            session, vault, account.id, other.id, now=NOW, real_now=NOW, tz=BANGKOK,
+            staff_id=None, actor="staff:1",
+        )  # fmt: skip
+    place_events(runtime)
+    told = [(e["kind"], e["data"]) for e in api("GET", "/events").get_json()["events"]]
+    joined = {data["member_no"]: data["points"] for kind, data in told if kind == "members.joined"}
+    assert joined == {numbers["claimed"]: 40, numbers["merged"]: 5}
+    merged = [data for kind, data in told if kind == "members.merged"]
+    assert [(data["gone_member_no"], data["points"]) for data in merged] == [
+        (numbers["claimed"], 40),
+        (numbers["merged"], 5),
+    ]
+    assert {data["member_no"] for data in merged} == {account.member_no}
