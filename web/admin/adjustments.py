@@ -12,6 +12,7 @@ from sqlalchemy.orm import aliased
 
 from core.text import parse_whole
 from loyalty import adjustments as rules
+from loyalty import shop
 from models.members import Member
 from models.points import Adjustment, AdjustmentState
 from models.staff import Staff
@@ -52,7 +53,27 @@ def adjustments() -> str:
     table = table_of(
         query, COLUMNS, default="state", tie=Adjustment.id.desc(), shape=lambda row: Line(*row)
     )
-    return render_template("admin/adjustments.html", table=table, waiting=AdjustmentState.WAITING)
+    return render_template(
+        "admin/adjustments.html",
+        table=table,
+        waiting=AdjustmentState.WAITING,
+        ceilings={role.value: rules.ceiling_of(db(), role) for role in rules.CEILINGS},
+    )
+
+
+@blueprint.post("/adjustments/ceilings")
+@staff_only("adjustments.ceilings")
+def adjustment_ceilings() -> Response:
+    """What each role may give or take in a day alone."""
+    now = runtime().clock.now()
+    given = {
+        role: forms.whole(role.value, f"adjustments.role_{role.value}", 0, rules.MOST)
+        for role in rules.CEILINGS
+    }
+    for role, most in given.items():
+        shop.set(db(), rules.CEILINGS[role], most, now)
+    noted("adjustments.ceilings", **{role.value: most for role, most in given.items()})
+    return back("admin.adjustments", note="console.saved")
 
 
 @blueprint.post("/members/<string:public_id>/adjust")

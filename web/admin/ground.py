@@ -56,8 +56,8 @@ _MARKETING = frozenset({"offers.edit", "draws.edit", "stamps.edit", "journeys.ed
 _POINTS = frozenset(
     {"earning.edit", "adjustments.give", "adjustments.decide", "liability.edit", "liability.export"}
 )
-#: Who is watched does not see the list.
-_WATCH = frozenset({"suspects.read", "suspects.export"})
+#: Who is watched does not see the list, and who is limited does not set the limit.
+_WATCH = frozenset({"suspects.read", "suspects.export", "adjustments.ceilings"})
 _FLOOR = frozenset(
     {"members.edit", "conversations.reply", "outbox.decide", "quarantine.decide", "tills.edit"}
 )

@@ -131,3 +131,14 @@ def test_aa3_above_the_ceiling_a_second_person_agrees(owner, sign_in, somchai, d
 @pytest.mark.parametrize("role", [Role.MARKETER, Role.AUDITOR])
 def test_aa3_who_may_not_cannot(sign_in, somchai, role):
     assert adjust(sign_in(role.value), somchai, 1).status_code == 403
+
+
+def test_p8_the_owner_alone_sets_the_ceilings(owner, sign_in, somchai, database):
+    assert owner.send("/admin/adjustments/ceilings", owner="50", manager="10").status_code == 303
+    assert owner.send("/admin/adjustments/ceilings", owner="-1", manager="10").status_code == 422
+    adjust(owner, somchai, 51)
+    with database.read() as session:
+        assert points.balance_of(session, somchai.id, NOW).balance == 0
+    boss = sign_in("manager")
+    assert boss.send("/admin/adjustments/ceilings", owner="9", manager="999").status_code == 403
+    assert acts(database) == ["adjustments.ceilings", "points.adjusted"]
