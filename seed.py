@@ -75,8 +75,6 @@ COUPONS: tuple[dict[str, Any], ...] = (
         "total_units": 500,
         "per_member": 3,
         "min_bill_satang": 6000,
-        "terms_th": "บิลตั้งแต่ 60 บาท",
-        "terms_en": "Bills of 60 baht and more.",
     },
     {
         "key": "bakery_10",
@@ -88,8 +86,6 @@ COUPONS: tuple[dict[str, Any], ...] = (
         "valid_days": 14,
         "total_units": 200,
         "per_member": 1,
-        "terms_th": "ลดสูงสุด 50 บาท",
-        "terms_en": "Up to 50 baht off.",
     },
     {
         "key": "cash_50",
@@ -101,8 +97,6 @@ COUPONS: tuple[dict[str, Any], ...] = (
         "valid_days": 60,
         "obtained": Obtained.POINTS,
         "price_points": 50,
-        "terms_th": "ใช้ไม่หมดเก็บไว้ใช้ต่อได้",
-        "terms_en": "What is left stays on the voucher.",
     },
     {
         "key": "free_americano",

@@ -46,12 +46,14 @@ def claim(
     """
     coupon = coupon_of(session, coupon_id)
     refuse_unless(coupon.obtained == Obtained.CLAIM, "coupons.not_available")
+    is_locked = False
     if key is not None and not is_sabotaged("coupons.claim_key"):
-        if not is_sold_out(coupon):  # the same tap twice comes one after the other
+        is_locked = not is_sold_out(coupon)
+        if is_locked:  # the same tap twice comes one after the other
             points.lock_member(session, member.id)
         if before := _given_by(session, coupon, member, key):
             return before
-    voucher = take(session, coupon, member, "claim", now, tz, key=key)
+    voucher = take(session, coupon, member, "claim", now, tz, key=key, is_locked=is_locked)
     record_claim(session, voucher, now)
     return voucher
 
@@ -143,6 +145,7 @@ def take(
     tz: ZoneInfo,
     *,
     key: str | None = None,
+    is_locked: bool = False,
 ) -> Voucher:
     """What claim, code and points have in common: refuse, then write.
 
@@ -150,7 +153,8 @@ def take(
     the coupon's row, which everybody wants, is held as briefly as possible, at the end.
     """
     refuse_closed(session, coupon, member, now, tz)
-    points.lock_member(session, member.id)
+    if not is_locked:
+        points.lock_member(session, member.id)
     refuse_unless(member.is_member, "members.not_joined")
     owned = copies_of(session, member.id, [coupon.id]).get(coupon.id, 0)
     if owned >= coupon.per_member and not is_sabotaged("coupons.per_member"):
@@ -169,8 +173,11 @@ def refuse_closed(
 ) -> None:
     """Everything that can be said without a lock; `standing` if the caller knows it already."""
     refuse_unless(member.is_member, "members.not_joined")
-    if standing is None and is_open(coupon, now) and is_gone(coupon):
-        raise Refused("coupons.sold_out")  # what a rush asks most often is answered first
+    if standing is None and is_open(coupon, now):
+        if is_gone(coupon):
+            raise Refused("coupons.sold_out")  # what a rush asks most often is answered first
+        if not coupon.conditions:
+            return  # an offer for everybody asks nothing about anybody
     standing = standing or standing_of(session, member.id, now)
     refuse_unless(is_open(coupon, now, standing.early_days), "coupons.not_available")
     if refusal := refusal_at_claim(session, coupon, standing, now, tz):

@@ -83,9 +83,9 @@ def _page(draw: Draw, problem: str = "") -> str:
 @public
 def proof(key: str) -> Any:
     """What anybody needs to check a draw: fingerprint, ranges, and the seed when it has ended."""
+    member = signed_in()  # who says which language
     held, language = runtime(), locale()
     draw = draws.by_key(db(), key)
-    member = signed_in()
     seed = draws.seed_of(held.vault, draw, held.clock.now())
     player = request.args.get("id", "")[:NAME_LETTERS].strip()
     ordinal = parse_whole(request.args.get("turn", ""))
