@@ -13,11 +13,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, true, update
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
 from core.errors import Invalid, NotFound, Refused
+from core.sabotage import is_sabotaged
 from core.text import clean
 from loyalty import points, shop
 from models.base import table_of
@@ -116,13 +117,12 @@ def decide(
         raise Refused("adjustments.same_person", status=403)
     _refuse_unless_may(session, row.member_id, staff)
     state = AdjustmentState.DONE if is_agreed else AdjustmentState.REFUSED
+    still_waits: ColumnElement[bool] = ADJUSTMENTS.c.state == AdjustmentState.WAITING
+    if is_sabotaged("adjustments.once"):
+        still_waits = true()
     taken: Any = session.execute(
         update(ADJUSTMENTS)
-        .where(
-            ADJUSTMENTS.c.id == adjustment_id,
-            ADJUSTMENTS.c.state == AdjustmentState.WAITING,
-            ADJUSTMENTS.c.staff_id != staff.id,
-        )
+        .where(ADJUSTMENTS.c.id == adjustment_id, still_waits, ADJUSTMENTS.c.staff_id != staff.id)
         .values(state=state, decided_by_id=staff.id, decided_at=now)
     )
     if not taken.rowcount:

@@ -23,6 +23,7 @@ from core.crypto import Vault
 from core.db import Database
 from core.errors import Refused
 from loyalty import (
+    adjustments,
     audit,
     checkout,
     codes,
@@ -37,7 +38,7 @@ from loyalty import (
 )
 from models.draws import Draw
 from models.members import Member
-from models.staff import Branch, Device
+from models.staff import Branch, Device, Staff
 from tests import factories
 from tests.moments import BANGKOK, NOW
 
@@ -126,6 +127,15 @@ def same_operation(session: Session, facts: dict[str, Any], number: int) -> str:
 
 def write_audit(session: Session, facts: dict[str, Any], number: int) -> str:
     audit.record(session, "staff:1", "points.adjusted", {"number": number}, NOW)
+    return "ok"
+
+
+def agree(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Everybody agrees to one adjustment."""
+    staff = session.get_one(Staff, facts["staff"][number % len(facts["staff"])])
+    adjustments.decide(
+        session, facts["adjustment"], staff=staff, is_agreed=True, now=NOW, tz=BANGKOK
+    )
     return "ok"
 
 
@@ -233,6 +243,7 @@ def reward_referrer(session: Session, facts: dict[str, Any], number: int) -> str
 
 
 RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
+    "agree": agree,
     "audit": write_audit,
     "burn": burn,
     "buy": buy,

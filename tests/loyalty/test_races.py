@@ -26,7 +26,7 @@ from models.coupons import CodePurpose, Coupon, Obtained, Redemption, Voucher
 from models.draws import DrawTurn
 from models.earn_rules import EarnRule, EarnRuleAward, EarnRuleKind
 from models.members import Member, MemberState, Referral, StageChange
-from models.points import LedgerEntry
+from models.points import Adjustment, LedgerEntry
 from models.purchases import Purchase, PurchaseReturn
 from models.staff import AuditRow, CashierSession
 from models.tiers import Tier
@@ -513,6 +513,36 @@ def test_z12_without_operations_every_repeat_earns(racers, database, database_ur
     member = lay_out_bill(database)["member"]
     racers.run(database_url, "same_operation", 64, "operations.once", member=member)
     assert count_of(database, LedgerEntry) > 1
+
+
+# Adjustments (P8, AA3)
+
+
+def lay_out_adjustment(database) -> dict[str, Any]:
+    with database.write() as session:
+        asks, *others = [
+            factories.prem(session, email=f"s{number}@taem.example").id for number in range(9)
+        ]
+        row = Adjustment(
+            member_id=factories.somchai(session).id, points=5000, reason="x", staff_id=asks, at=NOW
+        )
+        session.add(row)
+        session.flush()
+        return {"adjustment": row.id, "staff": others, "member": row.member_id}
+
+
+def test_aa3_many_second_persons_agree_once(racers, database, database_url, tries):
+    demand = tries(100)
+    facts = lay_out_adjustment(database)
+    outcomes = racers.run(database_url, "agree", demand, **facts)
+    assert outcomes == {"ok": 1, "adjustments.already_decided": demand - 1}
+    assert balance(database, facts["member"]).balance == 5000
+    assert differences(database) == []
+
+
+def test_aa3_without_the_guard_everybody_has_agreed(racers, database, database_url):
+    facts = lay_out_adjustment(database)
+    assert racers.run(database_url, "agree", 64, "adjustments.once", **facts)["ok"] > 1
 
 
 # Audit (Z22)
