@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from bot import theme
 from bot.theme import Action, Component, Message
@@ -201,12 +202,12 @@ def _offer(offer: OfferView, locale: str) -> Component:
         *_conditions(offer.conditions),
         _terms(offer.terms),
     ]
+    params: dict[str, Any] = {"offer": offer.id} | ({"key": offer.key} if offer.key else {})
     claim = theme.postback_action(
         t(locale, "coupons.button_claim"),
         "coupons.claim",
         display_text=t(locale, "coupons.say_claim", title=theme.clip_name(offer.title)),
-        offer=offer.id,
-        **({"key": offer.key} if offer.key else {}),
+        **params,
     )
     over = "coupons.gone" if is_gone or not is_gone_today else "coupons.sold_out_today"
     is_off = is_gone or is_gone_today or offer.refusal is not None

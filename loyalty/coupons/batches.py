@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from math import log2
+from typing import Any
 
 from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
@@ -131,7 +132,7 @@ def void_batch(session: Session, batch_id: int, now: datetime) -> CodeBatch:
 
 def take_export(session: Session, batch_id: int, now: datetime, *, may_again: bool) -> CodeBatch:
     """Let a batch be exported: once for whoever may edit offers, again only by right (C8)."""
-    unexported = BATCHES.c.exported_at.is_(None)
+    unexported: Any = BATCHES.c.exported_at.is_(None)
     if is_sabotaged("codes.export_once"):
         unexported = BATCHES.c.id == batch_id
     first = session.execute(

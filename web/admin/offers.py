@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from flask import Response, abort, g, make_response, render_template, request
@@ -296,7 +297,7 @@ def _read(coupon: Coupon | None = None) -> tuple[dict[str, Any], dict[str, str]]
     read("state", "state", lambda: CouponState(_choice("state", [o.value for o in CouponState])))
     read("key", "key", lambda: _key(coupon))
     for name in ("name_th", "name_en"):
-        read(name, name, lambda name=name: _words(name, 100))
+        read(name, name, partial(_words, name, 100))
     for name in ("terms_th", "terms_en"):
         fields[name] = clean_lines(form.get(name, ""), 500)
     for name in ("item_th", "item_en"):
