@@ -290,8 +290,10 @@ by("bill-form").addEventListener("submit", (event) => {
 
 async function keepBill(operation) {
   const bill = by("bill").value.trim();
-  const satang = queue.satangOf(bill);
-  if (!satang) throw new Error(words.badAmount);
+  const typed = queue.satangOf(bill);
+  if (!typed) throw new Error(words.badAmount);
+  // A tier that was on the screen before the signal went has been taken off the bill already.
+  const satang = typed - Math.floor((typed * (serving.member.percent_off || 0)) / 100);
   const till = await queue.limits();
   if (!till || Date.parse(till.until) < Date.now()) throw new Error(words.queueClosed);
   const waiting = await queue.all();
