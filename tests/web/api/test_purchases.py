@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from loyalty import points
 from loyalty.people import API_SCOPES
 from models.coupons import Redemption, Voucher, VoucherState
+from models.earn_rules import EarnRule, EarnRuleKind
 from models.purchases import Purchase
 from tests import factories
 from tests.moments import NOW
@@ -42,6 +43,8 @@ def test_bill_earns(api, somchai):
         "member_no": somchai.member_no,
         "amount": "250.00",
         "points": 10,
+        "base_points": 10,
+        "earn_rules": [],
         "carry_satang": 0,
         "balance": 10,
         "available": 10,
@@ -327,3 +330,16 @@ def test_sum_of_items_need_not_be_the_amount(api, somchai):
     assert api("POST", "/purchases", bill(somchai, items=items)).status_code == 201
     items[0]["qty"] = 0
     assert api("POST", "/purchases", bill(somchai, items=items)).status_code == 422
+
+
+def test_p3_answer_says_what_rules_added(api, runtime, somchai):
+    with runtime.transaction() as session:
+        session.add(
+            EarnRule(
+                key="bonus", kind=EarnRuleKind.BONUS, bonus_points=9, name_th="โบนัส",
+                name_en="Bonus", created_at=NOW,
+            )
+        )  # fmt: skip
+    body = api("POST", "/purchases", bill(somchai)).get_json()
+    assert (body["points"], body["base_points"]) == (19, 10)
+    assert body["earn_rules"] == [{"key": "bonus", "name": "โบนัส", "points": 9}]
