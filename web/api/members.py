@@ -10,7 +10,7 @@ from pydantic import Field
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid, NotFound, Refused
-from loyalty import audit, codes, coupons, members, points, stamps
+from loyalty import audit, codes, coupons, members, points, stamps, tiers
 from loyalty.members import UnknownMember
 from models.coupons import CodePurpose
 from models.members import Member
@@ -118,11 +118,13 @@ def as_json(session: Session, member: Member, *, is_masked: bool = False) -> dic
     balance = points.balance_of(session, member.id, now)
     name = members.shown_name(member)
     g.shown_member_id = member.id
+    tier = tiers.tier_of(session, member.id, now)
     return {
         "member_no": member.member_no,
         "name": members.masked(name) if is_masked else name,
         "locale": member.locale,
         "joined_at": member.joined_at.isoformat() if member.joined_at else None,
+        "tier": {"key": tier.key, "percent_off": tier.percent_off or 0} if tier else None,
         "points": {
             "balance": balance.balance,
             "available": balance.available,

@@ -33,6 +33,7 @@ _MEMBER = _object(
     name=_STR,
     locale={"enum": ["th", "en"]},
     joined_at={"type": ["string", "null"], "format": "date-time"},
+    tier={"anyOf": [_object(key=_STR, percent_off=_INT), {"type": "null"}]},
     points=_object(balance=_INT, available=_INT, pending=_INT, debt=_INT),
     stamps={"type": "array", "items": _object(program=_STR, filled=_INT, size=_INT)},
     vouchers=_INT,

@@ -7,6 +7,7 @@ from sqlalchemy import func, select
 
 from models.members import Member
 from models.staff import ApiKey, AuditRow
+from models.tiers import MemberTier, Tier
 from tests import factories
 from tests.moments import NOW
 from tests.web.conftest import PHONE
@@ -18,6 +19,23 @@ def test_number_finds_one_member(api, somchai):
         somchai.member_no, "สมชาย", "th",
     )  # fmt: skip
     assert found["points"] == {"balance": 0, "available": 0, "pending": 0, "debt": 0}
+
+
+def test_r1_tills_learn_the_tier(api, runtime, somchai):
+    assert api("GET", f"/members/{somchai.member_no}").get_json()["tier"] is None
+    with runtime.transaction() as session:
+        gold = Tier(
+            key="gold", name_th="ทอง", name_en="Gold", threshold=1, percent_off=5, created_at=NOW
+        )
+        session.add(gold)
+        session.flush()
+        session.add(
+            MemberTier(
+                member_id=somchai.id, tier_id=gold.id, since=NOW, qualified_at=NOW, holds_until=NOW
+            )
+        )
+    found = api("GET", f"/members/{somchai.member_no}").get_json()
+    assert found["tier"] == {"key": "gold", "percent_off": 5}
 
 
 def test_unknown_and_odd_numbers_are_404(api, runtime, shop):
