@@ -151,14 +151,14 @@ def take_export(session: Session, batch_id: int, now: datetime, *, may_again: bo
 
 def codes_of(session: Session, batch_id: int) -> Iterator[tuple[str, bool]]:
     """A batch's codes as they are printed, in fours, and whether each has been used."""
-    rows = session.execute(
+    every = (
         select(CODES.c.code, CODES.c.used_at.is_not(None))
         .where(CODES.c.batch_id == batch_id)
-        .order_by(CODES.c.id),
-        execution_options={"yield_per": ROWS_AT_ONCE},
+        .order_by(CODES.c.id)
     )
-    for code, is_used in rows:
-        yield printed(code), is_used
+    with session.execute(every, execution_options={"yield_per": ROWS_AT_ONCE}) as rows:
+        for code, is_used in rows:
+            yield printed(code), is_used
 
 
 def printed(code: str) -> str:

@@ -47,7 +47,9 @@ def claim(
     coupon = coupon_of(session, coupon_id)
     refuse_unless(coupon.obtained == Obtained.CLAIM, "coupons.not_available")
     is_locked = False
-    if key is not None and not is_sabotaged("coupons.claim_key"):
+    if is_sabotaged("coupons.claim_key"):
+        key = None
+    if key is not None:
         is_locked = not is_sold_out(coupon)
         if is_locked:  # the same tap twice comes one after the other
             points.lock_member(session, member.id)

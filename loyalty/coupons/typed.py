@@ -152,15 +152,11 @@ def count_try(session: Session, member_id: int, real_now: datetime, tz: ZoneInfo
 
 
 def _count(session: Session, member_id: int, window: str) -> int:
-    if is_sabotaged("codes.tries"):  # looks first, and writes what it saw
-        seen = session.execute(
-            select(TRIES.c.count).where(TRIES.c.member_id == member_id, TRIES.c.window == window)
-        ).scalar()
-        value = (seen or 0) + 1
-    else:
-        value = TRIES.c.count + 1
+    if is_sabotaged("codes.tries"):  # looks, and never writes what it saw
+        seen = select(TRIES.c.count).where(TRIES.c.member_id == member_id, TRIES.c.window == window)
+        return int(session.execute(seen).scalar() or 0) + 1
     new = insert_into(session, TRIES).values(member_id=member_id, window=window, count=1)
     counted = new.on_conflict_do_update(
-        index_elements=["member_id", "window"], set_={"count": value}
+        index_elements=["member_id", "window"], set_={"count": TRIES.c.count + 1}
     ).returning(TRIES.c.count)
     return int(session.execute(counted).scalar_one())

@@ -206,7 +206,7 @@ def lay_out_typed_code(database, people) -> dict[str, Any]:
     facts = lay_out_coupon(database, people, obtained=Obtained.CODE)
     with database.write() as session:
         batch = coupons.make_batch(session, facts["coupon"], "flyer", 3, NOW)
-        code = next(coupons.codes_of(session, batch.id))[0]
+        code, *_ = [code for code, _ in coupons.codes_of(session, batch.id)]
     return {"members": facts["members"], "code": code}
 
 
@@ -232,7 +232,6 @@ def test_ac8_five_tries_a_minute_in_all_processes_together(racers, database, dat
     assert outcomes == {"codes.refused": 5, "errors.too_many": demand - 5}
 
 
-@pytest.mark.parametrize("engine_kind", ["postgresql"])  # SQLite's writers never look together
 def test_ac8_without_the_counter_more_are_tried(racers, database, database_url):
     facts = lay_out_typed_code(database, 1) | {"code": "WRONGCODE"}
     outcomes = racers.run(database_url, "type_code", 64, "codes.tries", **facts)
