@@ -51,7 +51,9 @@ _READ = frozenset(
         "referrals.read",
     }
 )
-_MARKETING = frozenset({"offers.edit", "draws.edit", "stamps.edit", "journeys.edit", "menus.edit", "menus.publish"})
+_MARKETING = frozenset(
+    {"offers.edit", "draws.edit", "stamps.edit", "journeys.edit", "menus.edit", "menus.publish"}
+)
 #: Points are money: who plans them, gives them by hand, and takes their figures out.
 _POINTS = frozenset(
     {"earning.edit", "adjustments.give", "adjustments.decide", "liability.edit", "liability.export"}
@@ -73,7 +75,17 @@ _LADDER = frozenset({"tiers.edit", "tiers.set", "referrals.edit"})
 _VOUCHERS = frozenset({"vouchers.give", "vouchers.withdraw"})
 #: What each role may do. A route not listed for a role is refused (default deny).
 PERMISSIONS: Mapping[Role, frozenset[str]] = {
-    Role.OWNER: _VOUCHERS | {"codes.export_again"} | _SHOP | _OUTSIDE | _PEOPLE | _READ | _MARKETING | _FLOOR | _LADDER | _POINTS | _WATCH,
+    Role.OWNER: _VOUCHERS
+    | {"codes.export_again"}
+    | _SHOP
+    | _OUTSIDE
+    | _PEOPLE
+    | _READ
+    | _MARKETING
+    | _FLOOR
+    | _LADDER
+    | _POINTS
+    | _WATCH,
     Role.MANAGER: _VOUCHERS | _PEOPLE | _READ | _MARKETING | _FLOOR | _LADDER | _POINTS,
     Role.MARKETER: frozenset(
         {
