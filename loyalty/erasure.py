@@ -81,7 +81,9 @@ def erase(
         _empty(session, shadow, now)  # what a merge kept so that it could be undone
     _empty(session, member, now)
     audit.record(session, asked_by, "members.erased", {"account": member.id}, now)
-    feed.write(session, [(feed.LEFT, now, {"member_no": number})] if number else [])
+    if number:
+        feed.forget_member(session, number)
+        feed.write(session, [(feed.LEFT, now, {"member_no": number})])
     activities.record(
         session, member.id, "members.left", now, {"by": asked_by}, key=f"members.left:{member.id}"
     )

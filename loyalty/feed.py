@@ -100,6 +100,16 @@ def react(runtime: Runtime, session: Session, facts: list[Any], now: datetime) -
     )
 
 
+def forget_member(session: Session, member_no: str) -> None:
+    """Take a member number out of everything written about it so far."""
+    for name in ("member_no", "gone_member_no"):
+        about = select(FEED.c.id, FEED.c.body).where(FEED.c.body[name].as_string() == member_no)
+        for row in session.execute(about).all():
+            session.execute(
+                update(FEED).where(FEED.c.id == row.id).values(body={**row.body, name: None})
+            )
+
+
 def write(session: Session, events: Iterable[tuple[str, datetime, dict[str, Any]]]) -> None:
     """Write public facts: kind, moment, body."""
     rows = [

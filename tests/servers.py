@@ -14,7 +14,8 @@ import pytest
 
 from tests.processes import ROOT, Processes, free_port
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+#: The shell is the same browser without its window, at a third of the cost.
+BROWSERS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM_FLAGS = (
     "--headless",
     "--no-sandbox",

@@ -291,9 +291,9 @@ def test_fw09_redelivered_event_is_known_by_its_id(send, database, intake):
     ],
 )
 def test_fw11_hostile_json_is_quarantined_quickly(call, database, body):
-    started = time.perf_counter()
+    started = time.process_time()  # ours, whatever else the machine does
     assert deliver(call, body) == 200
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert [kept.content for kept in quarantined(database)] == [body]
     assert deliver(call, body_of(text_event())) == 200
 

@@ -115,5 +115,8 @@ def test_z10_killed_business_leaves_no_half_operation(database, database_url, sc
 
 def test_z10_answers_apart_from_their_effects_would_be_noticed(database, database_url, tmp_path):
     lay_out(database)
-    complaints = play(database_url, 12, tmp_path, "operations.together")
-    assert complaints or halves(database)
+    # A death falls between the two halves by chance: on a busy machine it may take a few more.
+    for _ in range(4):
+        if play(database_url, 12, tmp_path, "operations.together") or halves(database):
+            return
+    pytest.fail("nothing was noticed")

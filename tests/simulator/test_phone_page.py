@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import Any
@@ -719,7 +720,9 @@ def show_instead(phone: Phone, message: dict[str, Any]) -> None:
     def answer(route: Any) -> None:
         body = route.fetch().json()
         line = {"id": "m1", "from": "shop", "at": "2026-03-05T03:00:00.000Z", "message": message}
-        route.fulfill(body=json.dumps(body | {"messages": [line]}), content_type="application/json")
+        words = json.dumps(body | {"messages": [line]})
+        with suppress(playwright_api.Error):  # the page has been left meanwhile
+            route.fulfill(body=words, content_type="application/json")
 
     phone.page.route("**/sim/customers/c1", answer)
     phone.page.reload()

@@ -102,7 +102,7 @@ def test_finishes_what_is_under_way_when_it_is_stopped(post: Post):
     post.line.switch(latency_seconds=0.5)
     post.queue(users)
     sender = post.sender(dataclasses.replace(QUICK, in_flight=20, lease_seconds=60.0))
-    time.sleep(0.8)
+    wait_until(post.line.received, 20)
     sender.stop()
     assert not sender.is_alive
     counts = post.counts()
@@ -859,8 +859,8 @@ def test_FX15_a_push_under_way_is_not_tried_again_for_somebody_who_left(post: Po
         member = session.scalars(select(Member).where(Member.line_user_id == users[0])).one()
         now = post.runtime.clock.now()
         erasure.erase(session, post.runtime.vault, member, asked_by="member", now=now)
-    post.line.clear_faults()
     post.wait(skipped=1)
+    post.line.clear_faults()
     assert post.line.received() == {}
     (call,) = post.calls()
     assert (call.state, call.body) == (CallState.DROPPED, None)
