@@ -59,9 +59,7 @@ def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:
 
 
 async def _serve(settings: SimulatorSettings, context: ssl.SSLContext | None) -> None:
-    runner = web.AppRunner(
-        build_app(settings), access_log=None, shutdown_timeout=FAREWELL_SECONDS
-    )
+    runner = web.AppRunner(build_app(settings), access_log=None, shutdown_timeout=FAREWELL_SECONDS)
     await runner.setup()
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
