@@ -17,7 +17,7 @@ run: $(VENV)/.installed  ## Start the demo café: Taem, a stand-in LINE and a ph
 
 .PHONY: test
 test: $(VENV)/.installed-dev  ## Run every test, on SQLite and on a PostgreSQL of its own
-	$(PYTEST) -n $(TEST_WORKERS)
+	$(PYTEST) -n $(TEST_WORKERS) --dist worksteal
 
 .PHONY: check
 check: $(VENV)/.installed-dev  ## Format, lint, types, layers, migrations, then every test
@@ -28,7 +28,7 @@ check: $(VENV)/.installed-dev  ## Format, lint, types, layers, migrations, then 
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml $(CODE)
 	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && export DATABASE_URL="sqlite:///$$folder/check.db" && \
 		echo "$(BIN)/alembic check" && $(BIN)/alembic upgrade head && $(BIN)/alembic check
-	$(PYTEST) -n $(TEST_WORKERS)
+	$(PYTEST) -n $(TEST_WORKERS) --dist worksteal
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev  ## Fault, race and kill tests at their full figures (long)
