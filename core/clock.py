@@ -7,7 +7,7 @@ The demo clock is a stored offset; `now()` includes it. Whatever guards a secret
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as day_time
 from typing import Protocol
@@ -37,6 +37,27 @@ def start_of_day(day: date, tz: ZoneInfo) -> datetime:
 def at_local(day: date, hour: int, minute: int, tz: ZoneInfo) -> datetime:
     """The UTC moment of this wall-clock time on this local day."""
     return datetime.combine(day, day_time(hour, minute), tzinfo=tz).astimezone(UTC)
+
+
+def is_within_week(
+    local: datetime, weekdays: Collection[int], hours: Iterable[Sequence[int]]
+) -> bool:
+    """Whether a moment of the wall clock is on one of these days (0 is Monday) and hours.
+
+    Empty means any. Each span of hours is exclusive at its end; one that ends before it begins
+    goes on over midnight and belongs to the day on which it began.
+    """
+    is_today = not weekdays or local.weekday() in weekdays
+    spans = list(hours)
+    if not spans:
+        return is_today
+    was_yesterday = not weekdays or (local.weekday() - 1) % 7 in weekdays
+    return any(
+        (is_today and start <= local.hour < end)
+        if start < end
+        else (is_today and local.hour >= start) or (was_yesterday and local.hour < end)
+        for start, end in spans
+    )
 
 
 def last_day(ends_at: datetime, tz: ZoneInfo) -> date:

@@ -105,14 +105,9 @@ def once_a_batch(session: Session, key: str, find: Callable[[], Found]) -> Found
 
 
 def insert_into(session: Session, table: Any) -> Any:
-    """An INSERT of this engine's own dialect, which has `on_conflict_do_nothing` and the like."""
+    """An INSERT of this engine's own dialect, which knows `on_conflict_do_nothing` and `..._update`."""
     dialect = sqlite if is_sqlite(session) else postgresql
     return dialect.insert(table)
-
-
-def upsert(session: Session, table: Any) -> Any:
-    """This engine's own INSERT, which knows `on_conflict_do_nothing` and `..._do_update`."""
-    return sqlite.insert(table) if is_sqlite(session) else postgresql.insert(table)
 
 
 def _make_engine(

@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from bot import theme
 from bot.flex.journeys import message_bubble
 from core.clock import at_local, last_day, local_day, start_of_day
-from core.db import upsert
+from core.db import insert_into
 from core.i18n import day, t
 from core.runtime import Runtime
 from engagement import delivery, outbox, texts
@@ -127,7 +127,7 @@ def wish(
     arm = arm_of(session, plan.journey, member_id, now)
     held = arm == Arm.HELD_OUT
     made = session.execute(
-        upsert(session, Intent)
+        insert_into(session, Intent)
         .values(
             member_id=member_id,
             journey_id=plan.journey.id,
@@ -155,7 +155,7 @@ def _enrol(
     session: Session, plan: Plan, member_id: int, occasion: str, step: str, now: datetime
 ) -> int:
     session.execute(
-        upsert(session, Enrolment)
+        insert_into(session, Enrolment)
         .values(
             member_id=member_id,
             journey_id=plan.journey.id,

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
 from sqlalchemy.orm import Session
 
+from core.clock import is_within_week
 from core.crypto import Vault
 from core.errors import Invalid, Refused
 from core.sabotage import is_sabotaged
@@ -150,8 +151,6 @@ def applies(rule: Rule, bill: Bill) -> bool:
         return False
     asked = rule.conditions
     checks: dict[str, Callable[[], bool]] = {
-        "weekdays": lambda: day.weekday() in asked["weekdays"],
-        "hours": lambda: any(start <= bill.at.hour < end for start, end in asked["hours"]),
         "branches": lambda: bill.branch in asked["branches"],
         "levels": lambda: bill.level in asked["levels"],
         "tiers": lambda: bill.tier in asked["tiers"],
@@ -159,6 +158,8 @@ def applies(rule: Rule, bill: Bill) -> bool:
         "first_purchase": lambda: bill.is_first,
         "birthday_month": lambda: bill.is_birthday_month,
     }
+    if not is_within_week(bill.at, asked.get("weekdays", ()), asked.get("hours", ())):
+        return False
     if any(rule.asks(name) and not holds() for name, holds in checks.items()):
         return False
     return not _is_about_products(rule) or any(_matches(rule, line) for line in bill.lines)

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.gateway import Line
-from core.db import upsert
+from core.db import insert_into
 from core.errors import OutsideFault
 from core.runtime import Runtime
 from loyalty import tiers
@@ -82,7 +82,7 @@ def want(
     if member.line_user_id is None or not menus:
         return
     key = wanted_key(menus, member, tiers.tier_of(session, member.id, real_now))
-    statement = upsert(session, MenuLink).values(
+    statement = insert_into(session, MenuLink).values(
         member_id=member.id, wanted_key=key, is_due=True, next_try_at=real_now, attempts=0
     )
     changes = {"wanted_key": key, "is_due": True, "next_try_at": real_now, "attempts": 0}

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from core import metrics
 from core.clock import local_day, start_of_day
-from core.db import is_sqlite, upsert
+from core.db import insert_into, is_sqlite
 from core.runtime import Runtime
 from core.sabotage import is_sabotaged, reach
 from engagement import journeys
@@ -88,7 +88,7 @@ def _claim(
         if _is_another_running(session, job, on=on, subject=subject, real_now=real):
             return Outcome.RUNNING
         made = session.execute(
-            upsert(session, Occurrence)
+            insert_into(session, Occurrence)
             .values(
                 job=job.id,
                 subject=subject,
@@ -204,7 +204,7 @@ def skip(runtime: Runtime, job: Job, *, on: date, due: datetime, reason: str) ->
     real = runtime.clock.real_now()
     with runtime.database.write() as session:
         session.execute(
-            upsert(session, Occurrence)
+            insert_into(session, Occurrence)
             .values(
                 job=job.id,
                 subject="",
@@ -342,7 +342,7 @@ def beat(runtime: Runtime, role: str) -> None:
     with runtime.database.write() as session:
         name = f"{role}:{socket.gethostname()[:32]}:{os.getpid()}"
         session.execute(
-            upsert(session, Heartbeat)
+            insert_into(session, Heartbeat)
             .values(id=name, role=role, at=at)
             .on_conflict_do_update(index_elements=["id"], set_={"at": at})
         )

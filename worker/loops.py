@@ -17,7 +17,7 @@ from datetime import timedelta
 from sqlalchemy import exists, select, update
 
 from bot.gateway import Line
-from core.db import upsert
+from core.db import insert_into
 from core.errors import OutsideFault
 from core.runtime import Runtime
 from engagement import rides
@@ -133,7 +133,7 @@ class Workers:
         at = self.runtime.clock.real_now()
         with self.runtime.database.write() as session:
             session.execute(
-                upsert(session, Heartbeat)
+                insert_into(session, Heartbeat)
                 .values(id=self._name, role="worker", at=at)
                 .on_conflict_do_update(index_elements=["id"], set_={"at": at})
             )
@@ -148,7 +148,7 @@ class Workers:
         known = {"basic_id": info.basic_id, "bot_user_id": info.user_id}
         with self.runtime.database.write() as session:
             session.execute(
-                upsert(session, ChannelState)
+                insert_into(session, ChannelState)
                 .values(id=1, **known)
                 .on_conflict_do_update(index_elements=["id"], set_=known)
             )

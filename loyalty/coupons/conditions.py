@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from core.clock import is_within_week
 from core.db import once_a_batch
 from core.errors import Refused
 from core.i18n import Said, both, listed, money, t
@@ -75,16 +76,7 @@ class Conditions:
 
     def fit_time(self, local: datetime) -> bool:
         """Whether this moment of the shop's wall clock is one of theirs."""
-        today = not self.weekdays or local.weekday() in self.weekdays
-        if not self.hours:
-            return today
-        yesterday = not self.weekdays or (local.weekday() - 1) % DAYS in self.weekdays
-        return any(
-            (today and start <= local.hour < end)
-            if start < end
-            else (today and local.hour >= start) or (yesterday and local.hour < end)
-            for start, end in self.hours
-        )
+        return is_within_week(local, self.weekdays, self.hours)
 
 
 @dataclass(frozen=True)

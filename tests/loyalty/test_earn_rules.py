@@ -109,6 +109,11 @@ def test_p3_a_bill_without_base_points_earns_bonuses_only():
             {"at": datetime(2026, 11, 22, 17, 59, tzinfo=BANGKOK)},
             {"at": datetime(2026, 11, 22, 18, 0, tzinfo=BANGKOK)},
         ),
+        (  # a Saturday night: it goes on after midnight, and ends there
+            {"weekdays": [5], "hours": [[22, 2]]},
+            {"at": datetime(2026, 11, 22, 1, 59, tzinfo=BANGKOK)},
+            {"at": datetime(2026, 11, 22, 22, 0, tzinfo=BANGKOK)},
+        ),
         ({"branches": ["siam"]}, {}, {"branch": "ari"}),
         ({"levels": ["regular"]}, {"level": "regular"}, {"level": "neutral"}),
         ({"tiers": ["gold"]}, {"tier": "gold"}, {}),

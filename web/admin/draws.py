@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from datetime import date, datetime, timedelta
 from typing import Any
 
 from flask import abort, make_response, render_template, request
 from sqlalchemy import select
 
-from core.clock import start_of_day
 from core.errors import Invalid, Refused
 from core.i18n import t
 from core.text import parse_whole, western_digits
@@ -56,8 +54,8 @@ def draw_create() -> Any:
                 name_th=forms.words("name_th", "console.name_th"),
                 name_en=forms.words("name_en", "console.name_en"),
                 now=held.clock.now(),
-                starts_at=_day("starts_on"),
-                ends_at=_day("ends_on", is_end=True),
+                starts_at=forms.maybe_moment("starts_on", "console.starts_on"),
+                ends_at=forms.maybe_moment("ends_on", "console.ends_on", is_end=True),
                 turns_per_day=forms.maybe_whole(
                     "turns_per_day", "console.turns_per_day", 0, draws.MOST_TURNS_A_DAY
                 )
@@ -174,16 +172,3 @@ def _prizes() -> list[tuple[int, int]]:
             raise Invalid("draws.bad_chance")
         found.append((coupon_id, int(match[1]) * 10_000 + int((match[2] or "").ljust(4, "0"))))
     return found
-
-
-def _day(field: str, *, is_end: bool = False) -> datetime | None:
-    text = request.form.get(field, "").strip()
-    if not text:
-        return None
-    try:
-        on = date.fromisoformat(text)
-    except ValueError:
-        raise forms.bad(f"console.{field}") from None
-    if not forms.FIRST_YEAR <= on.year <= forms.LAST_YEAR:
-        raise forms.bad(f"console.{field}")
-    return start_of_day(on + timedelta(days=1 if is_end else 0), runtime().clock.tz)

@@ -221,7 +221,7 @@ def _hours(text: str) -> list[list[int]]:
     for part in filter(None, (one.strip() for one in text.split(","))):
         match = _HOURS.fullmatch(part)
         start, end = (int(match[1]), int(match[2])) if match else (0, 0)
-        if start >= end:
+        if start in (end, 24):
             raise forms.bad("earning.hours")
         spans.append([start, end])
     return spans

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date
+from datetime import date, datetime, timedelta
 
 from flask import request
 
+from core.clock import start_of_day
 from core.errors import Invalid
 from core.i18n import t
 from core.text import clean, parse_satang, parse_whole
-from web.ground import locale
+from web.ground import locale, runtime
 
 #: A calendar that a shop could mean; further out, moments cannot be kept in every zone.
 FIRST_YEAR, LAST_YEAR = 2000, 2200
@@ -95,3 +96,11 @@ def maybe_day(field: str, label: str) -> date | None:
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
         raise bad(label)
     return day
+
+
+def maybe_moment(field: str, label: str, *, is_end: bool = False) -> datetime | None:
+    """A local day as a moment, or nothing; an end is exclusive: midnight after its day."""
+    day = maybe_day(field, label)
+    if day is None:
+        return None
+    return start_of_day(day + timedelta(days=1 if is_end else 0), runtime().clock.tz)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import Invalid
 from core.ids import token_hash
+from core.spreadsheets import csv_text
 from loyalty import adjustments, audit, conversations
 from models.staff import Role, Staff, StaffSession
 from web.auth import Access, Forbidden, SignInNeeded, resolver
@@ -305,6 +306,15 @@ def table_of(
         sort=sort,
         is_down=down,
     )
+
+
+def spreadsheet(rows: Iterable[Sequence[Any]], name: str) -> Response:
+    """A CSV to keep, whose cells no spreadsheet runs."""
+    response = make_response(csv_text(rows))
+    response.headers["Content-Type"] = "text/csv; charset=utf-8"
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
 
 
 def escaped(text: str) -> str:

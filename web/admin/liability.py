@@ -10,12 +10,11 @@ from flask import Response, g, make_response, render_template
 from core.clock import local_day
 from core.errors import Refused
 from core.i18n import day, t
-from core.spreadsheets import csv_text
 from insights import liability as figures
 from insights import suspects as watch
 from loyalty import shop
 from web.admin import charts, forms
-from web.admin.ground import back, blueprint, may, noted
+from web.admin.ground import back, blueprint, may, noted, spreadsheet
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
@@ -165,9 +164,5 @@ def _file(name: str, rows: Rows) -> Response:
     """A CSV to keep; that it was taken is written down, with how much."""
     clock = runtime().clock
     noted("exports.made", what=name, rows=len(rows) - 1, by=g.staff.id)
-    response = make_response(csv_text(rows))
     on = local_day(clock.now(), clock.tz).isoformat()
-    response.headers["Content-Type"] = "text/csv; charset=utf-8"
-    response.headers["Content-Disposition"] = f'attachment; filename="taem-{name}-{on}.csv"'
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return spreadsheet(rows, f"taem-{name}-{on}.csv")

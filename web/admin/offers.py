@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from datetime import date, datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,10 @@ from sqlalchemy import or_, select
 from bot.flex.coupons import value_words
 from bot.theme import is_picture_url
 from core import ids
-from core.clock import last_day, start_of_day
-from core.errors import Invalid, Refused
+from core.clock import last_day
+from core.errors import Refused
 from core.i18n import LOCALES, day, t
-from core.text import clean, clean_lines, parse_satang, parse_whole
+from core.text import clean, clean_lines, parse_whole
 from loyalty import coupons
 from loyalty.coupons import Conditions
 from loyalty.coupons.typed import code_key
@@ -25,7 +25,18 @@ from models.coupons import Coupon, CouponKind, CouponState, Obtained
 from models.members import Level
 from models.staff import Branch
 from models.tiers import Tier
-from web.admin.ground import Column, back, blueprint, escaped, may, noted, search_text, table_of
+from web.admin import forms
+from web.admin.ground import (
+    Column,
+    back,
+    blueprint,
+    escaped,
+    may,
+    noted,
+    search_text,
+    spreadsheet,
+    table_of,
+)
 from web.admin.members import member_of
 from web.auth import staff_only
 from web.ground import db, locale, runtime
@@ -48,7 +59,6 @@ PROMISED = ("kind", "value_satang", "percent", "max_satang", "keeps_change")
 _KEY = re.compile(r"[a-z0-9_]{2,40}")
 _CODE = re.compile(r"[A-Z0-9]{4,40}", re.ASCII)
 #: A calendar that a shop could mean; further out, moments cannot be kept in every zone.
-FIRST_YEAR, LAST_YEAR = 2000, 2200
 
 
 @blueprint.get("/offers")
@@ -197,14 +207,14 @@ def codes_make(offer_id: int) -> Any:
     """Generate a batch."""
     coupon = _coupon(offer_id)
     try:
-        size = _whole("size", 1, 1_000_000, needed=True) or 0
+        size = forms.whole("size", "console.size", 1, 1_000_000)
         batch = coupons.make_batch(
             db(),
             coupon.id,
-            _words("label", 100),
+            forms.words("label", "console.label"),
             size,
             runtime().clock.now(),
-            ends_at=_day("ends_on", is_end=True),
+            ends_at=forms.maybe_moment("ends_on", "console.ends_on", is_end=True),
         )
     except Refused as error:
         page = _codes(coupon, t(locale(), error.code, **error.facts))
@@ -229,15 +239,12 @@ def codes_export(batch_id: int) -> Response:
     batch = coupons.take_export(
         db(), batch_id, runtime().clock.now(), may_again=may("codes.export_again")
     )
-    lines = [
-        "code,used",
-        *(f"{code},{int(used)}" for code, used in coupons.codes_of(db(), batch_id)),
+    rows = [
+        ("code", "used"),
+        *((code, int(used)) for code, used in coupons.codes_of(db(), batch_id)),
     ]
     noted("codes.exported", batch=batch_id, count=batch.size)
-    response = Response("\r\n".join(lines) + "\r\n", mimetype="text/csv")
-    response.headers["Content-Disposition"] = f'attachment; filename="codes-{batch_id}.csv"'
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return spreadsheet(rows, f"codes-{batch_id}.csv")
 
 
 # Given by hand
@@ -289,38 +296,82 @@ def _read(coupon: Coupon | None = None) -> tuple[dict[str, Any], dict[str, str]]
         return fields.get(column)
 
     kind = read(
-        "kind", "kind", lambda: CouponKind(_choice("kind", [one.value for one in CouponKind]))
+        "kind",
+        "kind",
+        lambda: CouponKind(forms.choice("kind", "console.kind", [one.value for one in CouponKind])),
     )
     obtained = read(
-        "obtained", "obtained", lambda: Obtained(_choice("obtained", [o.value for o in CHOICES]))
+        "obtained",
+        "obtained",
+        lambda: Obtained(forms.choice("obtained", "console.obtained", [o.value for o in CHOICES])),
     )
-    read("state", "state", lambda: CouponState(_choice("state", [o.value for o in CouponState])))
+    read(
+        "state",
+        "state",
+        lambda: CouponState(forms.choice("state", "console.state", [o.value for o in CouponState])),
+    )
     read("key", "key", lambda: _key(coupon))
     for name in ("name_th", "name_en"):
-        read(name, name, partial(_words, name, 100))
+        read(name, name, partial(forms.words, name, f"console.{name}"))
     for name in ("terms_th", "terms_en"):
         fields[name] = clean_lines(form.get(name, ""), 500)
     for name in ("item_th", "item_en"):
         fields[name] = clean(form.get(name, ""), 100) or None
     has_value = kind in (CouponKind.CASH, CouponKind.BAHT_OFF)
-    read("value_satang", "value", lambda: _money("value", needed=has_value) or 0)
+    read(
+        "value_satang",
+        "value",
+        lambda: (forms.money if has_value else forms.maybe_money)("value", "console.value") or 0,
+    )
     is_percent = kind == CouponKind.PERCENT_OFF
-    read("percent", "percent", lambda: _whole("percent", 1, 100, needed=is_percent))
-    read("max_satang", "max", lambda: _money("max"))
+    read(
+        "percent",
+        "percent",
+        lambda: (forms.whole if is_percent else forms.maybe_whole)(
+            "percent", "console.percent", 1, 100
+        ),
+    )
+    read("max_satang", "max", lambda: forms.maybe_money("max", "console.max"))
     fields["keeps_change"] = kind == CouponKind.CASH and form.get("keeps_change") == "1"
     fields["is_stackable"] = form.get("is_stackable") == "1"
     is_reward = obtained == Obtained.POINTS
-    read("price_points", "price_points", lambda: _whole("price_points", 1, 10**7, needed=is_reward))
+    read(
+        "price_points",
+        "price_points",
+        lambda: (forms.whole if is_reward else forms.maybe_whole)(
+            "price_points", "console.price_points", 1, 10**7
+        ),
+    )
     read("typed_code", "typed_code", lambda: _typed_code(coupon, obtained))
     read("picture_url", "picture_url", _picture)
-    read("min_bill_satang", "min_bill", lambda: _money("min_bill") or 0)
-    read("total_units", "total_units", lambda: _whole("total_units", 0, 10**7))
-    read("per_member", "per_member", lambda: _whole("per_member", 1, 10**4) or 1)
-    read("per_day", "per_day", lambda: _whole("per_day", 1, 10**7))
-    read("budget_satang", "budget", lambda: _money("budget"))
-    read("valid_days", "valid_days", lambda: _whole("valid_days", 1, 3650))
-    starts_at = read("starts_at", "starts_on", lambda: _day("starts_on"))
-    ends_at = read("ends_at", "ends_on", lambda: _day("ends_on", is_end=True))
+    read(
+        "min_bill_satang",
+        "min_bill",
+        lambda: forms.maybe_money("min_bill", "console.min_bill") or 0,
+    )
+    read(
+        "total_units",
+        "total_units",
+        lambda: forms.maybe_whole("total_units", "console.total_units", 0, 10**7),
+    )
+    read(
+        "per_member",
+        "per_member",
+        lambda: forms.maybe_whole("per_member", "console.per_member", 1, 10**4) or 1,
+    )
+    read("per_day", "per_day", lambda: forms.maybe_whole("per_day", "console.per_day", 1, 10**7))
+    read("budget_satang", "budget", lambda: forms.maybe_money("budget", "console.budget"))
+    read(
+        "valid_days",
+        "valid_days",
+        lambda: forms.maybe_whole("valid_days", "console.valid_days", 1, 3650),
+    )
+    starts_at = read(
+        "starts_at", "starts_on", lambda: forms.maybe_moment("starts_on", "console.starts_on")
+    )
+    ends_at = read(
+        "ends_at", "ends_on", lambda: forms.maybe_moment("ends_on", "console.ends_on", is_end=True)
+    )
     if starts_at and ends_at and ends_at <= starts_at:
         wrong["ends_on"] = t(locale(), "coupons.ends_before_start")
     if fields.get("budget_satang") is not None and not wrong:
@@ -335,7 +386,7 @@ def _read(coupon: Coupon | None = None) -> tuple[dict[str, Any], dict[str, str]]
 def _key(coupon: Coupon | None) -> str:
     key = request.form.get("key", "").strip() or (coupon.key if coupon else "")
     if not _KEY.fullmatch(key):
-        raise _bad("console.key")
+        raise forms.bad("console.key")
     taken = db().scalar(select(Coupon.id).where(Coupon.key == key))
     if taken is not None and (coupon is None or taken != coupon.id):
         raise Refused("coupons.key_taken")
@@ -348,7 +399,7 @@ def _typed_code(coupon: Coupon | None, obtained: Obtained | None) -> str | None:
     if not typed or obtained != Obtained.CODE:
         return None
     if not _CODE.fullmatch(typed):
-        raise _bad("console.typed_code")
+        raise forms.bad("console.typed_code")
     taken = db().scalar(select(Coupon.id).where(Coupon.typed_code == typed))
     if taken is not None and (coupon is None or taken != coupon.id):
         raise Refused("coupons.code_taken")
@@ -358,7 +409,7 @@ def _typed_code(coupon: Coupon | None, obtained: Obtained | None) -> str | None:
 def _picture() -> str | None:
     url = request.form.get("picture_url", "").strip()[:2000]
     if url and not is_picture_url(url):
-        raise _bad("console.picture_url")
+        raise forms.bad("console.picture_url")
     return url or None
 
 
@@ -371,79 +422,22 @@ def _conditions() -> dict[str, Any]:
             continue
         first, last = parse_whole(start), parse_whole(end)
         if first is None or last is None or first > 23 or last > 24 or first == last:
-            raise _bad("console.hours")
+            raise forms.bad("console.hours")
         hours.append((first, last))
     days = [parse_whole(one) for one in form.getlist("weekdays")]
     if any(one is None or one > 6 for one in days):
-        raise _bad("console.weekdays")
+        raise forms.bad("console.weekdays")
     return Conditions(
-        branches=tuple(_ticked("branches", db().scalars(select(Branch.code)))),
+        branches=tuple(
+            forms.choices("branches", "console.branches", db().scalars(select(Branch.code)))
+        ),
         weekdays=tuple(sorted({one for one in days if one is not None})),
         hours=tuple(hours),
-        levels=tuple(_ticked("levels", [one.value for one in LEVELS])),
-        tiers=tuple(_ticked("tiers", db().scalars(select(Tier.key)))),
+        levels=tuple(forms.choices("levels", "console.levels", [one.value for one in LEVELS])),
+        tiers=tuple(forms.choices("tiers", "console.tiers", db().scalars(select(Tier.key)))),
         is_first_purchase=form.get("first_purchase") == "1",
         is_timed_claim=form.get("timed_claim") == "1",
     ).stored()
-
-
-def _ticked(field: str, known: Iterable[str]) -> list[str]:
-    chosen = list(dict.fromkeys(request.form.getlist(field)))
-    if not set(chosen) <= set(known):
-        raise _bad(f"console.{field}")
-    return chosen
-
-
-def _choice(field: str, values: list[str]) -> str:
-    chosen = request.form.get(field, "")
-    if chosen not in values:
-        raise _bad(f"console.{field}")
-    return chosen
-
-
-def _words(field: str, limit: int) -> str:
-    words = clean(request.form.get(field, ""), limit)
-    if not words:
-        raise _bad(f"console.{field}")
-    return words
-
-
-def _whole(field: str, least: int, most: int, *, needed: bool = False) -> int | None:
-    text = request.form.get(field, "").strip()
-    if not text and not needed:
-        return None
-    value = parse_whole(text)
-    if value is None or not least <= value <= most:
-        raise _bad(f"console.{field}")
-    return value
-
-
-def _money(field: str, *, needed: bool = False) -> int | None:
-    text = request.form.get(field, "").strip()
-    if not text and not needed:
-        return None
-    value = parse_satang(text)
-    if value is None or (needed and value == 0):
-        raise _bad(f"console.{field}")
-    return value
-
-
-def _day(field: str, *, is_end: bool = False) -> datetime | None:
-    """A local day as a moment; an end is exclusive: midnight after its day."""
-    text = request.form.get(field, "").strip()
-    if not text:
-        return None
-    try:
-        on = date.fromisoformat(text)
-    except ValueError:
-        raise _bad(f"console.{field}") from None
-    if not FIRST_YEAR <= on.year <= LAST_YEAR:
-        raise _bad(f"console.{field}")
-    return start_of_day(on + timedelta(days=1 if is_end else 0), runtime().clock.tz)
-
-
-def _bad(words: str) -> Invalid:
-    return Invalid("errors.invalid_field", field=t(locale(), words))
 
 
 def _values_of(coupon: Coupon) -> dict[str, Any]:

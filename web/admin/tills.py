@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from datetime import date, timedelta
 from typing import Any
 
@@ -19,7 +17,7 @@ from loyalty import ceilings, members, people, shifts, shop, undoing
 from models.members import Member
 from models.staff import AuditRow, Branch, Cashier, CashierSession, Device, Role
 from web.admin import forms
-from web.admin.ground import back, blueprint, may, noted
+from web.admin.ground import back, blueprint, may, noted, spreadsheet
 from web.auth import Forbidden, staff_only
 from web.ground import db, locale, runtime
 from web.liff import qr
@@ -34,8 +32,6 @@ WATCHED = (
 )
 WATCHED_ROWS = 20_000
 WATCHED_SHOWN = 8
-#: A cell that a spreadsheet would take for a formula gets an apostrophe (AO13).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
 @blueprint.get("/tills")
@@ -348,7 +344,7 @@ def till_shifts_csv() -> Response:
     branch, day = _asked()
     if branch is None:
         abort(404)
-    return make_csv(_rows(_report(branch, day)), f"shifts-{branch.code}-{day.isoformat()}.csv")
+    return spreadsheet(_rows(_report(branch, day)), f"shifts-{branch.code}-{day.isoformat()}.csv")
 
 
 def _asked() -> tuple[Branch | None, date]:
@@ -402,23 +398,6 @@ def _rows(report: shifts.Report) -> list[list[str]]:
 
 def _baht(satang: int) -> str:
     return f"{satang // 100}.{satang % 100:02d}"
-
-
-def make_csv(rows: list[list[str]], name: str) -> Response:
-    """A CSV that spreadsheets open as text, in Thai too."""
-    written = io.StringIO()
-    csv.writer(written, quoting=csv.QUOTE_ALL).writerows(
-        [_safe(one) for one in row] for row in rows
-    )
-    response = make_response("\ufeff" + written.getvalue())
-    response.headers["Content-Type"] = "text/csv; charset=utf-8"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def _safe(cell: str) -> str:
-    return f"'{cell}" if cell.lstrip().startswith(_FORMULA) or cell.startswith(_FORMULA) else cell
 
 
 def _actor() -> str:
