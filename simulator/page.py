@@ -175,6 +175,7 @@ class Page:
             self._world.hub.leave(queue)
 
     async def reset(self, request: web.Request) -> web.Response:
+        self._webhooks.forget()
         self._world.reset()
         return web.json_response({})
 

@@ -77,6 +77,16 @@ class WebhookSender:
             cookie_jar=aiohttp.DummyCookieJar(),
         )
 
+    def forget(self) -> None:
+        """Give up whatever is still to be delivered: its people and tokens are gone."""
+        for task in list(self._tasks):
+            task.cancel()
+        self._tails.clear()
+        self._held.clear()
+        self.undelivered.clear()
+        self.last = None
+        self.pending = 0
+
     async def stop(self) -> None:
         for task in list(self._tasks):
             task.cancel()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import urllib.request
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,10 +83,19 @@ class SimulatedLine:
                 method="PUT",
             )
             urllib.request.urlopen(request, timeout=10).close()
-            self.post(f"/sim/customers/{customer}/text", {"text": "แต้ม"})
-            wait_until(lambda: any("replyToken" in event for event in ear.events))
-            token: str = ear.events[-1]["replyToken"]
-            return token
+            # Only these words: something older may be delivered once more meanwhile.
+            words = f"แต้ม {uuid.uuid4().hex}"
+            self.post(f"/sim/customers/{customer}/text", {"text": words})
+
+            def heard() -> list[str]:
+                return [
+                    event["replyToken"]
+                    for event in list(ear.events)
+                    if event.get("message", {}).get("text") == words
+                ]
+
+            wait_until(lambda: bool(heard()))
+            return heard()[0]
 
     def received(self) -> dict[str, int]:
         """User id -> accepted sends that reached them."""

@@ -8,10 +8,10 @@ import threading
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from engagement import outbox
 from models.conversations import Conversation
@@ -103,6 +103,15 @@ def replies(database, *conditions):
         return session.scalar(of_them.where(*conditions))
 
 
+def let_leases_run_out(database):
+    with database.write() as session:
+        session.execute(
+            update(Call)
+            .where(Call.kind == CallKind.REPLY, Call.state == CallState.SENDING)
+            .values(lease_until=datetime(2020, 1, 1, tzinfo=UTC))
+        )
+
+
 def pending(database):
     with database.read() as session:
         return session.scalar(
@@ -177,7 +186,14 @@ def test_z6_replies_leave_at_most_once_through_kills_and_a_failing_line(
     assert sender.done == len(sender.parcels)
     wait_until(lambda: pending(database) == 0, within=GIVE_UP_SECONDS)
     is_open = Call.state == CallState.SENDING
-    wait_until(lambda: replies(database, is_open) == 0, within=GIVE_UP_SECONDS)
+    # What a kill cut off is closed when its lease has run out: those minutes are given here.
+    started, has_skipped = time.monotonic(), False
+    while replies(database, is_open):
+        assert time.monotonic() - started < GIVE_UP_SECONDS
+        if not has_skipped and time.monotonic() - started > 15:
+            let_leases_run_out(database)
+            has_skipped = True
+        time.sleep(0.2)
     answers = product.line.answers("reply")
     assert set(answers) <= {"200", "500", "0"}
     assert sum(answers.values()) <= replies(database)

@@ -125,6 +125,15 @@ def test_reset_begins_anew(simulator, friend):
     assert not simulator.state["customers"][0]["friend"]
 
 
+def test_reset_forgets_what_is_still_to_be_delivered(start_simulator):
+    simulator = start_simulator(taem_url="http://127.0.0.1:9", redelivery_attempts=8)
+    simulator.act("c1", "follow")
+    assert simulator.state["pendingWebhooks"] == 1
+    simulator.sim("POST", "/reset")
+    assert simulator.state["pendingWebhooks"] == 0
+    assert simulator.state["undeliveredWebhooks"] == 0
+
+
 # The state file
 
 
