@@ -34,7 +34,10 @@ from models.coupons import CodeState, CodeTry, ScanCode
 from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
 from models.members import Erasure, JoinForm, Member, MemberKey, MemberState, Purpose
 from models.outbox import Call, CallKind, CallState, Message, MessageState
+from models.scores import MemberScore, SurveyAnswer
+from models.segments import MemberChoice, MemberTag
 from models.staff import Cashier
+from models.tiers import MemberTier
 
 REASON = "members.erased"
 
@@ -110,6 +113,11 @@ def _drop_chats(session: Session, member_id: int) -> None:
     session.execute(delete(Conversation).where(Conversation.member_id == member_id))
     session.execute(delete(JoinForm).where(JoinForm.member_id == member_id))
     session.execute(delete(CodeTry).where(CodeTry.member_id == member_id))
+    session.execute(
+        update(SurveyAnswer).where(SurveyAnswer.member_id == member_id).values(why_sealed=None)
+    )
+    for table in (MemberTag, MemberChoice, MemberScore, MemberTier):
+        session.execute(delete(table).where(table.member_id == member_id))
     doors.close_all(session, member_id)
 
 

@@ -26,6 +26,10 @@ class Journey(Base):
     current_version: Mapped[int] = mapped_column(default=1)
     #: Percent of qualifying members held out; 0 for transactional, service, welcome, birthday.
     holdout_percent: Mapped[int] = mapped_column(default=10)
+    #: As the owner calls it; None for shipped ones, whose names are in the locales.
+    name: Mapped[str | None] = mapped_column(String(100))
+    #: Out of the lists, and off; never deleted.
+    archived_at: Mapped[moment | None]
 
 
 class JourneyVersion(Base):
@@ -58,6 +62,13 @@ class Enrolment(Base):
     __table_args__ = (
         UniqueConstraint("member_id", "journey_id", "occasion"),
         Index(
+            "ix_enrolments_due",
+            "due_at",
+            "id",
+            postgresql_where=text("state = 'active' AND due_at IS NOT NULL"),
+            sqlite_where=text("state = 'active' AND due_at IS NOT NULL"),
+        ),
+        Index(
             "ix_enrolments_active",
             "journey_id",
             "id",
@@ -79,6 +90,12 @@ class Enrolment(Base):
     started_at: Mapped[moment]
     ended_at: Mapped[moment | None]
     why_ended: Mapped[short | None]
+    #: When the step it waits at goes on; None while a message of it is owed, and after its end.
+    due_at: Mapped[moment | None]
+    #: What the trigger knew: {"purchase_id": 7, "points": 10, ...}.
+    facts: Mapped[dict[str, Any]] = mapped_column(Json, default=dict, server_default="{}")
+    #: Steps taken so far: [{"step", "at", "what", ...}], what the console explains it by.
+    path: Mapped[list[dict[str, Any]]] = mapped_column(Json, default=list, server_default="[]")
 
 
 class Arm(StrEnum):

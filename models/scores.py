@@ -1,0 +1,92 @@
+"""What the nightly pass works out about members: RFM, value, and the cut points of the night;
+and what members said when they were asked (CSAT, NPS)."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
+
+from models.base import Base, BigId, Json, bigid, bigint, local_date, moment, short, state_of
+
+
+class MemberScore(Base):
+    """A buyer's figures as of the last night that changed them."""
+
+    __tablename__ = "member_scores"
+    __table_args__ = (
+        Index("ix_member_scores_rfm_group", "rfm_group"),
+        Index("ix_member_scores_spent_365", "spent_365"),
+    )
+
+    member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), primary_key=True)
+    #: Quintiles 1-5; 5 is best.
+    recency: Mapped[int]
+    frequency: Mapped[int]
+    money: Mapped[int]
+    #: One of the eleven usual groups, e.g. `champions`.
+    rfm_group: Mapped[short]
+    #: Of the last 365 days: satang less returns, and bills.
+    spent_365: Mapped[bigint] = mapped_column(default=0)
+    bills_365: Mapped[int] = mapped_column(default=0)
+    #: L4, in satang: spent so far plus what the next 12 months should bring.
+    clv_satang: Mapped[bigint] = mapped_column(default=0)
+    expected_visits: Mapped[float] = mapped_column(default=0.0)
+    #: The local hour at which this member usually buys or writes.
+    best_hour: Mapped[int | None]
+    as_of: Mapped[local_date]
+
+
+class CutPoints(Base):
+    """The thresholds of one night: quintiles, the 95th percentile, medians of today's VIPs."""
+
+    __tablename__ = "cut_points"
+
+    day: Mapped[local_date] = mapped_column(primary_key=True)
+    figures: Mapped[dict[str, Any]] = mapped_column(Json)
+    made_at: Mapped[moment]
+
+
+class SurveyKind(StrEnum):
+    CSAT = "csat"
+    NPS = "nps"
+
+
+class SurveyAnswer(Base):
+    """A question put to a member on one occasion, and the answer once there is one."""
+
+    __tablename__ = "survey_answers"
+    __table_args__ = (
+        UniqueConstraint("member_id", "kind", "occasion"),
+        CheckConstraint("score IS NULL OR score BETWEEN 0 AND 10", name="score_within"),
+        Index("ix_survey_answers_kind_answered_at", "kind", "answered_at"),
+    )
+
+    id: Mapped[bigid]
+    member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"))
+    kind: Mapped[SurveyKind] = mapped_column(state_of(SurveyKind))
+    #: `purchase:<id>`, `voucher:<id>`, or the quarter of an NPS.
+    occasion: Mapped[short]
+    asked_at: Mapped[moment]
+    #: CSAT 1-5, NPS 0-10.
+    score: Mapped[int | None]
+    answered_at: Mapped[moment | None]
+    #: "Why", in the member's words, under their key.
+    why_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: They tapped the link to leave a review.
+    reviewed_at: Mapped[moment | None]
+    ticket_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("tickets.id"))
+
+
+class ItemPair(Base):
+    """Two products bought together, counted nightly."""
+
+    __tablename__ = "item_pairs"
+
+    sku: Mapped[short] = mapped_column(primary_key=True)
+    other_sku: Mapped[short] = mapped_column(primary_key=True)
+    bills: Mapped[int]
+    #: How much likelier together than by chance: 1.0 is chance.
+    lift: Mapped[float]
