@@ -91,7 +91,7 @@ def test_p3_rule_is_made_acts_and_ends(owner, shop, runtime, somchai, acts):
         {"kind": "bonus"},
         {"weekdays": "7"},
         {"hours": "9"},
-        {"hours": "10-9"},
+        {"hours": "10-10"},
         {"branches": "nowhere"},
         {"levels": "king"},
         {"starts_on": (TODAY - timedelta(days=1)).isoformat()},

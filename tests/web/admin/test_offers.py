@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 
 import pytest
@@ -148,10 +150,12 @@ def test_codes_are_made_exported_once_and_again_by_the_owner(owner, sign_in, run
     assert marketer.send(path, label="แผ่นพับ", size="12").status_code == 303
     batch = one(runtime, select(CodeBatch))
     export = f"/admin/codes/{batch.id}/export"
-    lines = marketer.send(export).text.split("\r\n")
-    assert lines[0] == "code,used"
-    assert len(lines) == 14
-    assert re.fullmatch(r"[2-9A-Z]{4}-[2-9A-Z]{4}-[2-9A-Z]{5},0", lines[1])
+    sheet = io.StringIO(marketer.send(export).text.removeprefix("\ufeff"), newline="")
+    names, *lines = csv.reader(sheet)
+    assert names == ["code", "used"]
+    assert len(lines) == 12
+    assert re.fullmatch(r"[2-9A-Z]{4}-[2-9A-Z]{4}-[2-9A-Z]{5}", lines[0][0])
+    assert lines[0][1] == "0"
     assert marketer.send(export).status_code == 403
     assert owner.send(export).status_code == 200
     assert acts(runtime) == ["codes.made", "codes.exported", "codes.exported"]
