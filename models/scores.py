@@ -31,6 +31,14 @@ class MemberScore(Base):
     #: Of the last 365 days: satang less returns, and bills.
     spent_365: Mapped[bigint] = mapped_column(default=0)
     bills_365: Mapped[int] = mapped_column(default=0)
+    #: Of the last 90 days, and of the 90 before (level `at_risk`).
+    spent_90: Mapped[bigint] = mapped_column(default=0)
+    spent_before_90: Mapped[bigint] = mapped_column(default=0)
+    bills_before_90: Mapped[int] = mapped_column(default=0)
+    #: The member's totals when these figures were added up: while they are the same, only bills
+    #: that leave a window can change them.
+    seen_satang: Mapped[bigint] = mapped_column(default=0)
+    seen_bills: Mapped[int] = mapped_column(default=0)
     #: L4, in satang: spent so far plus what the next 12 months should bring.
     clv_satang: Mapped[bigint] = mapped_column(default=0)
     expected_visits: Mapped[float] = mapped_column(default=0.0)
@@ -75,6 +83,8 @@ class SurveyAnswer(Base):
     answered_at: Mapped[moment | None]
     #: "Why", in the member's words, under their key.
     why_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: LINE's id of the text that said why, so that unsending it takes it back.
+    why_message_id: Mapped[short | None]
     #: They tapped the link to leave a review.
     reviewed_at: Mapped[moment | None]
     ticket_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("tickets.id"))
