@@ -55,6 +55,8 @@ class Runtime:
         self.database.session_info["wake"] = self.wake
         # Rules that must read what is sealed (a birthday) find the keys here.
         self.database.session_info["vault"] = self.vault
+        # Rules that write an address of ours into a message find here where it begins.
+        self.database.session_info["public_url"] = self.settings.public_url
 
     @contextmanager
     def transaction(self, now: datetime | None = None) -> Iterator[Session]:

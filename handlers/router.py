@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from core.runtime import Runtime
 from core.text import match_key
+from engagement import taps
 from handlers import (
     conversations,
     coupons,
@@ -44,6 +45,8 @@ class Postback:
     action: str
     params: dict[str, str] = field(default_factory=dict)
     extra: dict[str, str] = field(default_factory=dict)
+    #: The message of ours that the button was on (`engagement/taps.py`), if it told.
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +182,8 @@ def dispatch(ctx: Context) -> Messages:
     kind = str(ctx.event.get("type"))
     if kind == "postback":
         postback = ctx.postback
+        if postback is not None and postback.source is not None:
+            taps.note(ctx.session, ctx.member, postback.source, ctx.now)
         found = POSTBACKS.get(postback.action) if postback else None
         handler = found or UNKNOWN_POSTBACK
         is_beside = ctx.form is not None and handler not in KEEPS_FORM
@@ -217,7 +222,8 @@ def parse_postback(found: Any) -> Postback | None:
     """A postback of ours; None for anything else, whatever it is."""
     if not isinstance(found, dict):
         return None
-    action, _, query = str(found.get("data", "")).partition("?")
+    data, source = taps.split(str(found.get("data", "")))
+    action, _, query = data.partition("?")
     if not _ACTION.fullmatch(action):
         return None
     try:
@@ -227,7 +233,8 @@ def parse_postback(found: Any) -> Postback | None:
     extra = found.get("params")
     if not isinstance(extra, dict):
         extra = {}
-    return Postback(action, params, {str(key): str(value) for key, value in extra.items()})
+    chosen = {str(key): str(value) for key, value in extra.items()}
+    return Postback(action, params, chosen, source)
 
 
 #: Each table beside its folded form; holding the table keeps its identity from being reused.

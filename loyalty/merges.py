@@ -48,6 +48,7 @@ from models.members import (
 from models.menus import MenuLink
 from models.outbox import Message
 from models.purchases import Purchase
+from models.results import Tap
 from models.staff import Cashier
 
 #: Rows that go over with the history, by what `moved` calls them.
@@ -57,6 +58,7 @@ _HISTORY: dict[str, Any] = {
     "activities": Activity,
     "tickets": Ticket,
     "messages": Message,
+    "taps": Tap,
     "awards": EarnRuleAward,
     "imported": ImportedMember,
     "cashiers": Cashier,

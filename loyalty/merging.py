@@ -35,13 +35,14 @@ from models.menus import MenuLink
 from models.outbox import Message
 from models.points import LedgerEntry
 from models.purchases import Purchase
+from models.results import Tap
 from models.staff import Cashier
 from models.stamps import StampCard
 
 #: Rows that go with the person. None of them carries points, bills or stamps.
 _LIGHT = (
     Activity, Conversation, Ticket, ChatLink, MemberSession, Message, ScanCode, Redemption,
-    ImportedMember,
+    ImportedMember, Tap,
 )  # fmt: skip
 #: Likewise, but unique per member and occasion.
 _OCCASIONS = (Enrolment, Intent)

@@ -15,6 +15,8 @@ from core.ids import token_hash
 SIGN_IN = "10 per minute; 60 per hour"
 ENROL = "10 per minute; 60 per hour"
 API = "1200 per minute"
+#: Many phones of one mobile network share an address.
+LINKS = "600 per minute"
 
 
 def address() -> str:

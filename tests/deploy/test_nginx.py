@@ -134,6 +134,7 @@ def test_AO3_two_hundred_slow_senders_do_not_delay_a_webhook(nginx):
         "//s/SECRETCODE",
         "/%73/SECRETCODE",
         "/l/SECRETCODE",
+        "/l/token/SECRETCODE",
         "/p/qr/SECRETCODE",
         "/x?SECRETCODE",
     ],

@@ -1,0 +1,79 @@
+"""Alarms: what the owner must know, one open row for each thing while it lasts.
+
+Whoever finds something wrong raises it, as often as it looks; whoever finds it well again ends
+it. Telling the owner is `engagement/watchdog.py`'s business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, text, update
+from sqlalchemy.orm import Session
+
+from core.db import insert_into
+from models.results import Alarm
+
+# Written out rather than bound, as in the index that it names (models/results.py).
+IS_OPEN = text("alarms.ended_at IS NULL")
+#: Told at once, whatever the hour; the others wait for the day's digest.
+GRAVE = frozenset(
+    {"ledger.difference", "sending.paused", "sending.quota", "journeys.overdue", "jobs.missed"}
+)
+
+
+def raise_alarm(
+    session: Session, key: str, kind: str, facts: Mapping[str, Any], now: datetime
+) -> bool:
+    """Say that something is wrong, once while it lasts. True when it was not known yet.
+
+    The facts of an open alarm follow what is found now; it stays as old as it is, and whoever was
+    told is not told again.
+    """
+    made = session.execute(
+        insert_into(session, Alarm)
+        .values(key=key, kind=kind, facts=dict(facts), raised_at=now)
+        .on_conflict_do_nothing(index_elements=["key"], index_where=text("ended_at IS NULL"))
+        .returning(Alarm.id)
+    ).scalar()
+    if made is not None:
+        return True
+    known = session.scalar(select(Alarm).where(IS_OPEN, Alarm.key == key))
+    if known is not None and known.facts != dict(facts):
+        known.facts = dict(facts)
+    return False
+
+
+def end_alarm(session: Session, key: str, now: datetime) -> bool:
+    """Say that it is well again. True when there was an alarm to end."""
+    ended: Any = session.execute(
+        update(Alarm).where(IS_OPEN, Alarm.key == key).values(ended_at=now)
+    )
+    return bool(ended.rowcount)
+
+
+def end_others(session: Session, prefix: str, still: Collection[str], now: datetime) -> int:
+    """End the open alarms whose key begins so and which were not found any more."""
+    found = select(Alarm.key).where(IS_OPEN, Alarm.key.startswith(prefix, autoescape=True))
+    return sum(end_alarm(session, key, now) for key in session.scalars(found) if key not in still)
+
+
+def see(session: Session, alarm_id: int, now: datetime) -> bool:
+    """Somebody has seen it. True the first time."""
+    seen: Any = session.execute(
+        update(Alarm).where(Alarm.id == alarm_id, Alarm.seen_at.is_(None)).values(seen_at=now)
+    )
+    return bool(seen.rowcount)
+
+
+def open_ones(session: Session) -> list[Alarm]:
+    """What is wrong now, newest first."""
+    return list(session.scalars(select(Alarm).where(IS_OPEN).order_by(Alarm.id.desc())))
+
+
+def unseen_total(session: Session) -> int:
+    """How many open alarms nobody has looked at."""
+    unseen = select(func.count()).select_from(Alarm).where(IS_OPEN, Alarm.seen_at.is_(None))
+    return session.scalar(unseen) or 0
