@@ -1,11 +1,12 @@
 """The one gate: every message but a reply passes here, and nothing else may reach the outbox.
 
-Order (`product.md` M4): reach, state, consent, cap, quiet hours, not-after. The monthly quota is
+Order (`product.md` M4): state, reach, consent, topic, cap, quiet hours, not-after. The monthly quota is
 held by the outbox, which alone knows what LINE answered.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as day_time
@@ -14,18 +15,22 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from core.bulk import is_one_of
 from core.clock import at_local, local_day
 from core.crypto import Vault
+from engagement import topics
 from engagement.outbox import TOO_LATE, UNREACHABLE
+from engagement.topics import Choice
 from loyalty import consents, personal, shop
 from loyalty.birthdays import is_minor
-from models.members import Member, MemberState, Purpose
+from models.members import Consent, Member, MemberState, Purpose
 from models.outbox import Message, MessageClass, MessageState
 
 GONE = "delivery.gone"
 NO_CONSENT = "delivery.no_consent"
 MINOR = "delivery.minor"
 CAPPED = "delivery.capped"
+MUTED = "delivery.muted"
 CAP_WINDOW = timedelta(days=7)
 #: States in which a message has gone out or is about to: they count against the cap.
 COUNTED = (
@@ -101,6 +106,17 @@ class Decision:
 GO = Decision()
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the gate must know of a member besides their row."""
+
+    has_consent: bool
+    is_minor: bool
+    #: Promotional messages of the last seven days.
+    sent: int
+    choice: Choice
+
+
 def decide(
     session: Session,
     vault: Vault,
@@ -111,51 +127,123 @@ def decide(
     tz: ZoneInfo,
     not_after: datetime | None = None,
     is_ride: bool = False,
+    topic: str | None = None,
 ) -> Decision:
-    """Whether this member may be sent a message of this class now.
+    """Whether this member may be sent a message of this class, about this topic, now.
 
     A ride on a free reply asks neither quiet hours nor reach: the member has just written.
     """
-    rules = Rules.of(session)
-    if member.state in (MemberState.ERASED, MemberState.MERGED):
-        return Decision(GONE)
-    if not is_ride and not member.can_be_pushed:
-        return Decision(UNREACHABLE)
-    if not_after is not None and now > not_after:
-        return Decision(TOO_LATE)
+    if reason := _refused_at_once(member, now, not_after, is_ride=is_ride):
+        return Decision(reason)
     if klass == MessageClass.TRANSACTIONAL:
         return GO
-    if klass == MessageClass.PROMOTIONAL and (
-        reason := promotion_refused(session, vault, member, rules, now=now, tz=tz)
-    ):
+    rules = Rules.of(session)
+    known = Known(True, False, 0, Choice())
+    if klass == MessageClass.PROMOTIONAL:
+        known = _look_at(session, vault, [member], now, tz)[member.id]
+    elif topic is not None:
+        known = Known(True, False, 0, topics.choice_of(session, member.id))
+    if reason := _unwanted(known, rules, klass, topic):
         return Decision(reason)
-    if not is_ride and rules.is_quiet(now, tz):
-        until = rules.next_loud(now, tz)
-        if not_after is not None and until > not_after:
-            return Decision(TOO_LATE)
-        return Decision(until=until)
-    return GO
+    return GO if is_ride else _wait(rules, now, tz, not_after)
 
 
-def promotion_refused(
-    session: Session, vault: Vault, member: Member, rules: Rules, *, now: datetime, tz: ZoneInfo
+def decide_many(
+    session: Session,
+    vault: Vault,
+    members: Sequence[Member],
+    klass: MessageClass,
+    *,
+    now: datetime,
+    tz: ZoneInfo,
+    not_after: datetime | None = None,
+    topic: str | None = None,
+) -> dict[int, Decision]:
+    """The same for many members, in as many statements as for one."""
+    rules = Rules.of(session)
+    waits = _wait(rules, now, tz, not_after) if klass != MessageClass.TRANSACTIONAL else GO
+    known: dict[int, Known] = {}
+    if klass != MessageClass.TRANSACTIONAL:
+        known = _look_at(session, vault, members, now, tz)
+    decisions = {}
+    for member in members:
+        reason = _refused_at_once(member, now, not_after, is_ride=False)
+        if reason is None and klass != MessageClass.TRANSACTIONAL:
+            reason = _unwanted(known[member.id], rules, klass, topic)
+        decisions[member.id] = Decision(reason) if reason else waits
+    return decisions
+
+
+def _refused_at_once(
+    member: Member, now: datetime, not_after: datetime | None, *, is_ride: bool
 ) -> str | None:
-    """Why this member gets no promotion now: no consent, too young, or enough this week."""
-    if not consents.is_given(session, member.id, Purpose.MARKETING):
+    if member.state in (MemberState.ERASED, MemberState.MERGED):
+        return GONE
+    if not is_ride and not member.can_be_pushed:
+        return UNREACHABLE
+    return TOO_LATE if not_after is not None and now > not_after else None
+
+
+def _unwanted(known: Known, rules: Rules, klass: MessageClass, topic: str | None) -> str | None:
+    """Why this member is not to hear this: no consent, too young, not this, or enough already."""
+    if klass == MessageClass.PROMOTIONAL and not known.has_consent:
         return NO_CONSENT
-    if is_unguarded_minor(session, vault, member, local_day(now, tz)):
+    if klass == MessageClass.PROMOTIONAL and known.is_minor:
         return MINOR
-    sent = session.scalar(
-        select(func.count())
-        .select_from(Message)
-        .where(
-            Message.member_id == member.id,
-            Message.klass == MessageClass.PROMOTIONAL,
-            Message.created_at > now - CAP_WINDOW,
-            Message.state.in_(COUNTED),
+    if topic is not None and topic in known.choice.muted:
+        return MUTED
+    if klass == MessageClass.PROMOTIONAL and known.sent >= known.choice.cap(rules.weekly_cap):
+        return CAPPED
+    return None
+
+
+def _wait(rules: Rules, now: datetime, tz: ZoneInfo, not_after: datetime | None) -> Decision:
+    if not rules.is_quiet(now, tz):
+        return GO
+    until = rules.next_loud(now, tz)
+    if not_after is not None and until > not_after:
+        return Decision(TOO_LATE)
+    return Decision(until=until)
+
+
+def _look_at(
+    session: Session, vault: Vault, members: Sequence[Member], now: datetime, tz: ZoneInfo
+) -> dict[int, Known]:
+    ids = [member.id for member in members]
+    consented = set(
+        session.scalars(
+            select(Consent.member_id).where(
+                is_one_of(session, Consent.member_id, ids),
+                Consent.purpose == Purpose.MARKETING,
+                Consent.withdrawn_at.is_(None),
+            )
         )
     )
-    return CAPPED if (sent or 0) >= rules.weekly_cap else None
+    sent = dict(
+        session.execute(
+            select(Message.member_id, func.count())
+            .where(
+                is_one_of(session, Message.member_id, ids),
+                Message.klass == MessageClass.PROMOTIONAL,
+                Message.created_at > now - CAP_WINDOW,
+                Message.state.in_(COUNTED),
+            )
+            .group_by(Message.member_id)
+        ).all()
+    )
+    choices = topics.choices_of(session, ids)
+    today = local_day(now, tz)
+    return {
+        member.id: Known(
+            has_consent=member.id in consented,
+            is_minor=member.id in consented
+            and member.birthday_sealed is not None
+            and is_unguarded_minor(session, vault, member, today),
+            sent=sent.get(member.id, 0),
+            choice=choices.get(member.id, Choice()),
+        )
+        for member in members
+    }
 
 
 def is_unguarded_minor(session: Session, vault: Vault, member: Member, today: date) -> bool:

@@ -221,13 +221,16 @@ def _compared(column: Any, node: Tree) -> ColumnElement[bool]:
 def _moment(column: Any) -> Make:
     def make(node: Tree, around: Around) -> ColumnElement[bool]:
         way = node["is"]
+        found: ColumnElement[bool]
         if way in ("known", "never"):
-            return column.is_not(None) if way == "known" else column.is_(None)
+            found = column.is_not(None) if way == "known" else column.is_(None)
+            return found
         # Days of the shop: "within 1 day" is today and yesterday, not the last 24 hours.
         edge = start_of_day(
             local_day(around.now, around.tz) - timedelta(days=node["value"]), around.tz
         )
-        return column >= edge if way == "within_days" else column < edge
+        found = column >= edge if way == "within_days" else column < edge
+        return found
 
     return make
 
@@ -235,7 +238,8 @@ def _moment(column: Any) -> Make:
 def _flag(condition: Any) -> Make:
     def make(node: Tree, around: Around) -> ColumnElement[bool]:
         del around
-        return condition if node["is"] == "yes" else not_(condition)
+        found: ColumnElement[bool] = condition if node["is"] == "yes" else not_(condition)
+        return found
 
     return make
 
@@ -712,7 +716,9 @@ def tree_of(session: Session, segment_id: int, version: int | None = None) -> di
     query = select(SegmentVersion.tree).where(SegmentVersion.segment_id == segment_id)
     if version is not None:
         query = query.where(SegmentVersion.version == version)
-    tree = session.scalar(query.order_by(SegmentVersion.version.desc()).limit(1))
+    tree: dict[str, Any] | None = session.scalar(
+        query.order_by(SegmentVersion.version.desc()).limit(1)
+    )
     if tree is None:
         raise NotFound
     return tree

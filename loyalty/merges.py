@@ -23,6 +23,7 @@ from core.sabotage import is_sabotaged
 from loyalty import activities, audit, consents, coupons, lifecycle, personal, points, stamps
 from loyalty.purchases import recount_totals
 from models.activities import Activity
+from models.campaigns import CampaignRecipient
 from models.conversations import Conversation, Ticket
 from models.coupons import (
     CodePurpose,
@@ -49,6 +50,7 @@ from models.menus import MenuLink
 from models.outbox import Message
 from models.purchases import Purchase
 from models.results import Tap
+from models.segments import MemberChoice, MemberTag
 from models.staff import Cashier
 
 #: Rows that go over with the history, by what `moved` calls them.
@@ -149,6 +151,7 @@ def merge(
     moved["consents"] = _merge_consents(session, gone_id, kept_id, now)
     moved["referrals"] = _move_referrals(session, gone_id, kept_id)
     moved["person"] = _move_person(session, vault, gone, kept, now)
+    moved["campaigns"] = _move_wishes(session, gone_id, kept_id, now)
     moved["shadows"] = list(
         session.scalars(
             update(Member)
@@ -381,6 +384,35 @@ def _move_person(
     return taken
 
 
+def _move_wishes(session: Session, gone_id: int, kept_id: int, now: datetime) -> list[int]:
+    """Tags add up, of two wishes about messages the quieter holds, and a campaign that only the
+    gone row was in reaches the kept one. Returns the ids of those recipient rows."""
+    for tag in session.scalars(select(MemberTag).where(MemberTag.member_id == gone_id)).all():
+        if session.get(MemberTag, (kept_id, tag.tag)) is None:
+            session.add(MemberTag(member_id=kept_id, tag=tag.tag, at=tag.at, by=tag.by))
+    theirs, own = session.get(MemberChoice, gone_id), session.get(MemberChoice, kept_id)
+    if theirs is not None:
+        if own is None:
+            own = MemberChoice(member_id=kept_id, muted=[], per_week=None, changed_at=now)
+            session.add(own)
+        own.muted = list(dict.fromkeys([*own.muted, *theirs.muted]))
+        wishes = [one for one in (own.per_week, theirs.per_week) if one is not None]
+        own.per_week, own.changed_at = min(wishes, default=None), now
+    session.flush()  # statements below must see it
+    both = select(CampaignRecipient.campaign_id).where(CampaignRecipient.member_id == kept_id)
+    return list(
+        session.scalars(
+            update(CampaignRecipient)
+            .where(
+                CampaignRecipient.member_id == gone_id, CampaignRecipient.campaign_id.not_in(both)
+            )
+            .values(member_id=kept_id)
+            .returning(CampaignRecipient.id)
+            .execution_options(synchronize_session=False)
+        )
+    )
+
+
 def _move_conversation(session: Session, source: int, target: int) -> None:
     if session.scalar(select(Conversation.id).where(Conversation.member_id == target)) is None:
         session.execute(
@@ -460,6 +492,7 @@ def unmerge(
     _consents_back(session, kept_id, moved["consents"], now)
     _referrals_back(session, gone_id, kept_id, moved["referrals"])
     _person_back(session, gone, kept, moved["person"])
+    _back(session, CampaignRecipient, moved.get("campaigns", []), kept_id, gone_id)
     session.execute(
         update(Member)
         .where(Member.id.in_(moved["shadows"]), Member.merged_into_id == kept_id)

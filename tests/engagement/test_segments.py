@@ -96,7 +96,7 @@ def test_groups_within_groups(session: Session, people: dict[str, Member]) -> No
 
 
 @pytest.mark.parametrize(
-    ("node", "names"),
+    "node, names",
     [
         ({"field": "totals.stage", "is": "none_of", "value": ["awareness", "retention"]},
          {"Malee", "อนันต์"}),
