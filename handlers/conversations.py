@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from bot.flex import conversations as cards
 from bot.flex import members as member_cards
-from handlers import joining
+from handlers import joining, surveys
 from loyalty import conversations
+from loyalty import surveys as questions
 
 if TYPE_CHECKING:
     from handlers.router import Context, Messages
@@ -20,8 +21,12 @@ def open_chat(ctx: Context) -> Messages:
 
 
 def free_text(ctx: Context) -> Messages:
-    """Text that is no command goes to staff; the help card comes along now and then (M11)."""
-    return _keep(ctx, ctx.text)
+    """Text that is no command goes to staff; the help card comes along now and then (M11).
+
+    Right after a mark it is the reason for it, and opens no chat.
+    """
+    kept = surveys.take_why(ctx)
+    return kept if kept is not None else _keep(ctx, ctx.text)
 
 
 def other_message(ctx: Context) -> Messages:
@@ -38,6 +43,7 @@ def unsend(ctx: Context) -> Messages:
     message_id = str(details.get("messageId", "")) if isinstance(details, dict) else ""
     if message_id:
         conversations.unsend(ctx.session, ctx.member, message_id, ctx.now)
+        questions.unsend(ctx.session, ctx.member, message_id)
     return []
 
 

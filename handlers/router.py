@@ -29,6 +29,7 @@ from handlers import (
     referrals,
     rewards,
     stamps,
+    surveys,
 )
 from models.members import JoinForm, Member
 
@@ -141,6 +142,7 @@ POSTBACKS: dict[str, Handler] = {
     "rewards.exchange": rewards.exchange,
     "rewards.confirm": rewards.confirm,
     "referrals.show": referrals.show,
+    "surveys.answer": surveys.answer,
     "conversations.open": conversations.open_chat,
     "links.open": links.open_page,
     "menus.switched": ignore,

@@ -19,6 +19,7 @@ PHONE_FIELD = "members.phone"
 BIRTHDAY_FIELD = "members.birthday"
 ANSWERS_FIELD = "join_forms.answers"
 LINE_FIELD = "conversation_lines.text"
+WHY_FIELD = "survey_answers.why"
 
 PHONE_PURPOSE = "phone"
 PHONE_LAST4_PURPOSE = "phone_last4"

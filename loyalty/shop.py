@@ -14,6 +14,8 @@ from models.shop import ShopSetting
 CLOCK_OFFSET = "demo.clock_offset_seconds"
 DEFAULTS: dict[str, Any] = {
     CLOCK_OFFSET: 0,
+    # Since a restore nobody has decided on what was pending: {"taken_at", "restored_at"}.
+    "backups.restored": None,
     # Who the shop is.
     "shop.name_th": "ร้านแต้มดี",
     "shop.name_en": "Taem Dee Shop",
@@ -24,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "shop.hours_th": "",
     "shop.hours_en": "",
     "shop.map_url": "",
+    "shop.review_url": "",
     # Joining.
     "members.join_gift": "",
     "members.guardian_age": 20,
@@ -36,6 +39,12 @@ DEFAULTS: dict[str, Any] = {
     "messages.before_quiet": "20:55",
     "messages.quota_reserve_percent": 10,
     "messages.monthly_stop": None,
+    # Whether pushes carry a name under which LINE counts who saw and tapped them.
+    "messages.line_units": True,
+    # The plan at LINE (M6): fee and price in satang.
+    "messages.plan_fee_satang": 0,
+    "messages.plan_included": 300,
+    "messages.extra_satang": 0,
     "messages.holdout_percent": 10,
     "messages.holdout_from": 300,
     # Points given and taken by hand: what one person may in a day without a second one (P8).
@@ -47,6 +56,36 @@ DEFAULTS: dict[str, Any] = {
     "win_back.at_risk_days": 45,
     "win_back.second_days": 60,
     "win_back.third_days": 90,
+    # Where a member stands (L1, L2): days, times the own gap, counts; see `loyalty/lifecycle/`.
+    "lifecycle.retention_days": 90,
+    "lifecycle.retention_gaps": 3.0,
+    "lifecycle.tickets": 3,
+    "lifecycle.tickets_days": 90,
+    "lifecycle.inactive_days": 90,
+    "lifecycle.inactive_floor": 30,
+    "lifecycle.inactive_gaps": 3.0,
+    "lifecycle.at_risk_days": 45,
+    "lifecycle.at_risk_floor": 14,
+    "lifecycle.at_risk_gaps": 1.5,
+    "lifecycle.drop_percent": 50,
+    "lifecycle.drop_purchases": 3,
+    "lifecycle.csat_low": 2,
+    "lifecycle.csat_days": 90,
+    "lifecycle.vip_percentile": 95,
+    "lifecycle.vip_buyers": 20,
+    "lifecycle.potential_vips": 20,
+    "lifecycle.potential_days": 60,
+    "lifecycle.potential_acts": 3,
+    "lifecycle.regular_days": 3,
+    # RFM below 100 buyers (L3): cuts in days of silence, bills and satang of a year, best first.
+    "lifecycle.rfm_days": [14, 30, 60, 120],
+    "lifecycle.rfm_bills": [24, 12, 6, 2],
+    "lifecycle.rfm_satang": [500_000, 250_000, 100_000, 30_000],
+    # What is left of a bill, in percent, for the worth of a customer (L4).
+    "lifecycle.margin_percent": 50,
+    # How often one member may be asked.
+    "surveys.csat_every_days": 30,
+    "surveys.nps_every_days": 90,
     # Tiers: `spend` or `points`; `rolling` or `year`; `one_step` or `to_earned`.
     "tiers.basis": "spend",
     "tiers.window": "rolling",

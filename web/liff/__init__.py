@@ -18,6 +18,7 @@ from web.liff import (
     scans,
     session,
     stamps,
+    surveys,
     tiers,
 )
 from web.liff.ground import blueprint
@@ -37,6 +38,7 @@ __all__ = [
     "scans",
     "session",
     "stamps",
+    "surveys",
     "tiers",
 ]
 

@@ -38,7 +38,7 @@ def tracked_link(token: str, part: str) -> Any:
             "member/unknown_link.html", shop_name=shop_name(db()), chat_url=chat_url(db())
         )
         return shown, 404
-    if _is_finger() and not taps.is_counted(db(), opened):
+    if is_finger() and not taps.is_counted(db(), opened):
         try:
             with held.transaction() as writing:
                 taps.follow(writing, opened, held.clock.now())
@@ -49,7 +49,7 @@ def tracked_link(token: str, part: str) -> Any:
     return answer
 
 
-def _is_finger() -> bool:
+def is_finger() -> bool:
     """Whether a person asked, and not a preview, a prefetch or a robot."""
     if request.method != "GET" or _ROBOT.search(request.user_agent.string or "bot"):
         return False

@@ -19,6 +19,7 @@ from bot.flex import (
     referrals,
     rewards,
     stamps,
+    surveys,
 )
 
 TODAY = date(2026, 11, 22)
@@ -164,6 +165,15 @@ SAMPLES: dict[str, Sample] = {
     ),
     "journeys.notice": lambda _, name: journeys.notice(name, name),
     "links.open": lambda locale, name: links.open_page(name, LINK, locale, body=name),
+    "surveys.csat": lambda locale, name: surveys.csat_bubble(12, locale, source="journey:3:csat"),
+    "surveys.nps": lambda locale, name: surveys.nps_bubble(12, locale, shop_name=name),
+    "surveys.thanks_low": lambda locale, _: surveys.thanks(
+        "low", locale, is_first=True, can_invite=True
+    ),
+    "surveys.thanks_high": lambda locale, _: surveys.thanks(
+        "high", locale, is_first=True, review_url=LINK, can_invite=True
+    ),
+    "surveys.why_kept": lambda locale, _: surveys.why_kept(locale),
     "errors.sorry": lambda _, name: errors.sorry(name),
     "conversations.called": lambda locale, _: conversations.staff_called(locale),
     "conversations.reply": lambda _, name: conversations.staff_reply(name, staff_name="นก"),
