@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ MAX_BUBBLES = 5
 MAX_RECIPIENTS = 500
 #: Rows of one INSERT or UPDATE; SQLite takes 32,766 values in a statement.
 CHUNK = 500
+#: LINE's names of what it counts together ("Unit-based statistics aggregation").
+UNIT_LETTERS = 30
+_NOT_A_UNIT = re.compile(r"[^A-Za-z0-9_]")
 #: How long a reply may be on its way before its outcome counts as unknown.
 REPLY_LEASE = timedelta(minutes=2)
 
@@ -85,6 +89,8 @@ class Draft:
     not_after: datetime | None = None
     intent_id: int | None = None
     is_groupable: bool = False
+    #: What results add it up by, and LINE's own figures with it: `journey:3:thank`.
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +141,7 @@ def queue(
     not_after: datetime | None = None,
     intent_id: int | None = None,
     is_groupable: bool = False,
+    source: str | None = None,
 ) -> Message | None:
     """Owe this member a message. None if `key` was queued before, whatever became of it.
 
@@ -143,13 +150,13 @@ def queue(
     """
     draft = Draft(
         key, member.id, member.line_user_id, klass, kind, messages,
-        due_at, not_after, intent_id, is_groupable,
+        due_at, not_after, intent_id, is_groupable, source,
     )  # fmt: skip
     content = encode(messages)
     call_id = None
     if _needs_call(draft):
         call_id = session.scalars(
-            insert(Call).returning(Call.id), [_push_row(draft, content, now)]
+            insert(Call).returning(Call.id), [_push_row(session, draft, content, now)]
         ).one()
     message: Message | None = session.scalars(
         insert_into(session, Message)
@@ -180,7 +187,7 @@ def _queue_chunk(session: Session, drafts: Sequence[Draft], now: datetime) -> in
         return 0
     contents = {key: encode(draft.messages) for key, draft in fresh.items()}
     calls = {
-        key: _push_row(draft, contents[key], now)
+        key: _push_row(session, draft, contents[key], now)
         for key, draft in fresh.items()
         if _needs_call(draft)
     }
@@ -206,6 +213,7 @@ def queue_ride(
     messages: Sequence[dict[str, Any]],
     now: datetime,
     intent_id: int | None = None,
+    source: str | None = None,
 ) -> Message | None:
     """Note a message that travels with a reply; `tie_rides` names the reply's call.
 
@@ -216,7 +224,7 @@ def queue_ride(
         insert_into(session, Message)
         .values(
             key=key, member_id=member.id, intent_id=intent_id, klass=klass, kind=kind,
-            state=MessageState.CALLING, channel=CallKind.REPLY.value, created_at=now, due_at=now,
+            source=source, state=MessageState.CALLING, channel=CallKind.REPLY.value, created_at=now, due_at=now,
         )
         .on_conflict_do_nothing(index_elements=["key"])
         .returning(Message)
@@ -278,15 +286,34 @@ def encode(messages: Sequence[dict[str, Any]]) -> bytes:
     return _json(list(messages))
 
 
-def push_body(line_user_id: str, content: bytes) -> bytes:
-    """The whole body of a push."""
-    return b'{"to":%b,"messages":%b}' % (_json(line_user_id), content)
+def push_body(line_user_id: str, content: bytes, unit: str | None = None) -> bytes:
+    """The whole body of a push; `unit` is the name under which LINE counts it."""
+    return b'{"to":%b,"messages":%b%b}' % (_json(line_user_id), content, _counted(unit))
 
 
-def multicast_body(line_user_ids: Sequence[str], content: bytes) -> bytes:
-    """The whole body of a multicast."""
+def multicast_body(line_user_ids: Sequence[str], content: bytes, unit: str | None = None) -> bytes:
+    """The whole body of a multicast; `unit` is the name under which LINE counts it."""
     assert 1 <= len(line_user_ids) <= MAX_RECIPIENTS
-    return b'{"to":%b,"messages":%b}' % (_json(list(line_user_ids)), content)
+    return b'{"to":%b,"messages":%b%b}' % (_json(list(line_user_ids)), content, _counted(unit))
+
+
+def _counted(unit: str | None) -> bytes:
+    return b',"customAggregationUnits":%b' % _json([unit]) if unit else b""
+
+
+def unit_of(session: Session, source: str | None) -> str | None:
+    """LINE's name for a source: `journey:3:thank` is `journey_3_thank`; None where it is off.
+
+    LINE takes 1 to 30 letters, digits and underscores, and 1,000 names a month.
+    """
+    if source is None or not shop.get(session, "messages.line_units"):
+        return None
+    return _NOT_A_UNIT.sub("_", source)[:UNIT_LETTERS]
+
+
+def _digest(content: bytes, source: str | None) -> str:
+    """Equal ones may share a multicast: the same words of the same source."""
+    return hashlib.sha256(content + b"\0" + (source or "").encode()).hexdigest()
 
 
 def content_of(body: bytes) -> bytes:
@@ -310,9 +337,9 @@ def _needs_call(draft: Draft) -> bool:
     return draft.line_user_id is not None and not draft.is_groupable
 
 
-def _push_row(draft: Draft, content: bytes, now: datetime) -> dict[str, Any]:
+def _push_row(session: Session, draft: Draft, content: bytes, now: datetime) -> dict[str, Any]:
     assert draft.line_user_id is not None
-    body = push_body(draft.line_user_id, content)
+    body = push_body(draft.line_user_id, content, unit_of(session, draft.source))
     return _call_row(CallKind.PUSH, draft.klass, body, 1, now, draft.due_at or now, draft.not_after)
 
 
@@ -355,6 +382,7 @@ def _message_row(
         "intent_id": draft.intent_id,
         "klass": draft.klass,
         "kind": draft.kind,
+        "source": draft.source,
         "created_at": now,
         "due_at": draft.due_at or now,
         "not_after": draft.not_after,
@@ -368,7 +396,7 @@ def _message_row(
     if draft.line_user_id is None:  # a walk-in, or erased: the gate should have known
         row |= {"state": MessageState.SKIPPED, "reason": UNREACHABLE, "finished_at": now}
     elif draft.is_groupable:
-        digest = hashlib.sha256(content).hexdigest()
+        digest = _digest(content, draft.source)
         row |= {"state": MessageState.WAITING, "content": content, "content_hash": digest}
     else:
         row |= {"state": MessageState.CALLING, "channel": CallKind.PUSH.value}
@@ -386,7 +414,7 @@ def form_multicasts(session: Session, now: datetime, limit: int) -> int:
     """
     rows = session.execute(
         select(
-            Message.id, Message.content_hash, Message.klass, Message.not_after,
+            Message.id, Message.content_hash, Message.klass, Message.not_after, Message.source,
             Member.line_user_id, Member.is_following, Member.unreachable_at,
         )
         .join(Member, Member.id == Message.member_id)
@@ -403,7 +431,7 @@ def form_multicasts(session: Session, now: datetime, limit: int) -> int:
         elif not row.line_user_id or not row.is_following or row.unreachable_at is not None:
             gone.append(row.id)
         else:
-            group = groups[row.content_hash, row.klass, row.not_after]
+            group = groups[row.content_hash, row.klass, row.not_after, row.source]
             if row.line_user_id in group:  # the same words to one person: the next call's matter
                 twice.append(row.id)
             else:
@@ -412,11 +440,11 @@ def form_multicasts(session: Session, now: datetime, limit: int) -> int:
     _skip(session, gone, UNREACHABLE, now)
     settled = len(late) + len(gone)
     is_more = len(rows) == limit
-    for (_, klass, not_after), group in groups.items():
-        settled += _form_calls(session, group, klass, not_after, now, is_more=is_more)
+    for (_, klass, not_after, source), group in groups.items():
+        settled += _form_calls(session, group, klass, not_after, source, now, is_more=is_more)
     if rows and not settled:  # only tails of groups: send the fullest rather than wait for ever
-        (_, klass, not_after), group = max(groups.items(), key=lambda item: len(item[1]))
-        settled += _form_calls(session, group, klass, not_after, now, is_more=False)
+        (_, klass, not_after, source), group = max(groups.items(), key=lambda item: len(item[1]))
+        settled += _form_calls(session, group, klass, not_after, source, now, is_more=False)
     return settled
 
 
@@ -425,6 +453,7 @@ def _form_calls(
     group: dict[str, int],
     klass: MessageClass,
     not_after: datetime | None,
+    source: str | None,
     now: datetime,
     *,
     is_more: bool,
@@ -439,7 +468,7 @@ def _form_calls(
     parts = [users[start : start + MAX_RECIPIENTS] for start in range(0, end, MAX_RECIPIENTS)]
     make_calls(
         session, [{user: group[user] for user in part} for part in parts], content, klass,
-        not_after, now,
+        not_after, now, unit_of(session, source),
     )  # fmt: skip
     return end
 
@@ -451,6 +480,7 @@ def make_calls(
     klass: MessageClass,
     not_after: datetime | None,
     now: datetime,
+    unit: str | None = None,
 ) -> None:
     """One call for each part (user id -> message id); a part of one person is a push."""
     rows = []
@@ -458,7 +488,9 @@ def make_calls(
         users = list(part)
         is_push = len(users) == 1
         kind = CallKind.PUSH if is_push else CallKind.MULTICAST
-        body = push_body(users[0], content) if is_push else multicast_body(users, content)
+        body = (
+            push_body(users[0], content, unit) if is_push else multicast_body(users, content, unit)
+        )
         rows.append(_call_row(kind, klass, body, len(users), now, now, not_after))
     ids = _insert_calls(session, rows)
     for part, row in zip(parts, rows, strict=True):
@@ -509,7 +541,8 @@ def split_call(
     parts = [{user: owners[user] for user in part} for part in (users[:half], users[half:]) if part]
     if not parts:
         return 0
-    make_calls(session, parts, content_of(call.body), call.klass, call.not_after, now)
+    [unit] = json.loads(call.body).get("customAggregationUnits", [None])
+    make_calls(session, parts, content_of(call.body), call.klass, call.not_after, now, unit)
     return len(parts)
 
 
@@ -592,12 +625,14 @@ def _regroup(session: Session, call_id: int, message_ids: Sequence[int], now: da
     body = session.scalars(select(Call.body).where(Call.id == call_id)).one()
     assert body is not None
     content = content_of(body)
+    # One call holds messages of one source.
+    source = session.scalar(select(Message.source).where(Message.id == message_ids[0]))
     session.execute(
         update(Message)
         .where(Message.id.in_(message_ids))
         .values(
             state=MessageState.WAITING, call_id=None, channel=None, content=content,
-            content_hash=hashlib.sha256(content).hexdigest(),
+            content_hash=_digest(content, source),
         ),
         execution_options={"synchronize_session": False},
     )  # fmt: skip

@@ -12,10 +12,12 @@ from core.runtime import Runtime
 from engagement import delivery, journeys, outbox
 from models.conversations import Conversation, ConversationState
 from models.journeys import Intent, IntentState
-from models.members import JoinForm, Member
+from models.members import JoinForm, Member, MemberState
 
 MAX_BUBBLES = 5
 CANDIDATES = 5
+#: Friends too: who has not finished joining hears of that, and of nothing else.
+HEARD = (MemberState.MEMBER, MemberState.FRIEND)
 
 
 def ride(
@@ -31,7 +33,7 @@ def ride(
     Never during joining or an open staff chat; the caller never asks after an error. The rows
     are claimed here, in the transaction that writes the reply; the caller ties them to it.
     """
-    if not answer or len(answer) >= MAX_BUBBLES or not member.is_member:
+    if not answer or len(answer) >= MAX_BUBBLES or member.state not in HEARD:
         return [], []
     intents = session.scalars(
         select(Intent)
@@ -56,20 +58,27 @@ def ride(
             tz=runtime.clock.tz,
             not_after=intent.not_after,
             is_ride=True,
+            topic=journeys.topic_of(session, intent),
         )
         if not decision.is_go:
             continue
         why = journeys.why_pointless(session, intent, now, runtime.clock.tz)
         if why is None:
-            return _claim(session, runtime, intent, member, now)
+            claimed = _claim(session, runtime, intent, member, now)
+            if claimed is not None:
+                return claimed
+            why = journeys.ASKED_RECENTLY
         journeys.settle(session, intent, IntentState.SKIPPED, now, why)
     return [], []
 
 
 def _claim(
     session: Session, runtime: Runtime, intent: Intent, member: Member, now: datetime
-) -> tuple[list[dict[str, Any]], list[int]]:
+) -> tuple[list[dict[str, Any]], list[int]] | None:
+    """Its messages and their row; None when it has nothing to say after all."""
     content = journeys.compose(session, runtime, intent, member, now)
+    if not content:
+        return None
     message = outbox.queue_ride(
         session,
         key=f"intent:{intent.id}",
@@ -79,6 +88,7 @@ def _claim(
         messages=content,
         now=now,
         intent_id=intent.id,
+        source=journeys.source_of(intent),
     )
     if message is None:
         return [], []

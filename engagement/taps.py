@@ -19,8 +19,6 @@ from bot import theme
 from core.crypto import Vault
 from core.db import insert_into
 from core.errors import Refused
-from models.campaigns import CampaignRecipient
-from models.journeys import Intent
 from models.members import Member, MemberState
 from models.outbox import Message
 from models.results import Tap, TrackedLink
@@ -92,20 +90,9 @@ def note(session: Session, member: Member, source: str, now: datetime) -> bool:
 
 
 def _message_of(session: Session, member_id: int, source: str) -> int | None:
-    found = _SOURCE.fullmatch(source)
-    if found is None:
-        return None
-    kind, number, part = found[1], int(found[2]), found[3]
-    if kind == "campaign":
-        return session.scalar(
-            select(CampaignRecipient.message_id).where(
-                CampaignRecipient.campaign_id == number, CampaignRecipient.member_id == member_id
-            )
-        )
     return session.scalar(
         select(Message.id)
-        .join(Intent, Intent.id == Message.intent_id)
-        .where(Message.member_id == member_id, Intent.journey_id == number, Intent.step == part)
+        .where(Message.member_id == member_id, Message.source == source)
         .order_by(Message.created_at.desc(), Message.id.desc())
         .limit(1)
     )

@@ -85,6 +85,8 @@ class Message(Base):
     klass: Mapped[MessageClass] = mapped_column(state_of(MessageClass))
     #: `<noun>.<verb>` of what it says, for reports, e.g. `lifecycle.thank_you`.
     kind: Mapped[short]
+    #: What results add it up by: `journey:3:thank`, `campaign:7:a`; None for notices.
+    source: Mapped[short | None]
     #: The LINE message objects as JSON bytes (a list); None once its call froze them.
     content: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: SHA-256 of `content`: equal ones may share a multicast.

@@ -191,6 +191,7 @@ def upgrade() -> None:
         sa.Column("coupon_key", sa.String(length=64), nullable=True),
         sa.Column("action", sa.String(length=1000), nullable=True),
         sa.Column("holdout_percent", sa.Integer(), nullable=False),
+        sa.Column("paused_for", sa.String(length=64), nullable=True),
         sa.Column("starts_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("not_after", sa.DateTime(timezone=True), nullable=True),
         sa.Column(
@@ -474,9 +475,11 @@ def upgrade() -> None:
     )
     op.add_column("journeys", sa.Column("name", sa.String(length=100), nullable=True))
     op.add_column("journeys", sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True))
+    op.add_column("messages", sa.Column("source", sa.String(length=64), nullable=True))
 
 
 def downgrade() -> None:
+    op.drop_column("messages", "source")
     op.drop_column("journeys", "archived_at")
     op.drop_column("journeys", "name")
     op.drop_index("ix_enrolments_due", "enrolments")

@@ -15,6 +15,7 @@ from core.db import Database
 from core.errors import NotFound
 from engagement import outbox
 from engagement.outbox import AlreadyDecided, Draft
+from loyalty import shop
 from models.journeys import Intent, IntentState, Journey
 from models.members import Member
 from models.outbox import Call, CallKind, CallState, Message, MessageClass, MessageState
@@ -454,3 +455,33 @@ def test_the_backlog_tells_how_old_it_is(session: Session):
 def test_an_empty_outbox_has_no_age(session: Session):
     moment: datetime = NOW
     assert outbox.backlog(session, moment).oldest_seconds == 0.0
+
+
+# LINE's own figures
+
+
+def units(session: Session) -> list[str | None]:
+    found = [json.loads(call.body).get("customAggregationUnits", [None]) for call in calls(session)]
+    return [unit for [unit] in found]
+
+
+def test_M8_a_push_carries_the_name_line_counts_it_under(session: Session):
+    member = somchai(session)
+    owe(session, member, "k-1", source="journey:3:thank")
+    owe(session, member, "k-2")
+    shop.set(session, "messages.line_units", False, NOW)
+    owe(session, member, "k-3", source="journey:3:thank")
+    assert units(session) == ["journey_3_thank", None, None]
+
+
+def test_M8_equal_words_of_two_campaigns_never_share_a_call(session: Session):
+    for place, member in enumerate(crowd(session, 6)):
+        source = f"campaign:{place % 2 + 1}:a"
+        owe(session, member, f"k-{place}", is_groupable=True, source=source)
+    outbox.form_multicasts(session, NOW, 100)
+    assert units(session) == ["campaign_1_a", "campaign_2_a"]
+    first = calls(session)[0]
+    first.state = CallState.SENDING
+    session.flush()
+    outbox.split_call(session, first.id, NOW)
+    assert units(session)[2:] == ["campaign_1_a", "campaign_1_a"]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select
 
-from engagement import definitions, taps
-from models.journeys import Intent, Journey
+from engagement import taps
 from models.outbox import Message, MessageClass, MessageState
 from models.results import Tap
 from tests import factories
 from tests.moments import NOW
 
+SOURCE = "journey:3:thank"
 TARGET = "https://shop.example/menu?cup=latte"
 PHONE = {"User-Agent": "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Safari Line/15.9.0"}
 
@@ -21,25 +21,15 @@ def address(runtime) -> str:
     """Somchai's link in a thank-you; its path."""
     with runtime.transaction() as session:
         member = factories.somchai(session)
-        definitions.ensure(session, NOW)
-        journey = session.scalars(select(Journey).limit(1)).one()
-        intent = Intent(
-            member_id=member.id, journey_id=journey.id, version=1, occasion="purchase:1",
-            step="thank", klass=MessageClass.PROMOTIONAL, created_at=NOW, window_from=NOW,
-            deadline=NOW, not_after=NOW,
-        )  # fmt: skip
-        session.add(intent)
-        session.flush()
         session.add(
             Message(
-                key="intent:1", member_id=member.id, intent_id=intent.id, created_at=NOW,
-                due_at=NOW, klass=MessageClass.PROMOTIONAL, kind=journey.key,
+                key="intent:1", member_id=member.id, source=SOURCE, created_at=NOW, due_at=NOW,
+                klass=MessageClass.PROMOTIONAL, kind="lifecycle.thank_you",
                 state=MessageState.SENT,
             )
         )  # fmt: skip
         session.flush()
-        source = f"journey:{journey.id}:thank"
-        made = taps.link(session, TARGET, source, NOW, member_id=member.id)
+        made = taps.link(session, TARGET, SOURCE, NOW, member_id=member.id)
     return made.removeprefix(runtime.settings.public_url)
 
 
