@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
 import click
@@ -34,9 +35,11 @@ def register(app: Flask) -> None:
         ledger,
         members,
         branches,
+        sending,
     ):
         app.cli.add_command(group)
-    app.cli.add_command(doctor)
+    for command in (backup, restore, doctor):
+        app.cli.add_command(command)
 
 
 def held() -> Runtime:
@@ -494,6 +497,7 @@ def menus_status() -> None:
 
 # --- Ledger and members -----------------------------------------------------------------------
 
+sending = AppGroup("sending", help="Messages that leave.")
 ledger = AppGroup("ledger", help="The points ledger.")
 members = AppGroup("members", help="Members.")
 
@@ -565,6 +569,64 @@ def members_import(file: BinaryIO, *, is_applied: bool, good_only: bool) -> None
     except Refused as error:
         fail(error)
     click.echo(f"imported {done.new:,} members with {done.points:,} points")
+
+
+# --- Backups ------------------------------------------------------------------------------------
+
+
+@click.command("backup")
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@with_appcontext
+def backup(file: Path) -> None:
+    """Write everything into FILE while the shop stays open. The keys of .env are not in it."""
+    from scheduler import backups
+
+    if not file.parent.is_dir():
+        raise click.BadParameter(f"no such folder: {file.parent}")
+    manifest = backups.make(held(), file)
+    backups.write_journal(held(), file.parent)
+    click.echo(f"{file}: {manifest.rows:,} rows")
+
+
+@click.command("restore")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--journal", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--other-keys", is_flag=True, help="Go on although DATA_KEY or INDEX_KEY differ")
+@with_appcontext
+def restore(file: Path, journal: Path | None, *, other_keys: bool) -> None:
+    """Read FILE into an empty database of either engine. Sending starts held: `sending release`.
+
+    Members who left since (erasures.jsonl beside FILE, or --journal) are erased again.
+    """
+    from core.backups import BadBackup
+    from scheduler import restoring
+
+    journals = [journal or file.with_name(restoring.JOURNAL)]
+    try:
+        done = restoring.restore(held(), file, journals, other_keys=other_keys)
+    except (BadBackup, Refused) as error:
+        fail(error)
+    click.echo(f"{done.rows:,} rows of {done.taken_at:%Y-%m-%d %H:%M} UTC restored")
+    click.echo(f"{done.erased:,} members erased again")
+    click.echo(f"sending is held: {done.messages:,} messages and {done.intents:,} wishes pending")
+    click.echo("decide in the console (outbox), or: sending release --drop | --send")
+
+
+@sending.command("release")
+@click.option("--drop/--send", "is_dropped", required=True, help="What was pending at the restore")
+@with_appcontext
+def sending_release(*, is_dropped: bool) -> None:
+    """After a restore: let messages leave again; what was pending is dropped, or sent."""
+    from engagement import restoring
+
+    with held().transaction() as session:
+        now = held().clock.now()
+        found = restoring.release(session, is_sent=not is_dropped, actor="cli", now=now)
+    if found is None:
+        click.echo("nothing was restored")
+        return
+    fate = "dropped" if is_dropped else "to be sent"
+    click.echo(f"{found.messages:,} messages and {found.intents:,} wishes {fate}")
 
 
 @click.command("doctor")

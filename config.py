@@ -69,6 +69,7 @@ class Settings(BaseSettings):
     shop_timezone: str = "Asia/Bangkok"
     shop_locale: Literal["th", "en"] = "th"
     sending: Literal["on", "held"] = "on"
+    backup_dir: str = ""
     demo: bool = False
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 

@@ -10,7 +10,18 @@ from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-from sqlalchemy import BigInteger, Table, any_, func, literal, select, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Table,
+    any_,
+    bindparam,
+    func,
+    literal,
+    select,
+    text,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -91,7 +102,8 @@ def copy_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]])
         return
     if is_sqlite(session):
         complete = [{name: row.get(name) for name in names} for row in rows]
-        session.connection().execute(table.insert(), complete)
+        bound = {name: bindparam(name, type_=_type_of(table.c[name])) for name in names}
+        session.connection().execute(table.insert().values(bound), complete)
         return
     dialect = session.get_bind().dialect
     bound = [
@@ -103,6 +115,11 @@ def copy_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]])
     with cursor.copy(f'COPY "{table.name}" ({columns}) FROM STDIN') as copy:
         for row in rows:
             copy.write_row([_bound(make, row.get(name)) for make, name in bound])
+
+
+def _type_of(column: Column[Any]) -> Any:
+    """The column's type; what is not there is NULL, never the JSON word `null`."""
+    return JSON(none_as_null=True) if isinstance(column.type, JSON) else column.type
 
 
 def _bound(make: Callable[[Any], Any] | None, value: Any) -> Any:

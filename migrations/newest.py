@@ -36,6 +36,11 @@ def unknown_migration(database: Database) -> str | None:
     return None if held is None or held in _history()[0] else str(held)
 
 
+def knows(revision: str) -> bool:
+    """Whether this code has that migration."""
+    return revision in _history()[0]
+
+
 @cache
 def _history() -> tuple[frozenset[str], frozenset[str]]:
     """All revisions, and those that another one builds on."""

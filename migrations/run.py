@@ -18,6 +18,6 @@ def configuration(url: str) -> Config:
     return config
 
 
-def upgrade(url: str) -> None:
-    """Bring the database to the newest revision; does nothing when it is there."""
-    command.upgrade(configuration(url), "head")
+def upgrade(url: str, revision: str = "head") -> None:
+    """Bring the database to the newest (or this) revision; does nothing when it is there."""
+    command.upgrade(configuration(url), revision)

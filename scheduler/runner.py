@@ -27,11 +27,14 @@ from core.sabotage import is_sabotaged, reach
 from engagement import journeys
 from models.journeys import Intent, IntentState
 from models.schedule import Heartbeat, Occurrence, OccurrenceState
+from scheduler import backups
 from scheduler.jobs import Run
 from scheduler.schedule import JOBS, CatchUp, Job
 
 log = structlog.get_logger("scheduler")
 TICK_SECONDS = 15
+#: How often it is asked whether a backup is due.
+BACKUP_SECONDS = 60
 LEASE = timedelta(seconds=60)
 MAX_BATCHES = 100_000
 MAX_MISSED = 400
@@ -369,12 +372,26 @@ class Scheduler:
             misfire_grace_time=None,
             next_run_time=self._runtime.clock.real_now(),
         )
+        self._scheduler.add_job(
+            self._back_up,
+            "interval",
+            seconds=BACKUP_SECONDS,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+        )
         self._scheduler.start()
 
     def stop(self) -> None:
         """Let the tick under way finish, then end."""
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=True)
+
+    def _back_up(self) -> None:
+        try:
+            backups.keep(self._runtime)
+        except Exception as error:  # the next minute tries again
+            log.error("backup_failed", kind=type(error).__name__)
 
     def _tick(self) -> None:
         if not TURN.acquire(blocking=False):

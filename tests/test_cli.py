@@ -265,3 +265,23 @@ def test_members_import_looks_first_and_writes_only_when_told(run, tmp_path, dat
     run("members", "import", str(path), "--apply", "--good-only")
     assert stored() == 1
     assert "0812345678" not in done.stdout
+
+
+def test_backup_and_restore_say_what_they_did(run, runtime, database, siam, tmp_path):
+    path = tmp_path / "taem.backup"
+    assert run("backup", str(path)).exit_code == 0
+    assert run("backup", str(tmp_path / "nowhere" / "taem.backup")).exit_code == 2
+    with runtime.transaction() as session:
+        factories.make_member(session, "สมชาย")
+    refused = run("restore", str(path))
+    assert (refused.exit_code, "in use" in refused.stderr) == (1, True)
+    assert run("sending", "release", "--drop").stdout.strip() == "nothing was restored"
+
+
+def test_restore_into_an_empty_shop_holds_sending(run, runtime, siam, tmp_path):
+    path = tmp_path / "taem.backup"
+    assert run("backup", str(path)).exit_code == 0
+    done = run("restore", str(path))
+    assert done.exit_code == 0, done.stderr
+    assert "sending is held" in done.stdout
+    assert run("sending", "release", "--drop").exit_code == 0

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from flask import Response, render_template, request
+from flask import Response, g, render_template, request
 from sqlalchemy import select
 
-from core.errors import Invalid
+from core.errors import Invalid, Refused
 from engagement import outbox as rules
+from engagement import restoring
 from models.members import Member
 from models.outbox import Call, ChannelState, Message, MessageState
 from web.admin.ground import Column, back, blueprint, noted, table_of
@@ -38,6 +39,7 @@ def outbox() -> str:
     return render_template(
         "admin/outbox.html",
         table=table_of(query, COLUMNS, default="made", tie=Message.id.desc()),
+        restored=restoring.pending(db()),
         counts=rules.counts(db()),
         backlog=rules.backlog(db(), runtime().clock.now()),
         channel=db().get(ChannelState, 1),
@@ -63,7 +65,21 @@ def outbox_decide(call_id: int) -> Response:
 @staff_only("outbox.decide")
 def outbox_resume() -> Response:
     """Sending was paused (token, plan): try again now, parked messages too."""
+    if restoring.pending(db()) is not None:
+        raise Refused("backups.undecided")
     rules.resume_sending(db())
     rules.resume_parked(db(), runtime().clock.now())
     noted("outbox.resumed")
     return back("admin.outbox", note="console.resumed")
+
+
+@blueprint.post("/outbox/release")
+@staff_only("outbox.decide")
+def outbox_release() -> Response:
+    """After a restore: what was pending is sent or dropped, and sending goes on (Z17)."""
+    fate = request.form.get("pending", "")
+    if fate not in ("send", "drop"):
+        raise Invalid("errors.invalid_field", field="pending")
+    actor, now = f"staff:{g.staff.id}", runtime().clock.now()
+    restoring.release(db(), is_sent=fate == "send", actor=actor, now=now)
+    return back("admin.outbox", note="backups.released")

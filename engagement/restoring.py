@@ -1,0 +1,99 @@
+"""After a restore: nothing leaves until somebody has said what becomes of what was under way.
+
+A restored database has forgotten what was sent since it was backed up. Sending again what a member
+already has is worse than not sending it, so the restore holds every sender, and a person decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from engagement import outbox
+from loyalty import audit, shop
+from models.journeys import Intent, IntentState
+from models.outbox import Call, CallState, Message, MessageState
+
+HELD = "held"
+DROPPED = "delivery.restored"
+_OWED = (MessageState.WAITING, MessageState.CALLING, MessageState.PARKED)
+_OPEN = (CallState.WAITING, CallState.SENDING, CallState.PARKED)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What the backup says is still owed; some of it may have arrived meanwhile."""
+
+    taken_at: datetime
+    restored_at: datetime
+    messages: int
+    #: Wishes that would have become messages before the restore.
+    intents: int
+
+
+def hold(session: Session, taken_at: datetime, now: datetime) -> None:
+    """Remember what was restored, and stop every sender before its next call."""
+    moments = {"taken_at": taken_at.isoformat(), "restored_at": now.isoformat()}
+    shop.set(session, "backups.restored", moments, now)
+    outbox.pause_sending(session, HELD, now)
+    audit.record(session, "cli", "backups.restored", moments, now)
+
+
+def pending(session: Session) -> Pending | None:
+    """What waits for a decision; None where nothing was restored, or it was decided."""
+    moments = shop.get(session, "backups.restored")
+    if not moments:
+        return None
+    taken_at = datetime.fromisoformat(moments["taken_at"])
+    restored_at = datetime.fromisoformat(moments["restored_at"])
+    messages = session.scalar(select(func.count()).select_from(Message).where(*_owed(restored_at)))
+    intents = session.scalar(select(func.count()).select_from(Intent).where(*_wished(restored_at)))
+    return Pending(taken_at, restored_at, int(messages or 0), int(intents or 0))
+
+
+def release(session: Session, *, is_sent: bool, actor: str, now: datetime) -> Pending | None:
+    """Let sending go on; what was pending is sent, or dropped for good. Returns what it was.
+
+    Messages keep their retry keys: what LINE has taken within a day is not shown twice.
+    """
+    found = pending(session)
+    if found is None:
+        return None
+    if not is_sent:
+        _drop(session, found.restored_at, now)
+    shop.set(session, "backups.restored", None, now)
+    outbox.resume_sending(session)
+    facts = {"messages": found.messages, "intents": found.intents, "sent": is_sent}
+    audit.record(session, actor, "backups.released", facts, now)
+    return found
+
+
+def _drop(session: Session, restored_at: datetime, now: datetime) -> None:
+    calls = select(Message.call_id).where(*_owed(restored_at), Message.call_id.is_not(None))
+    session.execute(
+        update(Call)
+        .where(Call.id.in_(calls), Call.state.in_(_OPEN))
+        .values(state=CallState.DROPPED, finished_at=now, lease_until=None)
+    )
+    session.execute(
+        update(Message)
+        .where(*_owed(restored_at))
+        .values(state=MessageState.SKIPPED, reason=DROPPED, finished_at=now)
+    )
+    session.execute(
+        update(Intent)
+        .where(*_wished(restored_at))
+        .values(state=IntentState.SKIPPED, reason=DROPPED, decided_at=now)
+    )
+
+
+def _owed(restored_at: datetime) -> tuple[object, ...]:
+    return Message.state.in_(_OWED), Message.created_at <= restored_at
+
+
+def _wished(restored_at: datetime) -> tuple[object, ...]:
+    """Intents whose hour came between the backup and the restore: they may have been sent."""
+    return Intent.state == IntentState.WAITING, Intent.deadline <= restored_at

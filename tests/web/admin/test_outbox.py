@@ -1,0 +1,51 @@
+"""The outbox page after a restore: it says what is pending, and lets nothing slip out before."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from engagement import outbox, restoring
+from models.outbox import ChannelState, Message, MessageClass, MessageState
+from tests import factories
+from tests.factories import NOW
+
+
+@pytest.fixture
+def restored(runtime):
+    with runtime.transaction() as session:
+        member = factories.make_member(session, "สมชาย")
+        outbox.queue(
+            session,
+            key="tests:1",
+            member=member,
+            klass=MessageClass.SERVICE,
+            kind="tests.greeting",
+            messages=[{"type": "text", "text": "สวัสดี"}],
+            now=NOW - timedelta(hours=1),
+        )
+        restoring.hold(session, NOW - timedelta(hours=2), NOW)
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("fate, ends", [("drop", True), ("send", False)])
+def test_z17_the_owner_decides_before_anything_leaves(owner, database, fate, ends):
+    assert "ข้อความค้าง 1 รายการ" in owner.get("/admin/outbox").text
+    assert owner.send("/admin/outbox/resume").status_code in (409, 422)
+    assert owner.send("/admin/outbox/release", pending="maybe").status_code == 422
+    with database.read() as session:
+        assert session.get_one(ChannelState, 1).paused_for == "held"
+    assert owner.send("/admin/outbox/release", pending=fate).status_code == 303
+    with database.read() as session:
+        assert session.get_one(ChannelState, 1).paused_for is None
+        state = session.query(Message.state).scalar()
+        assert (state == MessageState.SKIPPED) is ends
+    assert "ข้อความค้าง" not in owner.get("/admin/outbox").text
+
+
+@pytest.mark.usefixtures("restored")
+def test_an_auditor_sees_what_is_pending_and_decides_nothing(sign_in):
+    auditor = sign_in("auditor")
+    assert "ข้อความค้าง 1 รายการ" in auditor.get("/admin/outbox").text
+    assert auditor.send("/admin/outbox/release", pending="send").status_code == 403
