@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.errors import Refused
 from core.i18n import LOCALES, fill
 from core.text import clean_lines
+from models.members import Level
 
 FIELDS = ("title", "body", "button")
 LIMITS = {"title": 60, "body": 600, "button": 20}
@@ -16,6 +17,11 @@ DEFAULT = "default"
 #: Said when there is no offer or gift to name.
 PLAIN = "plain"
 VARIANTS = (DEFAULT, "consideration", "purchase", "retention", "advocacy", PLAIN)
+#: What a tier counts: words about money differ from words about points.
+BASES = ("spend",)
+#: Words of a level come before those of a stage; `tier:<key>` before both.
+LEVELS = tuple(Level)
+TIER = "tier:"
 _PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
 Texts = Mapping[str, Mapping[str, Mapping[str, str]]]
@@ -49,7 +55,7 @@ def check(texts: Texts, placeholders: tuple[str, ...]) -> None:
         if DEFAULT not in variants:
             raise TextMissing(field=locale)
         for variant, words in variants.items():
-            if variant not in VARIANTS:
+            if variant not in (*VARIANTS, *LEVELS, *BASES) and not variant.startswith(TIER):
                 raise Refused("journeys.unknown_variant", status=422, name=variant)
             for field in FIELDS:
                 _check_one(f"{locale}.{variant}.{field}", words.get(field, ""), field, placeholders)
@@ -69,8 +75,11 @@ def _check_one(where: str, text: str, field: str, placeholders: tuple[str, ...])
         raise UnknownPlaceholder(field=where, name="{ }", known=known)
 
 
-def words_for(texts: Texts, locale: str, stage: str, facts: Mapping[str, Any]) -> dict[str, str]:
-    """The filled title, body and button for this member's language and stage."""
+def words_for(
+    texts: Texts, locale: str, variants: str | Sequence[str], facts: Mapping[str, Any]
+) -> dict[str, str]:
+    """The filled title, body and button in this language, of the first variant there is."""
     book = texts.get(locale) or texts["th"]
-    chosen = book.get(stage) or book[DEFAULT]
+    wanted = [variants] if isinstance(variants, str) else variants
+    chosen = next((book[name] for name in wanted if name in book), book[DEFAULT])
     return {field: fill(chosen.get(field, ""), facts) for field in FIELDS}

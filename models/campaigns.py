@@ -58,6 +58,8 @@ class Campaign(Base):
     #: What the button does: a chat word of the router or an http(s) address.
     action: Mapped[str | None] = mapped_column(String(1000))
     holdout_percent: Mapped[int] = mapped_column(default=10)
+    #: Why it rests: `staff`, `late` (its start was missed by hours) or `stop` (monthly stop).
+    paused_for: Mapped[short | None]
     #: Scheduled for; None means at once.
     starts_at: Mapped[moment | None]
     not_after: Mapped[moment | None]
