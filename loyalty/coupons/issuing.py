@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, delete, func, or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Text, and_, bindparam, cast, delete, func, or_, select, update
+from sqlalchemy.orm import Session, make_transient_to_detached
+from sqlalchemy.orm.attributes import set_committed_value
 
 from core import ids
 from core.clock import local_day
-from core.db import insert_into
+from core.db import insert_into, is_sqlite
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, earning, points
 from loyalty.coupons.conditions import Standing, refusal_at_claim, standing_of
-from loyalty.coupons.offers import copies_of, is_open, is_sold_out
+from loyalty.coupons.offers import is_open, is_sold_out
 from loyalty.coupons.rows import ASKED_FOR, COUPONS, USABLE, VOUCHERS, coupon_of, refuse_unless
 from loyalty.coupons.stock import promised_satang, used_today, worst_satang
+from models.base import table_of
 from models.coupons import (
     Coupon,
     CouponState,
@@ -27,6 +30,26 @@ from models.coupons import (
     VoucherState,
 )
 from models.members import Member
+
+MEMBERS = table_of(Member)
+#: PostgreSQL's number of the lines in front of coupons, among its advisory locks.
+LINE = 4_211
+#: Built once: a rush asks it of everybody.
+OWN_COPIES = (
+    select(
+        MEMBERS.c.state.label("member_state"),
+        VOUCHERS.c.id,
+        VOUCHERS.c.state,
+        VOUCHERS.c.source,
+        VOUCHERS.c.source_id,
+    )
+    .select_from(MEMBERS)
+    .outerjoin(
+        VOUCHERS,
+        and_(VOUCHERS.c.member_id == MEMBERS.c.id, VOUCHERS.c.coupon_id == bindparam("coupon")),
+    )
+    .where(MEMBERS.c.id == bindparam("member"))
+)
 
 
 def claim(
@@ -46,31 +69,38 @@ def claim(
     """
     coupon = coupon_of(session, coupon_id)
     refuse_unless(coupon.obtained == Obtained.CLAIM, "coupons.not_available")
-    is_locked = False
     if is_sabotaged("coupons.claim_key"):
         key = None
+    owned = None
     if key is not None:
-        is_locked = not is_sold_out(coupon)
-        if is_locked:  # the same tap twice comes one after the other
+        if not is_sold_out(coupon):  # the same tap twice comes one after the other
             points.lock_member(session, member.id)
-        if before := _given_by(session, coupon, member, key):
+        own = _own_copies(session, coupon, member)
+        if before := _given_by(session, own, key):
             return before
-    voucher = take(session, coupon, member, "claim", now, tz, key=key, is_locked=is_locked)
-    record_claim(session, voucher, now)
-    return voucher
+        owned = None if is_sold_out(coupon) else _asked_for(own)
+    return take(session, coupon, member, "claim", now, tz, key=key, owned=owned)
 
 
-def _given_by(session: Session, coupon: Coupon, member: Member, key: str) -> Voucher | None:
+def _own_copies(session: Session, coupon: Coupon, member: Member) -> Sequence[Any]:
+    """Every copy a member has of an offer; the member's state is read anew by the same question."""
+    rows = session.execute(OWN_COPIES, {"coupon": coupon.id, "member": member.id}).all()
+    set_committed_value(member, "state", rows[0].member_state)
+    return [row for row in rows if row.id is not None]
+
+
+def _given_by(session: Session, own: Sequence[Any], key: str) -> Voucher | None:
     """What this button gave before; refused once it is used up."""
-    given = select(Voucher).where(
-        Voucher.coupon_id == coupon.id,
-        Voucher.member_id == member.id,
-        Voucher.source == "claim",
-        Voucher.source_id == f"claim:{key}",
-    )
-    before = session.scalars(given).first()
-    refuse_unless(before is None or before.state in USABLE, "coupons.already_claimed")
-    return before
+    for row in own:
+        if (row.source, row.source_id) == ("claim", f"claim:{key}"):
+            refuse_unless(row.state in USABLE, "coupons.already_claimed")
+            return session.get_one(Voucher, row.id, populate_existing=True)
+    return None
+
+
+def _asked_for(own: Sequence[Any]) -> int:
+    """How many of these copies count against the offer's limit per member."""
+    return sum(row.source in ASKED_FOR and row.state != VoucherState.VOID for row in own)
 
 
 def buy_reward(
@@ -97,7 +127,6 @@ def buy_reward(
         now=now,
         facts={"coupon_th": coupon.name_th, "coupon_en": coupon.name_en},
     )
-    record_claim(session, voucher, now)
     return voucher
 
 
@@ -127,15 +156,13 @@ def issue(
         return before
     if not is_open(coupon, now):
         return None
+    told = ("vouchers.issued",)
     try:
-        voucher = _write_voucher(
-            session, coupon, member_id, source, source_id, now, tz, needs_proof=needs_proof
+        return _write_voucher(
+            session, coupon, member_id, source, source_id, now, tz, told, needs_proof=needs_proof
         )
     except Refused:
         return None
-    facts = {"voucher_id": voucher.id, "coupon_id": coupon.id, "source": source}
-    activities.record(session, member_id, "vouchers.issued", now, facts)
-    return voucher
 
 
 def take(
@@ -147,22 +174,24 @@ def take(
     tz: ZoneInfo,
     *,
     key: str | None = None,
-    is_locked: bool = False,
+    owned: int | None = None,
 ) -> Voucher:
-    """What claim, code and points have in common: refuse, then write.
+    """What claim, code and points have in common: refuse, then write, and say so.
 
     The member's totals row is locked first, so that one member's claims come one after another;
-    the coupon's row, which everybody wants, is held as briefly as possible, at the end.
+    the coupon's row, which everybody wants, is held as briefly as possible, at the end. `owned`
+    is how many copies the member asked for before, if the caller has counted under that lock.
     """
     refuse_closed(session, coupon, member, now, tz)
-    if not is_locked:
+    if owned is None:
         points.lock_member(session, member.id)
+        owned = _asked_for(_own_copies(session, coupon, member))
     refuse_unless(member.is_member, "members.not_joined")
-    owned = copies_of(session, member.id, [coupon.id]).get(coupon.id, 0)
     if owned >= coupon.per_member and not is_sabotaged("coupons.per_member"):
         raise Refused("coupons.already_claimed")
     source_id = f"{source}:{key or ids.public_id()}"
-    return _write_voucher(session, coupon, member.id, source, source_id, now, tz)
+    told = ("coupons.claimed", "vouchers.issued")
+    return _write_voucher(session, coupon, member.id, source, source_id, now, tz, told)
 
 
 def refuse_closed(
@@ -222,12 +251,18 @@ def _write_voucher(
     source_id: str,
     now: datetime,
     tz: ZoneInfo,
+    told: Sequence[str],
     *,
     needs_proof: bool = False,
 ) -> Voucher:
-    """Write the copy, then take the unit; without a unit the copy is taken away again."""
+    """Write the copy and the facts `told` of it, then take the unit.
+
+    The unit is the last statement: everybody waits for that row until its holder commits. Without
+    a unit the copy and what was told of it are taken away again.
+    """
     is_daily = coupon.per_day is not None and source in ASKED_FOR
-    if is_daily or coupon.budget_satang is not None:
+    is_counted = is_daily or coupon.budget_satang is not None
+    if is_counted:
         _refuse_over(session, coupon, now, tz, is_daily=is_daily)
     next_ordinal = (
         select(func.coalesce(func.max(VOUCHERS.c.ordinal), 0) + 1)
@@ -248,17 +283,35 @@ def _write_voucher(
         "left_satang": coupon.value_satang if coupon.keeps_change else None,
     }
     new = insert_into(session, VOUCHERS).values(row).on_conflict_do_nothing()
-    voucher_id = session.execute(new.returning(VOUCHERS.c.id)).scalar()
-    if voucher_id is None:  # somebody else is giving this member a copy at this moment
+    made = session.execute(new.returning(VOUCHERS.c.id, VOUCHERS.c.ordinal)).first()
+    if made is None:  # somebody else is giving this member a copy at this moment
         raise Refused("coupons.already_claimed")
-    if not _take_unit(session, coupon):
-        session.execute(delete(VOUCHERS).where(VOUCHERS.c.id == voucher_id))
+    facts = {"voucher_id": made.id, "coupon_id": coupon.id, "source": source}
+    before = len(session.info.get("activities", ()))
+    for kind in told:
+        activities.record(session, member_id, kind, now, facts)
+    session.flush()  # nothing is left to say once the unit is taken
+    if not _take_unit(session, coupon, is_locked=is_counted):
+        for activity in session.info["activities"][before:]:
+            session.delete(activity)
+        del session.info["activities"][before:]
+        session.flush()  # before what they speak of
+        session.execute(delete(VOUCHERS).where(VOUCHERS.c.id == made.id))
         raise Refused("coupons.sold_out")
-    return session.get_one(Voucher, voucher_id)
+    # What was written is what would be read, but for what the database fills in.
+    voucher = Voucher(**row | {"id": made.id, "ordinal": made.ordinal})
+    make_transient_to_detached(voucher)
+    session.add(voucher)
+    return voucher
 
 
-def _take_unit(session: Session, coupon: Coupon) -> bool:
-    """Count one more copy, if the stock and the budget still allow it: check and act are one."""
+def _take_unit(session: Session, coupon: Coupon, *, is_locked: bool) -> bool:
+    """Count one more copy, if the stock and the budget still allow it: check and act are one.
+
+    PostgreSQL wakes everybody who waits for a row at once, and one of them has it: in a rush some
+    wait for many seconds. So they line up at a lock that serves them in turn, within the same
+    statement; not if the caller holds the row already, as the row must not wait for the line.
+    """
     guard = and_(
         COUPONS.c.id == coupon.id,
         or_(COUPONS.c.total_units.is_(None), COUPONS.c.issued_count < COUPONS.c.total_units),
@@ -271,9 +324,16 @@ def _take_unit(session: Session, coupon: Coupon) -> bool:
             return False
         guard = COUPONS.c.id == coupon.id
         values = {"issued_count": coupon.issued_count + 1}
-    taken: Any = session.connection().execute(update(COUPONS).where(guard).values(values))
-    session.expire(coupon)
-    return bool(taken.rowcount == 1)
+    elif not is_locked and not is_sqlite(session):
+        turn = select(cast(func.pg_advisory_xact_lock(LINE, coupon.id), Text)).scalar_subquery()
+        guard = and_(guard, turn.is_not(None))
+    take_one = update(COUPONS).where(guard).values(values).returning(COUPONS.c.issued_count)
+    issued = session.connection().execute(take_one).scalar()
+    if issued is None:
+        session.expire(coupon)
+        return False
+    set_committed_value(coupon, "issued_count", issued)
+    return True
 
 
 def expiry_of(coupon: Coupon, issued_at: datetime, tz: ZoneInfo) -> datetime | None:
@@ -281,13 +341,3 @@ def expiry_of(coupon: Coupon, issued_at: datetime, tz: ZoneInfo) -> datetime | N
     if coupon.valid_days is not None:
         return earning.days_later(local_day(issued_at, tz), coupon.valid_days, tz)
     return coupon.ends_at
-
-
-def record_claim(session: Session, voucher: Voucher, now: datetime) -> None:
-    facts = {
-        "voucher_id": voucher.id,
-        "coupon_id": voucher.coupon_id,
-        "source": voucher.source,
-    }
-    activities.record(session, voucher.member_id, "coupons.claimed", now, facts)
-    activities.record(session, voucher.member_id, "vouchers.issued", now, facts)

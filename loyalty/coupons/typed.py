@@ -22,7 +22,7 @@ from core.sabotage import is_sabotaged
 from core.text import match_key
 from loyalty import earning, points
 from loyalty.coupons.conditions import Conditions, Standing, standing_of
-from loyalty.coupons.issuing import record_claim, refuse_closed, take
+from loyalty.coupons.issuing import refuse_closed, take
 from loyalty.coupons.offers import copies_of
 from loyalty.coupons.rows import TRIES
 from models.base import table_of
@@ -119,9 +119,7 @@ def _take(
     if found.code_id is not None and not _use_code(session, found.code_id, now):
         raise Refused("codes.refused")
     key = str(found.code_id) if found.code_id is not None else None
-    voucher = take(session, coupon, member, "code", now, tz, key=key)
-    record_claim(session, voucher, now)
-    return voucher
+    return take(session, coupon, member, "code", now, tz, key=key)
 
 
 def _use_code(session: Session, code_id: int, now: datetime) -> bool:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from core.errors import NotFound, Refused
 from loyalty import coupons, points, proof
+from models.activities import Activity
 from models.coupons import (
     Coupon,
     CouponKind,
@@ -527,3 +528,60 @@ def test_check_finds_wrong_counters(session, till, somchai, coupon, claim):
     coupon.issued_count, coupon.redeemed_count, coupon.spent_satang = 2, 0, 1
     found = {difference.what for difference in proof.check_all(session, NOW)}
     assert found == {"coupons.issued", "coupons.redeemed", "coupons.spent"}
+
+
+# The rush (B7)
+
+
+@pytest.fixture
+def asked(session):
+    """What is asked of the database from now on, statement by statement."""
+    statements: list[str] = []
+
+    def listener(_connection, _cursor, statement, *_more):
+        statements.append(statement)
+
+    event.listen(session.get_bind(), "before_cursor_execute", listener)
+    yield statements
+    event.remove(session.get_bind(), "before_cursor_execute", listener)
+
+
+def test_b7_the_scarce_row_is_taken_with_the_last_statement(session, somchai, asked):
+    coupon = factories.make_coupon(session, total_units=5)
+    session.flush()
+    asked.clear()
+    coupons.claim(session, coupon.id, somchai, NOW, BANGKOK, key="button")
+    session.flush()
+    assert len(asked) <= 7
+    assert [statement.startswith("UPDATE coupons") for statement in asked].count(True) == 1
+    assert asked[-1].startswith("UPDATE coupons")
+
+
+def test_b7_what_is_returned_is_what_is_stored(session, somchai):
+    coupon = factories.make_coupon(session, total_units=5, valid_days=30)
+    voucher = coupons.claim(session, coupon.id, somchai, NOW, BANGKOK, key="button")
+    told = {column.key: getattr(voucher, column.key) for column in Voucher.__table__.columns}
+    session.expire(voucher)
+    assert told == {
+        column.key: getattr(voucher, column.key) for column in Voucher.__table__.columns
+    }
+    assert coupon.issued_count == 1
+
+
+def test_b7_whoever_comes_too_late_leaves_nothing_behind(session, somchai, asked):
+    coupon = factories.make_coupon(session, total_units=1)
+    other = factories.make_member(session, "somsri")
+    session.flush()
+    # Another process takes the last unit after we have read that there is one.
+    session.connection().exec_driver_sql(
+        f"UPDATE coupons SET issued_count = 1 WHERE id = {coupon.id}"
+    )
+    assert (
+        refusal_of(coupons.claim, session, coupon.id, other, NOW, BANGKOK, key="button").code
+        == "coupons.sold_out"
+    )
+    assert any(statement.startswith("DELETE FROM vouchers") for statement in asked)
+    assert vouchers(session, other) == 0
+    told = select(func.count()).select_from(Activity).where(Activity.member_id == other.id)
+    assert session.scalar(told) == 0
+    assert not session.info.get("activities")
