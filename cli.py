@@ -537,6 +537,32 @@ def members_erase(number: str) -> None:
     click.echo(f"{number}: erased")
 
 
+@members.command("export")
+@click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path))
+@with_appcontext
+def members_export(file: Path) -> None:
+    """Write every member with phone, birthday and points to FILE (CSV), as `import` reads it.
+
+    The file holds personal data: only its owner can read it.
+    """
+    import os
+
+    from core.spreadsheets import write_csv
+    from loyalty import audit, exports
+
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with (
+        os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as out,
+        held().database.read() as session,
+    ):
+        rows = exports.member_rows(session, held().vault, held().clock.tz)
+        count = write_csv(out, rows) - 1
+    with held().transaction() as session:
+        now = held().clock.real_now()
+        audit.record(session, "cli", "members.exported", {"count": count}, now)
+    click.echo(f"{file}: {count:,} members")
+
+
 @members.command("import")
 @click.argument("file", type=click.File("rb"))
 @click.option("--apply", "is_applied", is_flag=True, help="Write it; without this, only look")

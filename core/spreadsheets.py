@@ -6,7 +6,7 @@ import csv
 import io
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TextIO
 
 #: What makes a spreadsheet take a cell for a formula, or end one; NUL ends nothing good.
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r", "\n", "\x00", "|", "%")
@@ -25,9 +25,18 @@ def safe_cell(value: Any) -> Any:
     return value.replace("\x00", "")
 
 
+def write_csv(out: TextIO, rows: Iterable[Sequence[Any]]) -> int:
+    """Write rows as CSV with every text quoted; returns how many."""
+    writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)
+    count = 0
+    for row in rows:
+        writer.writerow([safe_cell(cell) for cell in row])
+        count += 1
+    return count
+
+
 def csv_text(rows: Iterable[Sequence[Any]]) -> str:
-    """Rows as CSV with every text quoted, in UTF-8 that Thai spreadsheets recognise."""
+    """The same as one text, in UTF-8 that Thai spreadsheets recognise."""
     written = io.StringIO()
-    writer = csv.writer(written, quoting=csv.QUOTE_NONNUMERIC)
-    writer.writerows([safe_cell(cell) for cell in row] for row in rows)
+    write_csv(written, rows)
     return "\ufeff" + written.getvalue()

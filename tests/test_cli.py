@@ -285,3 +285,12 @@ def test_restore_into_an_empty_shop_holds_sending(run, runtime, siam, tmp_path):
     assert done.exit_code == 0, done.stderr
     assert "sending is held" in done.stdout
     assert run("sending", "release", "--drop").exit_code == 0
+
+
+def test_members_export_writes_a_list_that_only_its_owner_reads(run, runtime, tmp_path):
+    with runtime.transaction() as session:
+        factories.make_member(session, "สมชาย", vault=runtime.vault)
+    path = tmp_path / "members.csv"
+    assert "1 members" in run("members", "export", str(path)).stdout
+    assert path.stat().st_mode & 0o077 == 0
+    assert "สมชาย" in path.read_text("utf-8-sig")

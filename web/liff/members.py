@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from flask import Response, g, jsonify, make_response, redirect, render_template, request
 
 from core.errors import Refused
 from core.i18n import t
-from loyalty import codes, consents, coupons, erasure, joining, members, personal, points, stamps
+from core.spreadsheets import csv_text
+from loyalty import (
+    codes,
+    consents,
+    coupons,
+    erasure,
+    exports,
+    joining,
+    members,
+    personal,
+    points,
+    stamps,
+)
 from models.coupons import CodePurpose
 from models.members import Purpose
 from web.auth import member_only, public
@@ -110,6 +123,25 @@ def language() -> Any:
     """Thai or English, here and in the chat."""
     members.set_locale(db(), g.member, request.form.get("locale", "th"), runtime().clock.now())
     return redirect("/m/me", code=303)
+
+
+@blueprint.get("/m/me/data.<any(json, csv):form>")
+@member_only
+def download(form: str) -> Response:
+    """Everything the shop keeps about this person, or the movements as a spreadsheet."""
+    refuse_idle()
+    held = runtime()
+    if form == "csv":
+        text = csv_text(exports.movement_rows(exports.movements(db(), g.member.id)))
+        kind = "text/csv; charset=utf-8"
+    else:
+        data = exports.own_data(db(), held.vault, g.member, held.clock.now())
+        text, kind = json.dumps(data, ensure_ascii=False, indent=1), "application/json"
+    response = make_response(text)
+    response.headers["Content-Type"] = kind
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["Content-Disposition"] = f'attachment; filename="my-data.{form}"'
+    return response
 
 
 @blueprint.get("/m/me/leave")

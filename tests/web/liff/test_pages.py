@@ -420,3 +420,13 @@ def test_members_are_found_by_their_own_session_only(open_phone, praew, somebody
         assert members.by_public_id(session, other.public_id) is not None
     page = open_phone(praew).get(f"/m/me?member={other.public_id}&public_id={other.public_id}")
     assert "มาลี" not in page.text
+
+
+@pytest.mark.parametrize("form, holds", [("json", '"phone": "+66'), ("csv", '"baht"')])
+def test_my_data_can_be_taken_along(open_phone, praew, form, holds):
+    assert open_phone().get(f"/m/me/data.{form}").status_code == 401
+    answer = open_phone(praew).get(f"/m/me/data.{form}")
+    assert answer.status_code == 200
+    assert "attachment" in answer.headers["Content-Disposition"]
+    assert answer.headers["Cache-Control"].startswith("no-store")
+    assert holds in answer.text
