@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as day_time
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, String, case, cast, exists, func, null, select
 from sqlalchemy.orm import Session
 
 from core.bulk import is_one_of
@@ -25,6 +26,7 @@ from loyalty import consents, personal, shop
 from loyalty.birthdays import is_minor
 from models.members import Consent, Member, MemberState, Purpose
 from models.outbox import Message, MessageClass, MessageState
+from models.segments import MemberChoice
 
 GONE = "delivery.gone"
 NO_CONSENT = "delivery.no_consent"
@@ -244,6 +246,57 @@ def _look_at(
         )
         for member in members
     }
+
+
+#: In the order in which they are asked.
+REASONS = (UNREACHABLE, NO_CONSENT, MUTED, CAPPED)
+
+
+def reason_in_database(
+    session: Session, klass: MessageClass, topic: str | None, now: datetime
+) -> ColumnElement[str | None]:
+    """Why a row of `Member` would get no message now, as an expression: for estimates of many.
+
+    Who is too young cannot be seen by the database, whose birthdays are sealed; only `decide` and
+    `decide_many` decide.
+    """
+    is_reachable = (
+        Member.line_user_id.is_not(None)
+        & Member.is_following.is_(True)
+        & Member.unreachable_at.is_(None)
+    )
+    cases: list[tuple[Any, str]] = [(~is_reachable, UNREACHABLE)]
+    own = select(MemberChoice.member_id).where(MemberChoice.member_id == Member.id)
+    if klass == MessageClass.PROMOTIONAL:
+        given = exists().where(
+            Consent.member_id == Member.id,
+            Consent.purpose == Purpose.MARKETING,
+            Consent.withdrawn_at.is_(None),
+        )
+        cases.append((~given, NO_CONSENT))
+    if topic is not None and klass != MessageClass.TRANSACTIONAL:
+        is_muted = cast(MemberChoice.muted, String).like(f'%"{topic}"%')
+        cases.append((own.where(is_muted).exists(), MUTED))
+    if klass == MessageClass.PROMOTIONAL:
+        cap = Rules.of(session).weekly_cap
+        wish = (
+            select(MemberChoice.per_week)
+            .where(MemberChoice.member_id == Member.id, MemberChoice.per_week < cap)
+            .scalar_subquery()
+        )
+        sent = (
+            select(func.count())
+            .select_from(Message)
+            .where(
+                Message.member_id == Member.id,
+                Message.klass == MessageClass.PROMOTIONAL,
+                Message.created_at > now - CAP_WINDOW,
+                Message.state.in_(COUNTED),
+            )
+            .scalar_subquery()
+        )
+        cases.append((sent >= func.coalesce(wish, cap), CAPPED))
+    return case(*cases, else_=null())
 
 
 def is_unguarded_minor(session: Session, vault: Vault, member: Member, today: date) -> bool:

@@ -20,7 +20,7 @@ from bot.gateway import Line
 from core.db import insert_into
 from core.errors import OutsideFault
 from core.runtime import Runtime
-from engagement import rides
+from engagement import campaigns, rides
 from handlers.inbox import Inbox, place_of
 from loyalty import members
 from models.members import Member
@@ -100,6 +100,7 @@ class Workers:
             Loop("menus", self._link_menus),
             Loop("heartbeat", self._beat, every=BEAT_SECONDS),
             Loop("account", self._learn_account, every=ACCOUNT_SECONDS),
+            Loop("campaigns", self._send_campaigns),
             Loop("feed", lambda: place_events(runtime)),
             # Two, so that one target which hangs does not hold up the others.
             *(Loop(f"webhooks-{place}", lambda: deliver(runtime)) for place in (1, 2)),
@@ -128,6 +129,14 @@ class Workers:
             if not session.scalar(select(due)):
                 return 0
         return assign.link_due(self.runtime, self._line)
+
+    def _send_campaigns(self) -> int:
+        now = self.runtime.clock.now()
+        with self.runtime.database.read() as session:  # an idle sweep takes no write lock
+            if not campaigns.is_any_due(session, now):
+                return 0
+        with self.runtime.transaction(now) as session:
+            return campaigns.step(session, self.runtime, now)
 
     def _beat(self) -> int:
         at = self.runtime.clock.real_now()
