@@ -36,6 +36,7 @@ def register(app: Flask) -> None:
         members,
         branches,
         sending,
+        audit,
     ):
         app.cli.add_command(group)
     for command in (backup, restore, doctor):
@@ -497,6 +498,7 @@ def menus_status() -> None:
 
 # --- Ledger and members -----------------------------------------------------------------------
 
+audit = AppGroup("audit", help="The chain of privileged acts.")
 sending = AppGroup("sending", help="Messages that leave.")
 ledger = AppGroup("ledger", help="The points ledger.")
 members = AppGroup("members", help="Members.")
@@ -595,6 +597,20 @@ def members_import(file: BinaryIO, *, is_applied: bool, good_only: bool) -> None
     except Refused as error:
         fail(error)
     click.echo(f"imported {done.new:,} members with {done.points:,} points")
+
+
+@audit.command("verify")
+@with_appcontext
+def audit_verify() -> None:
+    """Walk the whole chain; exit code 1 where it breaks. Prints the newest digest, to be kept."""
+    from loyalty import audit as rules
+
+    with held().database.read() as session:
+        broken, head = rules.verify(session), rules.head(session)
+    if broken is not None:
+        click.echo(f"row {broken.row_id or 'missing'}: {broken.what}")
+        sys.exit(1)
+    click.echo(f"clean {head}")
 
 
 # --- Backups ------------------------------------------------------------------------------------

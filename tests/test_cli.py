@@ -294,3 +294,7 @@ def test_members_export_writes_a_list_that_only_its_owner_reads(run, runtime, tm
     assert "1 members" in run("members", "export", str(path)).stdout
     assert path.stat().st_mode & 0o077 == 0
     assert "สมชาย" in path.read_text("utf-8-sig")
+
+
+def test_audit_verify_prints_the_head(run):
+    assert run("audit", "verify").stdout.startswith("clean ")

@@ -6,7 +6,9 @@ from flask import Flask
 
 from web.admin import (
     adjustments,
+    alarms,
     api_keys,
+    audit,
     conversations,
     dashboard,
     door,
@@ -23,6 +25,8 @@ from web.admin import (
     outbox,
     quarantine,
     referrals,
+    results,
+    settings,
     stamps,
     tiers,
     tills,
@@ -33,7 +37,9 @@ from web.admin.words import message_kind
 
 __all__ = [
     "adjustments",
+    "alarms",
     "api_keys",
+    "audit",
     "conversations",
     "dashboard",
     "door",
@@ -51,6 +57,8 @@ __all__ = [
     "quarantine",
     "referrals",
     "register",
+    "results",
+    "settings",
     "stamps",
     "tiers",
     "tills",

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from core.errors import Invalid
 from core.ids import token_hash
 from core.spreadsheets import csv_text
-from loyalty import adjustments, audit, conversations
+from loyalty import adjustments, alarms, audit, conversations
 from models.staff import Role, Staff, StaffSession
 from web.auth import Access, Forbidden, SignInNeeded, resolver
 from web.ground import db, runtime
@@ -50,10 +50,21 @@ _READ = frozenset(
         "tiers.read",
         "stamps.read",
         "referrals.read",
+        "settings.read",
+        "results.read",
+        "alarms.read",
     }
 )
 _MARKETING = frozenset(
-    {"offers.edit", "draws.edit", "stamps.edit", "journeys.edit", "menus.edit", "menus.publish"}
+    {
+        "results.edit",
+        "offers.edit",
+        "draws.edit",
+        "stamps.edit",
+        "journeys.edit",
+        "menus.edit",
+        "menus.publish",
+    }
 )
 #: Points are money: who plans them, gives them by hand, and takes their figures out.
 _POINTS = frozenset(
@@ -62,10 +73,17 @@ _POINTS = frozenset(
 #: Who is watched does not see the list, and who is limited does not set the limit.
 _WATCH = frozenset({"suspects.read", "suspects.export", "adjustments.ceilings"})
 _FLOOR = frozenset(
-    {"members.edit", "conversations.reply", "outbox.decide", "quarantine.decide", "tills.edit"}
+    {
+        "alarms.edit",
+        "members.edit",
+        "conversations.reply",
+        "outbox.decide",
+        "quarantine.decide",
+        "tills.edit",
+    }
 )
-#: Opening and closing branches, and how much a till may give: the owner alone.
-_SHOP = frozenset({"branches.edit"})
+#: Opening and closing branches, how much a till may give, who hears of alarms: the owner alone.
+_SHOP = frozenset({"branches.edit", "alarms.owners", "settings.edit", "audit.read", "audit.export"})
 #: Other systems at the door: the owner alone.
 _OUTSIDE = frozenset({"api_keys.read", "api_keys.edit", "webhooks.read", "webhooks.edit"})
 #: People brought in, and two made one.
@@ -100,10 +118,12 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "tiers.read",
             "stamps.read",
             "referrals.read",
+            "results.read",
         }
     )
     | _MARKETING,
-    Role.AUDITOR: _READ | {"imports.read", "merges.read", "suspects.read"},
+    Role.AUDITOR: _READ
+    | {"audit.read", "audit.export", "imports.read", "merges.read", "suspects.read"},
 }
 #: The frame's navigation: endpoint, permission, words.
 NAVIGATION = (
@@ -120,6 +140,7 @@ NAVIGATION = (
     ("admin.suspects", "suspects.read", "console.suspects", "shield-exclamation"),
     ("admin.adjustments", "adjustments.read", "console.adjustments", "plus-slash-minus"),
     ("admin.journeys", "journeys.read", "console.journeys", "envelope-heart"),
+    ("admin.results", "results.read", "console.results", "graph-up-arrow"),
     ("admin.menus", "menus.read", "console.menus", "phone"),
     ("admin.tills", "tills.read", "console.tills", "shop"),
     ("admin.outbox", "outbox.read", "console.outbox", "send"),
@@ -128,6 +149,9 @@ NAVIGATION = (
     ("admin.merges", "merges.read", "console.merges", "person-lines-fill"),
     ("admin.api_keys", "api_keys.read", "console.api_keys", "key"),
     ("admin.webhooks", "webhooks.read", "console.webhooks", "broadcast"),
+    ("admin.alarms", "alarms.read", "console.alarms", "bell"),
+    ("admin.settings_page", "settings.read", "console.settings", "sliders"),
+    ("admin.audit_page", "audit.read", "console.audit", "journal-check"),
     ("admin.health", "health.read", "console.health", "heart-pulse"),
 )
 
@@ -196,7 +220,12 @@ def context() -> dict[str, Any]:
     ]
     unread = conversations.unread_total(db()) if may("conversations.read") else 0
     waiting = adjustments.waiting_count(db()) if may("adjustments.decide") else 0
-    badges = {"admin.conversations_list": unread, "admin.adjustments": waiting}
+    unseen = alarms.unseen_total(db()) if may("alarms.read") else 0
+    badges = {
+        "admin.conversations_list": unread,
+        "admin.adjustments": waiting,
+        "admin.alarms": unseen,
+    }
     return {**always, "navigation": items, "badges": badges, "staff": g.staff}
 
 
@@ -229,6 +258,7 @@ NOTES = frozenset(
         "console.unmerged",
         "console.resumed",
         "console.changed",
+        "backups.released",
         "adjustments.noted_done",
         "adjustments.noted_waiting",
     }

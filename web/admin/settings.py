@@ -1,0 +1,189 @@
+"""The shop's own settings: one table of fields, one form per group, each read strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import time
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Response, abort, make_response, render_template, request
+from sqlalchemy import select
+
+from core.errors import Refused
+from core.i18n import t
+from loyalty import shop
+from models.coupons import Coupon, CouponState
+from web.admin import forms
+from web.admin.ground import back, blueprint, may, noted
+from web.auth import staff_only
+from web.ground import db, locale, runtime
+
+#: So long before the quiet hours a deadline inside them is moved (M5).
+BEFORE_QUIET_MINUTES = 5
+SHOWN_LETTERS = 600
+
+
+@dataclass(frozen=True)
+class Field:
+    """One setting: its key in `shop.DEFAULTS`, how it is typed, and what it may be."""
+
+    key: str
+    #: `line`, `text`, `whole`, `hour`, `yes`, `url` or `coupon`.
+    kind: str
+    least: int = 0
+    most: int = 100
+    is_needed: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in the form."""
+        return self.key.partition(".")[2]
+
+    @property
+    def words(self) -> str:
+        """Its label."""
+        return f"settings.{self.key.replace('.', '_')}"
+
+
+GROUPS: dict[str, tuple[Field, ...]] = {
+    "shop": (
+        Field("shop.name_th", "line", is_needed=True),
+        Field("shop.name_en", "line", is_needed=True),
+        Field("shop.phone", "line", most=40),
+        Field("shop.line_id", "line", most=40),
+        Field("shop.hours_th", "line", most=200),
+        Field("shop.hours_en", "line", most=200),
+        Field("shop.about_th", "text", most=500),
+        Field("shop.about_en", "text", most=500),
+        Field("shop.map_url", "url", most=500),
+    ),
+    "members": (
+        Field("members.join_gift", "coupon"),
+        Field("members.asks_birthday", "yes"),
+        Field("members.asks_guardian", "yes"),
+        Field("members.guardian_age", "whole", 10, 25, is_needed=True),
+    ),
+    "messages": (
+        Field("messages.promotional_per_week", "whole", 0, 7, is_needed=True),
+        Field("messages.quiet_from", "hour", is_needed=True),
+        Field("messages.quiet_until", "hour", is_needed=True),
+        Field("messages.quota_reserve_percent", "whole", 0, 50, is_needed=True),
+        Field("messages.holdout_from", "whole", 60, 1_000_000, is_needed=True),
+    ),
+    "tills": (
+        Field("purchases.void_minutes", "whole", 0, 1440, is_needed=True),
+        Field("purchases.api_age_days", "whole", 1, 90, is_needed=True),
+        Field("tills.queue_hours", "whole", 1, 48, is_needed=True),
+    ),
+}
+
+
+@blueprint.get("/settings")
+@staff_only("settings.read")
+def settings_page() -> str:
+    """Every group with what it says now."""
+    return _page()
+
+
+@blueprint.post("/settings/<group>")
+@staff_only("settings.edit")
+def settings_save(group: str) -> Response:
+    """Save one group, whole or not at all."""
+    fields = GROUPS.get(group) or abort(404)
+    try:
+        values = {field.key: _READERS[field.kind](field) for field in fields}
+        if group == "messages":
+            values["messages.before_quiet"] = _before(values["messages.quiet_from"])
+    except Refused as error:
+        refusal = t(locale(), error.code, **error.facts)
+        return make_response(_page(refused=group, refusal=refusal), error.status)
+    changed = [key for key, value in values.items() if shop.get(db(), key) != value]
+    for key in changed:
+        shop.set(db(), key, values[key], runtime().clock.now())
+    if changed:
+        noted("settings.changed", keys=changed)
+    return back("admin.settings_page", note="console.saved")
+
+
+def _page(*, refused: str = "", refusal: str = "") -> str:
+    live = select(Coupon).where(Coupon.state == CouponState.LIVE).order_by(Coupon.id)
+    return render_template(
+        "admin/settings.html",
+        groups=GROUPS,
+        values=_values(refused),
+        coupons=db().scalars(live).all(),
+        refused=refused,
+        refusal=refusal,
+        can_edit=may("settings.edit"),
+    )
+
+
+def _values(refused: str) -> dict[str, Any]:
+    """What is in force; of a refused form, what was typed."""
+    values = {field.key: shop.get(db(), field.key) for group in GROUPS.values() for field in group}
+    for field in GROUPS.get(refused, ()):
+        typed = request.form.get(field.name, "")[:SHOWN_LETTERS]
+        values[field.key] = typed == "1" if field.kind == "yes" else typed
+    return values
+
+
+# --- Reading ------------------------------------------------------------------------------------
+
+
+def _line(field: Field) -> str:
+    return forms.words(field.name, field.words, field.most, needed=field.is_needed)
+
+
+def _whole(field: Field) -> int:
+    return forms.whole(field.name, field.words, field.least, field.most)
+
+
+def _yes(field: Field) -> bool:
+    return request.form.get(field.name) == "1"
+
+
+def _hour(field: Field) -> str:
+    try:
+        return time.fromisoformat(request.form.get(field.name, "")).strftime("%H:%M")
+    except ValueError:
+        raise forms.bad(field.words) from None
+
+
+def _url(field: Field) -> str:
+    text = _line(field)
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme == "https" and bool(parts.hostname)
+    except ValueError:
+        is_good = False
+    if text and not is_good:
+        raise forms.bad(field.words)
+    return text
+
+
+def _coupon(field: Field) -> str:
+    live = select(Coupon.key).where(Coupon.state == CouponState.LIVE)
+    chosen = request.form.get(field.name, "")
+    if chosen == shop.get(db(), field.key):
+        return chosen  # also one that has ended since
+    return forms.choice(field.name, field.words, ["", *db().scalars(live)])
+
+
+_READERS: dict[str, Callable[[Field], Any]] = {
+    "line": _line,
+    "text": _line,
+    "whole": _whole,
+    "hour": _hour,
+    "yes": _yes,
+    "url": _url,
+    "coupon": _coupon,
+}
+
+
+def _before(quiet_from: str) -> str:
+    """A little before the quiet hours, whose start may be midnight."""
+    hours, minutes = map(int, quiet_from.split(":"))
+    before = (hours * 60 + minutes - BEFORE_QUIET_MINUTES) % (24 * 60)
+    return f"{before // 60:02}:{before % 60:02}"
