@@ -47,6 +47,8 @@ DEFAULTS: dict[str, Any] = {
     "messages.extra_satang": 0,
     "messages.holdout_percent": 10,
     "messages.holdout_from": 300,
+    # Members who hear of alarms on LINE, and get the weekly card.
+    "alerts.members": [],
     # Points given and taken by hand: what one person may in a day without a second one (P8).
     "adjustments.owner_ceiling": 2000,
     "adjustments.manager_ceiling": 500,

@@ -1,0 +1,169 @@
+"""Suggestions: what is bought together, and the hour at which a member usually comes.
+
+Both are worked out at night with set statements; only what has changed is written.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy.orm import Session, aliased
+
+from core.bulk import insert_many
+from core.expressions import local_hour
+from models.base import table_of
+from models.purchases import Purchase, PurchaseItem, PurchaseState
+from models.scores import ItemPair, MemberScore
+
+#: Bills looked at, and what two products need to be called a pair.
+DAYS = 180
+LEAST_BILLS = 5
+LEAST_LIFT = 1.2
+#: Companions kept for each product, best first.
+PER_ITEM = 10
+#: A best hour needs so many visits in a year, and is asked anew after a visit.
+HOUR_DAYS, HOUR_VISITS = 365, 3
+FRESH = timedelta(days=2)
+#: What a member bought in these days is what a suggestion goes with.
+RECENT_DAYS = 90
+
+
+def count_pairs(session: Session, now: datetime) -> int:
+    """Count what was bought together, and write the pairs that changed. Returns how many.
+
+    lift = bills with both x all bills / (bills with one x bills with the other); 1 is chance.
+    """
+    since = now - timedelta(days=DAYS)
+    lines = (
+        select(PurchaseItem.purchase_id, PurchaseItem.sku)
+        .join(Purchase, Purchase.id == PurchaseItem.purchase_id)
+        .where(Purchase.purchased_at > since, Purchase.state != PurchaseState.VOIDED)
+        .distinct()
+    )
+    own, other = lines.cte("own"), lines.cte("other")
+    bills = session.scalar(select(func.count(func.distinct(own.c.purchase_id)))) or 0
+    counted = session.execute(select(own.c.sku, func.count()).group_by(own.c.sku))
+    alone: dict[str, int] = {sku: count for sku, count in counted}
+    together = session.execute(
+        select(own.c.sku, other.c.sku.label("other_sku"), func.count().label("bills"))
+        .join(other, and_(other.c.purchase_id == own.c.purchase_id, other.c.sku > own.c.sku))
+        .group_by(own.c.sku, other.c.sku)
+        .having(func.count() >= LEAST_BILLS)
+    )
+    ranked: dict[str, list[tuple[float, int, str]]] = defaultdict(list)
+    for row in together:
+        lift = round(row.bills * bills / (alone[row.sku] * alone[row.other_sku]), 3)
+        if lift >= LEAST_LIFT:
+            ranked[row.sku].append((lift, row.bills, row.other_sku))
+            ranked[row.other_sku].append((lift, row.bills, row.sku))
+    wanted = {
+        (sku, companion): (count, lift)
+        for sku, found in ranked.items()
+        for lift, count, companion in sorted(found, key=lambda one: (-one[0], -one[1], one[2]))[
+            :PER_ITEM
+        ]
+    }
+    return _write_pairs(session, wanted)
+
+
+def _write_pairs(session: Session, wanted: dict[tuple[str, str], tuple[int, float]]) -> int:
+    known = {
+        (row.sku, row.other_sku): (row.bills, row.lift) for row in session.scalars(select(ItemPair))
+    }
+    stale = [pair for pair, figures in known.items() if wanted.get(pair) != figures]
+    fresh = [pair for pair, figures in wanted.items() if known.get(pair) != figures]
+    for sku, companion in stale:
+        session.execute(
+            delete(ItemPair).where(ItemPair.sku == sku, ItemPair.other_sku == companion),
+            execution_options={"synchronize_session": False},
+        )
+    session.expire_all()
+    rows = [
+        {"sku": sku, "other_sku": companion, "bills": wanted[sku, companion][0],
+         "lift": wanted[sku, companion][1]}
+        for sku, companion in fresh
+    ]  # fmt: skip
+    if rows:
+        insert_many(session, table_of(ItemPair), rows)
+    return len(stale) + len(fresh)
+
+
+def find_best_hours(session: Session, now: datetime, tz: ZoneInfo) -> int:
+    """Bring the usual hour of those who bought lately up to date. Returns how many changed."""
+    lately = select(Purchase.member_id).where(Purchase.recorded_at > now - FRESH)
+    hour = local_hour(Purchase.purchased_at, now, tz)
+    visits = (
+        select(
+            Purchase.member_id,
+            hour.label("hour"),
+            func.count().label("visits"),
+            func.sum(func.count()).over(partition_by=Purchase.member_id).label("total"),
+        )
+        .join(MemberScore, MemberScore.member_id == Purchase.member_id)
+        .where(
+            Purchase.purchased_at > now - timedelta(days=HOUR_DAYS),
+            Purchase.state != PurchaseState.VOIDED,
+            or_(MemberScore.best_hour.is_(None), Purchase.member_id.in_(lately)),
+        )
+        .group_by(Purchase.member_id, hour)
+        .cte("visits")
+    )
+    ranked = select(
+        visits.c.member_id,
+        visits.c.hour,
+        visits.c.total,
+        func.row_number()
+        .over(partition_by=visits.c.member_id, order_by=(visits.c.visits.desc(), visits.c.hour))
+        .label("place"),
+    ).cte("ranked")
+    changed = session.execute(
+        update(MemberScore)
+        .where(
+            MemberScore.member_id == ranked.c.member_id,
+            ranked.c.place == 1,
+            ranked.c.total >= HOUR_VISITS,
+            or_(MemberScore.best_hour.is_(None), MemberScore.best_hour != ranked.c.hour),
+        )
+        .values(best_hour=ranked.c.hour)
+        .returning(MemberScore.member_id)
+        .execution_options(synchronize_session=False)
+    )
+    return len(changed.all())
+
+
+def suggest(session: Session, member_id: int, now: datetime) -> str | None:
+    """Something that goes with what this member buys and that they have not had; None without.
+
+    The companion with the highest lift among those of the products they bought lately.
+    """
+    theirs = (
+        select(PurchaseItem.sku)
+        .join(Purchase, Purchase.id == PurchaseItem.purchase_id)
+        .where(
+            Purchase.member_id == member_id,
+            Purchase.state != PurchaseState.VOIDED,
+            Purchase.purchased_at > now - timedelta(days=RECENT_DAYS),
+        )
+    )
+    pair = aliased(ItemPair)
+    return session.scalar(
+        select(pair.other_sku)
+        .where(pair.sku.in_(theirs), pair.other_sku.not_in(theirs))
+        .order_by(pair.lift.desc(), pair.bills.desc(), pair.other_sku)
+        .limit(1)
+    )
+
+
+def best_pairs(session: Session, limit: int = 10) -> list[ItemPair]:
+    """The strongest pairs, each once."""
+    pairs: Iterable[ItemPair] = session.scalars(
+        select(ItemPair)
+        .where(ItemPair.sku < ItemPair.other_sku)
+        .order_by(ItemPair.lift.desc(), ItemPair.bills.desc(), ItemPair.sku)
+        .limit(limit)
+    )
+    return list(pairs)

@@ -1,0 +1,94 @@
+"""Looks whether what should have happened did: the watchdog of M9 with the jobs that were missed.
+
+The tick looks once a minute; the morning's digest looks too, so that a shop whose clock is played
+forward hears of the same things.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.clock import local_day
+from core.runtime import Runtime
+from engagement import alerts, watchdog
+from engagement.watchdog import Finding
+from loyalty import alarms
+from models.results import Alarm
+from models.schedule import Occurrence, OccurrenceState
+from scheduler.schedule import JOBS, Job
+
+MISSED = "jobs.missed"
+#: A job may take this long, or be caught up this late, before it counts as missed.
+GRACE = timedelta(hours=1)
+TOO_LATE = "too late"
+
+
+def look(runtime: Runtime, now: datetime) -> None:
+    """Raise and end alarms, and tell the owner of grave ones; a quiet look writes nothing."""
+    with runtime.database.read() as session:
+        found = watchdog.look(session, now)
+        missed = find_missed(session, runtime, now)
+        is_quiet = not (
+            watchdog.is_news(session, found) or _is_news(session, missed) or _is_untold(session)
+        )
+    if is_quiet:
+        return
+    with runtime.transaction(now) as session:
+        write(session, runtime, found, missed, now)
+
+
+def write(
+    session: Session, runtime: Runtime, found: list[Finding], missed: list[Finding], now: datetime
+) -> None:
+    """Write down what a look has found, and tell what is grave."""
+    watchdog.note(session, found, now)
+    alarms.end_others(session, f"{MISSED}:", {one.key for one in missed}, now)
+    for one in missed:
+        alarms.raise_alarm(session, one.key, one.kind, one.facts, now)
+    alerts.tell_grave(session, runtime, now)
+
+
+def find_missed(session: Session, runtime: Runtime, now: datetime) -> list[Finding]:
+    """Jobs whose last due moment was an hour ago or more, and which are not done."""
+    lasts = {job.id: due for job in JOBS.values() if (due := _last_due(job, runtime, now))}
+    tz = runtime.clock.tz
+    rows = session.execute(
+        select(Occurrence.job, Occurrence.local_on, Occurrence.state, Occurrence.reason).where(
+            Occurrence.subject == "",
+            Occurrence.local_on.in_({local_day(due, tz) for due in lasts.values()}),
+        )
+    )
+    known = {(row.job, row.local_on): row for row in rows}
+    ever = set(session.scalars(select(Occurrence.job).distinct()))
+    found = []
+    for job_id, due in lasts.items():
+        row = known.get((job_id, local_day(due, tz)))
+        is_done = row is not None and (
+            row.state == OccurrenceState.DONE
+            or (row.state == OccurrenceState.SKIPPED and row.reason != TOO_LATE)
+        )
+        if not is_done and job_id in ever:  # a fresh installation has missed nothing
+            facts = {"job": job_id, "due": due.isoformat()}
+            found.append(Finding(f"{MISSED}:{job_id}", MISSED, facts))
+    return found
+
+
+def _last_due(job: Job, runtime: Runtime, now: datetime) -> datetime | None:
+    until = now - GRACE
+    return max(job.occurrences(until - timedelta(days=2), until, runtime.clock.tz), default=None)
+
+
+def _is_news(session: Session, missed: list[Finding]) -> bool:
+    query = select(Alarm.key).where(alarms.IS_OPEN, Alarm.kind == MISSED)
+    return set(session.scalars(query)) != {one.key for one in missed}
+
+
+def _is_untold(session: Session) -> bool:
+    """Whether a grave alarm that somebody else raised waits to be told."""
+    untold = select(Alarm.id).where(
+        alarms.IS_OPEN, Alarm.told_at.is_(None), Alarm.kind.in_(sorted(alarms.GRAVE))
+    )
+    return session.scalar(untold.limit(1)) is not None and bool(alerts.owners(session))
