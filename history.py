@@ -126,7 +126,21 @@ def make(
                 tellers.tell()
             written += tellers.write()
         say(f"{start + count:,} members, {written:,} rows")
+    _nights(runtime)
     return written
+
+
+def _nights(runtime: Runtime) -> None:
+    """The pass of last night and of this one: scores, cut points, and who is whom by them.
+
+    Nobody is told of levels that are made up.
+    """
+    now, tz = runtime.clock.now(), runtime.clock.tz
+    for moment in (now - timedelta(days=1), now):
+        done, cursor = 1, 0
+        while done:
+            with runtime.database.write() as session:
+                done, cursor = lifecycle.nightly(session, moment, tz, cursor=cursor)
 
 
 def _shop(session: Session, runtime: Runtime) -> Shop:

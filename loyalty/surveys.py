@@ -219,14 +219,3 @@ def note_review(session: Session, question_id: int, now: datetime) -> bool:
         return False
     activities.record(session, member_id, "surveys.reviewed", now, {"question_id": question_id})
     return True
-
-
-def has_praised(session: Session, member_id: int) -> bool:
-    """Whether they answered NPS 9-10 and tapped the review link (L1)."""
-    praise = select(SurveyAnswer.id).where(
-        SurveyAnswer.member_id == member_id,
-        SurveyAnswer.kind == SurveyKind.NPS,
-        SurveyAnswer.score >= HIGH[SurveyKind.NPS],
-        SurveyAnswer.reviewed_at.is_not(None),
-    )
-    return session.scalar(praise.limit(1)) is not None

@@ -58,9 +58,9 @@ def expire_vouchers(session: Session, run: Run) -> int:
 
 
 def judge_levels(session: Session, run: Run) -> int:
-    """The nightly pass over every buyer's level."""
+    """The nightly pass: cut points, scores, and everybody's level."""
     done, run.cursor = lifecycle.nightly(
-        session, run.now, run.runtime.clock.tz, after_id=run.cursor, limit=run.limit
+        session, run.now, run.runtime.clock.tz, cursor=run.cursor, limit=run.limit
     )
     return done
 

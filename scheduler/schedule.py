@@ -64,7 +64,7 @@ JOBS: dict[str, Job] = {
         Job("points.expire", time(0, 5), jobs.expire_points, CatchUp.ALWAYS),
         Job("vouchers.expire", time(0, 10), jobs.expire_vouchers, CatchUp.ALWAYS),
         Job("tiers.nightly", time(0, 15), jobs.judge_tiers, CatchUp.ALWAYS),
-        Job("lifecycle.nightly", time(2, 30), jobs.judge_levels, CatchUp.LATEST, limit=1000),
+        Job("lifecycle.nightly", time(2, 30), jobs.judge_levels, CatchUp.LATEST, limit=20_000),
         Job("ledger.check", time(3, 30), jobs.check_ledger, CatchUp.LATEST),
         Job("members.forget", time(3, 45), jobs.forget, CatchUp.LATEST),
         Job("menus.repair", time(4, 0), jobs.repair_menus, CatchUp.LATEST),

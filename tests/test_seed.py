@@ -59,7 +59,7 @@ def test_history_leaves_levels_as_the_nightly_pass_would(runtime):
     with runtime.database.read() as session:
         before = {row.member_id: row.level for row in session.scalars(select(MemberTotals))}
     with runtime.transaction(NOW) as session:
-        lifecycle.nightly(session, NOW, runtime.clock.tz, after_id=0, limit=1000)
+        lifecycle.run_whole(session, NOW, runtime.clock.tz)
     with runtime.database.read() as session:
         after = {row.member_id: row.level for row in session.scalars(select(MemberTotals))}
     assert after == before

@@ -1,0 +1,411 @@
+"""The nightly pass over stages' followers: figures, cut points, scores, then levels (L3-L5).
+
+Each phase goes through the members in ranges of ids, a batch a transaction; the cursor holds phase
+and place, so that a stop costs nothing and a second run writes nothing. The database works out who
+would be scored or placed otherwise than they are, and only they are touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import (
+    Float,
+    Integer,
+    String,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects.postgresql import DATE
+from sqlalchemy.orm import Session
+
+from core.clock import local_day
+from core.db import is_sqlite
+from loyalty.lifecycle import scoring, sums
+from loyalty.lifecycle import thresholds as figures
+from loyalty.lifecycle.levels import Cuts
+from loyalty.lifecycle.moving import judge
+from loyalty.lifecycle.standing import brought_by_vip, days_ago, offer_acts, top_tier
+from loyalty.lifecycle.thresholds import Thresholds
+from models.base import table_of
+from models.conversations import Ticket
+from models.members import Level, Member, MemberState, MemberTotals, Stage
+from models.scores import CutPoints, MemberScore, SurveyAnswer, SurveyKind
+from models.tiers import MemberTier
+
+#: A cursor is the phase times this, and the last id done.
+PHASE = 10**15
+#: Levels changed in one transaction, so that nobody waits long for it.
+MOVES = 500
+SCORES, TOTALS = table_of(MemberScore), table_of(MemberTotals)
+
+
+@dataclass(frozen=True)
+class Night:
+    """What every phase needs to know."""
+
+    now: datetime
+    tz: ZoneInfo
+    today: date
+    settings: Thresholds
+    #: The night whose figures are there; None when all of them must be made again.
+    last: date | None
+    #: Whether the owner changed thresholds since: then every reason is looked at again.
+    has_new_rules: bool
+    limit: int
+
+
+def nightly(
+    session: Session, now: datetime, tz: ZoneInfo, *, cursor: int = 0, limit: int = 20_000
+) -> tuple[int, int]:
+    """The next batch: `limit` ids of a phase. Returns (rows looked at, cursor); 0 rows is the end."""
+    night = _night(session, now, tz, limit)
+    phase, after = divmod(cursor, PHASE)
+    while phase < len(PHASES):
+        done, place = PHASES[phase](session, night, after)
+        if place is not None:
+            return max(1, done), phase * PHASE + place
+        phase, after = phase + 1, 0
+        if done:
+            return done, phase * PHASE
+    return 0, phase * PHASE
+
+
+def run_whole(session: Session, now: datetime, tz: ZoneInfo) -> None:
+    """The whole pass in this one transaction: examples and tests."""
+    done, cursor = nightly(session, now, tz)
+    while done:
+        done, cursor = nightly(session, now, tz, cursor=cursor)
+        session.flush()
+
+
+def latest_cuts(session: Session) -> CutPoints | None:
+    """The cut points of the last night."""
+    return session.scalar(select(CutPoints).order_by(CutPoints.day.desc()).limit(1))
+
+
+def _night(session: Session, now: datetime, tz: ZoneInfo, limit: int) -> Night:
+    today = local_day(now, tz)
+    settings = figures.of(session)
+    rows = session.execute(
+        select(CutPoints.day, CutPoints.figures).order_by(CutPoints.day.desc()).limit(2)
+    ).all()
+    earlier = next((row for row in rows if row.day < today), None)
+    is_usual = earlier is not None and all(row.day <= today for row in rows)
+    return Night(
+        now=now,
+        tz=tz,
+        today=today,
+        settings=settings,
+        last=earlier.day if earlier is not None and is_usual else None,
+        has_new_rules=earlier is not None and earlier.figures["thresholds"] != settings.as_facts(),
+        limit=limit,
+    )
+
+
+def _next(session: Session, after: int, limit: int) -> int | None:
+    """The last id of the next range; None when nobody is left."""
+    ids = (
+        select(MemberTotals.member_id)
+        .where(MemberTotals.member_id > after)
+        .order_by(MemberTotals.member_id)
+        .limit(limit)
+        .subquery()
+    )
+    last: int | None = session.scalar(select(func.max(ids.c.member_id)))
+    return last
+
+
+# --- Phases -----------------------------------------------------------------------------------
+
+
+def _refresh(session: Session, night: Night, after: int) -> tuple[int, int | None]:
+    until = _next(session, after, night.limit)
+    if until is None:
+        return 0, None
+    sums.refresh(session, night.now, night.tz, after, until, last=night.last)
+    return 1, until
+
+
+def _cut(session: Session, night: Night, after: int) -> tuple[int, int | None]:
+    sums.cut(session, night.now, night.tz, night.settings)
+    return 1, None
+
+
+def _score(session: Session, night: Night, after: int) -> tuple[int, int | None]:
+    """Set the scores that are others than they were."""
+    until = _next(session, after, night.limit)
+    if until is None:
+        return 0, None
+    values = _scores(session, night, sums.cuts_of(session, night.today))
+    session.execute(
+        update(SCORES)
+        .values(**values, as_of=night.today)
+        .where(
+            SCORES.c.member_id > after,
+            SCORES.c.member_id <= until,
+            TOTALS.c.member_id == SCORES.c.member_id,
+            or_(*(SCORES.c[name] != value for name, value in values.items())),
+        )
+    )
+    return 1, until
+
+
+def _judge_buyers(session: Session, night: Night, after: int) -> tuple[int, int | None]:
+    until = _next(session, after, night.limit)
+    if until is None:
+        return 0, None
+    if night.has_new_rules:
+        query = select(MemberTotals.member_id).where(MemberTotals.purchase_day_count > 0)
+    else:
+        query = _buyers_to_move(session, night, sums.cuts_of(session, night.today))
+    return _judge_some(session, night, query, after, until)
+
+
+def _judge_others(session: Session, night: Night, after: int) -> tuple[int, int | None]:
+    """Those who never bought, once all buyers are placed: promise comes from who brought them."""
+    until = _next(session, after, night.limit)
+    if until is None:
+        return 0, None
+    cuts = sums.cuts_of(session, night.today)
+    return _judge_some(session, night, _others_to_move(night, cuts), after, until)
+
+
+PHASES = (_refresh, _cut, _score, _judge_buyers, _judge_others)
+
+
+def _judge_some(
+    session: Session, night: Night, query: Any, after: int, until: int
+) -> tuple[int, int | None]:
+    """Judge whom the query finds in this range, at most `MOVES` of them in one transaction."""
+    ids = session.scalars(
+        query.where(MemberTotals.member_id > after, MemberTotals.member_id <= until)
+        .order_by(MemberTotals.member_id)
+        .limit(MOVES)
+    ).all()
+    if not ids:
+        return 1, until
+    rows = session.scalars(
+        select(MemberTotals)
+        .where(MemberTotals.member_id.in_(ids))
+        .order_by(MemberTotals.member_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).all()
+    judge(session, rows, night.now, night.tz)
+    return len(ids), ids[-1] if len(ids) == MOVES else until
+
+
+# --- In the database --------------------------------------------------------------------------
+
+
+def _silent_days(session: Session, today: date, place: int = 0) -> Any:
+    """Days since the newest purchase day (or the one at `place`), never below none."""
+    day = MemberTotals.purchase_days[place].as_string()
+    days: Any
+    if is_sqlite(session):
+        days = cast(func.julianday(today.isoformat()) - func.julianday(day), Integer)
+    else:
+        days = type_coerce(cast(literal(today), DATE) - cast(day, DATE), Integer)
+    return case((days > 0, days), else_=0)
+
+
+def _limit(days: int, floor: int, gaps: float) -> Any:
+    """`levels.silence_limit` over the members' own gaps."""
+    gap = MemberTotals.own_gap_days
+    by_gap = case((gap * gaps > floor, gap * gaps), else_=float(floor))
+    return case((gap.is_(None), float(days)), else_=by_gap)
+
+
+def _inactive_limit(settings: Thresholds) -> Any:
+    return _limit(settings.inactive_days, settings.inactive_floor, settings.inactive_gaps)
+
+
+def _scores(session: Session, night: Night, cuts: Cuts) -> dict[str, Any]:
+    """Recency, frequency, money, group, visits and worth, as `scoring.py` has them."""
+    settings = night.settings
+    silent = _silent_days(session, night.today)
+    # A member without a bill in the year is off the scale; theirs are the lowest scores.
+    has_bought = SCORES.c.bills_365 > 0
+    recency = _stairs(has_bought, *((silent <= cut, 5 - n) for n, cut in enumerate(cuts.days)))
+    frequency = _stairs(
+        has_bought, *((SCORES.c.bills_365 >= cut, 5 - n) for n, cut in enumerate(cuts.bills))
+    )
+    money = _stairs(
+        has_bought, *((SCORES.c.spent_365 >= cut, 5 - n) for n, cut in enumerate(cuts.satang))
+    )
+    place = (frequency + money + 1) // 2
+    group = case(
+        *(
+            (and_(recency == row, place == column), name)
+            for row, names in scoring.GRID.items()
+            for column, name in enumerate(names, start=1)
+        ),
+        else_="lost",
+    )
+    gap, bills = MemberTotals.own_gap_days, MemberTotals.purchase_count
+    is_gone = silent > _inactive_limit(settings)
+    halves = cast(gap * 2, Integer)
+    spent = MemberTotals.spent_satang
+    margin = spent * settings.margin_percent
+    more = case(
+        (or_(bills == 0, is_gone), 0),
+        (gap.is_(None), margin * SCORES.c.bills_365 // (100 * bills)),
+        else_=margin * (2 * scoring.YEAR_DAYS) // (100 * bills * halves),
+    )
+    visits = case(
+        (is_gone, 0.0),
+        (gap.is_(None), cast(SCORES.c.bills_365, Float)),
+        else_=(2.0 * scoring.YEAR_DAYS) / cast(halves, Float),
+    )
+    return {
+        "recency": recency,
+        "frequency": frequency,
+        "money": money,
+        "rfm_group": group,
+        "expected_visits": visits,
+        "clv_satang": spent + more,
+    }
+
+
+def _stairs(has_bought: Any, *steps: tuple[Any, int]) -> Any:
+    return case((~has_bought, 1), *steps, else_=1)
+
+
+def _buyers_to_move(session: Session, night: Night, cuts: Cuts) -> Any:
+    """Buyers whose level, or the kind of reason for it, would be another."""
+    settings, today = night.settings, night.today
+    tickets = (
+        select(Ticket.member_id, func.count().label("number"))
+        .where(Ticket.opened_at >= days_ago(today, settings.tickets_days, night.tz))
+        .group_by(Ticket.member_id)
+        .having(func.count() >= settings.tickets)
+        .subquery()
+    )
+    would_be = _code(session, night, cuts, tickets)
+    is_now = (
+        cast(MemberTotals.level, String)
+        + literal(":")
+        + func.coalesce(MemberTotals.level_why["change"].as_string(), literal(""))
+    )
+    return (
+        select(MemberTotals.member_id)
+        .join(MemberScore, MemberScore.member_id == MemberTotals.member_id)
+        .outerjoin(tickets, tickets.c.member_id == MemberTotals.member_id)
+        .where(MemberTotals.purchase_day_count > 0, would_be != is_now)
+    )
+
+
+def _code(session: Session, night: Night, cuts: Cuts, tickets: Any) -> Any:
+    """`levels.level_of` for buyers, as `level:change`."""
+    settings, today = night.settings, night.today
+    silent = _silent_days(session, today)
+    number = func.coalesce(tickets.c.number, 0)
+    answered_since = days_ago(today, settings.csat_days, night.tz)
+    newest = (
+        select(SurveyAnswer.score)
+        .where(
+            SurveyAnswer.member_id == MemberTotals.member_id,
+            SurveyAnswer.kind == SurveyKind.CSAT,
+            SurveyAnswer.answered_at >= answered_since,
+        )
+        .order_by(SurveyAnswer.answered_at.desc(), SurveyAnswer.id.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    unhappy = select(SurveyAnswer.member_id).where(
+        SurveyAnswer.kind == SurveyKind.CSAT,
+        SurveyAnswer.answered_at >= answered_since,
+        SurveyAnswer.score <= settings.csat_low,
+    )
+    is_unhappy = and_(MemberTotals.member_id.in_(unhappy), newest <= settings.csat_low)
+    has_dropped = and_(
+        MemberScore.bills_before_90 >= settings.drop_purchases,
+        MemberScore.spent_90 * 100 <= MemberScore.spent_before_90 * settings.drop_percent,
+    )
+    at_top = MemberTotals.member_id.in_(
+        select(MemberTier.member_id).where(MemberTier.tier_id == top_tier().scalar_subquery())
+    )
+    steps: list[tuple[Any, str]] = [
+        (number * 2 > MemberTotals.purchase_count, _put(Level.HIGH_MAINTENANCE, "fewer_tickets")),
+        (silent > _inactive_limit(settings), _put(Level.INACTIVE, "buys")),
+        (
+            silent > _limit(settings.at_risk_days, settings.at_risk_floor, settings.at_risk_gaps),
+            _put(Level.AT_RISK, "buys"),
+        ),
+        (has_dropped, _put(Level.AT_RISK, "spends_more")),
+        (is_unhappy, _put(Level.AT_RISK, "happier")),
+    ]
+    if cuts.vip_satang is not None and cuts.buyers >= settings.vip_buyers:
+        steps.append((MemberScore.spent_365 >= cuts.vip_satang, _put(Level.VIP, "spend_falls")))
+    steps.append((at_top, _put(Level.VIP, "tier_falls")))
+    steps.append((MemberTotals.stage == Stage.ADVOCACY, _put(Level.ADVOCATE, "silence")))
+    if cuts.vips >= settings.potential_vips and cuts.vip_medians:
+        steps.append((_is_ahead(session, today, cuts), _put(Level.POTENTIAL_HIGH_VALUE, "grows")))
+    steps.append(
+        (
+            MemberTotals.purchase_day_count >= settings.regular_days,
+            _put(Level.REGULAR, "silence"),
+        )
+    )
+    return case(*steps, else_=_put(Level.NEUTRAL, "buys_or_silence"))
+
+
+def _put(level: Level, change: str) -> str:
+    return f"{level.value}:{change}"
+
+
+def _is_ahead(session: Session, today: date, cuts: Cuts) -> Any:
+    """One or two purchase days, and at least what VIPs had spent at this age."""
+    age = case(
+        (MemberTotals.purchase_day_count == 1, _silent_days(session, today)),
+        else_=_silent_days(session, today, 1),
+    )
+    steps: Sequence[tuple[Any, int]] = [
+        (age >= from_age, satang) for from_age, satang in reversed(cuts.vip_medians)
+    ]
+    return and_(
+        MemberTotals.purchase_day_count <= 2,
+        MemberTotals.spent_satang >= case(*steps, else_=None),
+    )
+
+
+def _others_to_move(night: Night, cuts: Cuts) -> Any:
+    """Members without a bill: who shows promise and is not placed so, and who no longer does."""
+    settings = night.settings
+    is_new = Member.joined_at >= days_ago(night.today, settings.potential_days, night.tz)
+    has_promise = and_(
+        is_new,
+        or_(
+            brought_by_vip(MemberTotals.member_id),
+            offer_acts(MemberTotals.member_id) >= settings.potential_acts,
+        ),
+    )
+    is_placed = MemberTotals.level == Level.POTENTIAL_HIGH_VALUE
+    query = (
+        select(MemberTotals.member_id)
+        .join(Member, Member.id == MemberTotals.member_id)
+        .where(MemberTotals.purchase_day_count == 0)
+        .where(Member.state == MemberState.MEMBER)
+    )
+    is_elsewhere = MemberTotals.level.not_in((Level.TARGET, Level.POTENTIAL_HIGH_VALUE))
+    if cuts.vips < settings.potential_vips:
+        return query.where(or_(is_placed, is_elsewhere))
+    return query.where(
+        or_(
+            and_(is_new, is_placed != has_promise),
+            and_(~is_new, is_placed),
+            is_elsewhere,
+        )
+    )

@@ -1,0 +1,219 @@
+"""What a level is decided from, read for some members in one statement."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from sqlalchemy import case, func, literal, select
+from sqlalchemy.orm import Session, aliased
+
+from core.clock import local_day, start_of_day
+from loyalty.lifecycle import thresholds as figures
+from loyalty.lifecycle.levels import Cuts, Standing
+from loyalty.lifecycle.scoring import YEAR_DAYS
+from loyalty.lifecycle.thresholds import Thresholds
+from models.activities import Activity
+from models.conversations import Ticket
+from models.members import Level, Member, MemberState, MemberTotals, Referral, Stage
+from models.purchases import Purchase, PurchaseState
+from models.results import Tap
+from models.scores import CutPoints, SurveyAnswer, SurveyKind
+from models.tiers import MemberTier, Tier
+
+SPEND_WINDOW_DAYS = 90
+#: What somebody who never bought may do with an offer; taps on messages count as well.
+OFFER_ACTS = ("coupons.claimed", "draws.played", "rewards.exchanged")
+PAID = Purchase.amount_satang - Purchase.returned_satang
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where the windows of bills begin, as of one local day."""
+
+    today: date
+    year: datetime
+    before: datetime
+    recent: datetime
+
+    @classmethod
+    def of(cls, now: datetime, tz: ZoneInfo) -> Windows:
+        """The last 365 days, the 90 days before the last 90, and the last 90: today is in them."""
+        today = local_day(now, tz)
+
+        def start(days: int) -> datetime:
+            return start_of_day(today - timedelta(days=days - 1), tz)
+
+        return cls(today, start(YEAR_DAYS), start(2 * SPEND_WINDOW_DAYS), start(SPEND_WINDOW_DAYS))
+
+
+def sums(windows: Windows) -> tuple[Any, ...]:
+    """Columns over a member's bills: year's spend and bills, recent spend, spend and bills before."""
+    recent = Purchase.purchased_at >= windows.recent
+    before = (Purchase.purchased_at >= windows.before) & (Purchase.purchased_at < windows.recent)
+    return (
+        func.coalesce(func.sum(PAID), 0).label("spent_365"),
+        func.count().label("bills_365"),
+        func.coalesce(func.sum(PAID).filter(recent), 0).label("spent_90"),
+        func.coalesce(func.sum(PAID).filter(before), 0).label("spent_before_90"),
+        func.count().filter(before).label("bills_before_90"),
+    )
+
+
+def top_tier() -> Any:
+    """The id of the top tier."""
+    return select(Tier.id).where(Tier.is_on).order_by(Tier.threshold.desc()).limit(1)
+
+
+def newest_cuts() -> Any:
+    """The figures of the last night."""
+    return select(CutPoints.figures).order_by(CutPoints.day.desc()).limit(1)
+
+
+def standings_of(
+    session: Session, rows: Sequence[MemberTotals], now: datetime, tz: ZoneInfo
+) -> dict[int, tuple[Standing, Cuts]]:
+    """Each member's standing as of now, with last night's cut points."""
+    settings = figures.of(session)
+    windows = Windows.of(now, tz)
+    by_id = {row.member_id: row for row in rows}
+    found = session.execute(_statement(list(by_id), windows, settings, now, tz)).all()
+    kept: list[tuple[Any, Cuts]] = []
+    return {
+        one.member_id: (
+            _standing(by_id[one.member_id], one, windows.today, tz),
+            _cuts(one.cuts, kept),
+        )
+        for one in found
+    }
+
+
+def _cuts(given: Any, kept: list[tuple[Any, Cuts]]) -> Cuts:
+    """The same for all rows of a statement: read once."""
+    if not kept:
+        kept.append((given, Cuts.of(given)))
+    return kept[0][1]
+
+
+def _statement(
+    ids: Sequence[int], windows: Windows, settings: Thresholds, now: datetime, tz: ZoneInfo
+) -> Any:
+    bills = (
+        select(Purchase.member_id, *sums(windows))
+        .where(
+            Purchase.member_id.in_(ids),
+            Purchase.purchased_at >= windows.year,
+            Purchase.state != PurchaseState.VOIDED,
+        )
+        .group_by(Purchase.member_id)
+        .subquery()
+    )
+    tickets = (
+        select(func.count())
+        .select_from(Ticket)
+        .where(Ticket.member_id == MemberTotals.member_id)
+        .where(Ticket.opened_at >= days_ago(windows.today, settings.tickets_days, tz))
+    )
+    csat = (
+        select(SurveyAnswer.score)
+        .where(
+            SurveyAnswer.member_id == MemberTotals.member_id,
+            SurveyAnswer.kind == SurveyKind.CSAT,
+            SurveyAnswer.answered_at >= days_ago(windows.today, settings.csat_days, tz),
+        )
+        .order_by(SurveyAnswer.answered_at.desc(), SurveyAnswer.id.desc())
+        .limit(1)
+    )
+    tier = (
+        select(Tier.key)
+        .join(MemberTier, MemberTier.tier_id == Tier.id)
+        .where(
+            MemberTier.member_id == MemberTotals.member_id,
+            Tier.id == top_tier().scalar_subquery(),
+        )
+    )
+    return (
+        select(
+            MemberTotals.member_id,
+            *(func.coalesce(bills.c[name], 0).label(name) for name in bills.c.keys()[1:]),
+            tickets.scalar_subquery().label("tickets"),
+            csat.scalar_subquery().label("last_csat"),
+            tier.scalar_subquery().label("top_tier"),
+            newest_cuts().scalar_subquery().label("cuts"),
+            Member.joined_at,
+            Member.state,
+            *_newcomer(settings, windows.today, tz),
+        )
+        .join(Member, Member.id == MemberTotals.member_id)
+        .outerjoin(bills, bills.c.member_id == MemberTotals.member_id)
+        .where(MemberTotals.member_id.in_(ids))
+    )
+
+
+def _newcomer(settings: Thresholds, today: date, tz: ZoneInfo) -> tuple[Any, Any]:
+    """Who brought somebody that never bought, and what they did with offers; nothing for others."""
+    is_new = (MemberTotals.purchase_day_count == 0) & (
+        Member.joined_at >= days_ago(today, settings.potential_days, tz)
+    )
+    return (
+        (is_new & brought_by_vip(MemberTotals.member_id)).label("is_brought"),
+        case((is_new, offer_acts(MemberTotals.member_id)), else_=literal(0)).label("offer_acts"),
+    )
+
+
+def brought_by_vip(member_id: Any) -> Any:
+    """Whether a VIP or an advocate brought this member."""
+    referrer = aliased(MemberTotals)
+    return (
+        select(Referral.id)
+        .join(referrer, referrer.member_id == Referral.referrer_id)
+        .where(
+            Referral.friend_id == member_id,
+            referrer.level.in_((Level.VIP, Level.ADVOCATE)),
+        )
+        .exists()
+    )
+
+
+def offer_acts(member_id: Any) -> Any:
+    """How often this member did something with an offer."""
+    acts = (
+        select(func.count())
+        .select_from(Activity)
+        .where(Activity.member_id == member_id, Activity.kind.in_(OFFER_ACTS))
+    )
+    taps = select(func.count()).select_from(Tap).where(Tap.member_id == member_id)
+    return acts.scalar_subquery() + taps.scalar_subquery()
+
+
+def days_ago(today: date, days: int, tz: ZoneInfo) -> datetime:
+    """The beginning of the day so many days before today."""
+    return start_of_day(today - timedelta(days=days), tz)
+
+
+def _standing(totals: MemberTotals, one: Any, today: date, tz: ZoneInfo) -> Standing:
+    days = [date.fromisoformat(text) for text in totals.purchase_days]
+    first = totals.first_purchase_at
+    is_member = one.state == MemberState.MEMBER and one.joined_at is not None
+    return Standing(
+        purchase_days=totals.purchase_day_count,
+        silent_days=max(0, (today - days[0]).days) if days else None,
+        own_gap_days=totals.own_gap_days,
+        spent_90=int(one.spent_90),
+        spent_before_90=int(one.spent_before_90),
+        purchases_before_90=int(one.bills_before_90),
+        purchases=totals.purchase_count,
+        spent_satang=totals.spent_satang,
+        spent_365=int(one.spent_365),
+        age_days=max(0, (today - local_day(first, tz)).days) if first else 0,
+        tickets=int(one.tickets),
+        last_csat=one.last_csat,
+        top_tier=one.top_tier,
+        is_advocate=totals.stage == Stage.ADVOCACY,
+        joined_days=max(0, (today - local_day(one.joined_at, tz)).days) if is_member else None,
+        is_brought_by_vip=bool(one.is_brought),
+        offer_acts=int(one.offer_acts or 0),
+    )
