@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.forks import ForkedRole
+    from tests.forks import Forked, ForkedRole
 
 ROOT = Path(__file__).resolve().parent.parent
 READY_SECONDS = 30.0
@@ -28,7 +28,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.started: list[subprocess.Popen[bytes]] = []
-        self.forked: list[ForkedRole] = []
+        self.forked: list[Forked] = []
 
     def spawn(
         self,
@@ -66,9 +66,22 @@ class Processes:
         """Start a role of the product from the fork server; ended with everything else."""
         from tests.forks import ForkedRole
 
-        log = self.folder / f"role-{len(self.forked)}.log"
-        self.forked.append(ForkedRole(role, environment, log))
-        return self.forked[-1]
+        forked = ForkedRole(role, environment, self._next_log())
+        self.forked.append(forked)
+        return forked
+
+    def fork_module(
+        self, module: str, *arguments: str, environment: Mapping[str, str]
+    ) -> tuple[Forked, Path]:
+        """Start a module of the tests from the fork server; also where its output is."""
+        from tests.forks import ForkedModule
+
+        log = self._next_log()
+        self.forked.append(ForkedModule(module, arguments, environment, log))
+        return self.forked[-1], log
+
+    def _next_log(self) -> Path:
+        return self.folder / f"forked-{len(self.forked)}.log"
 
     def output(self, process: subprocess.Popen[bytes]) -> str:
         """Everything this process has written so far."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +14,10 @@ from alembic.util import CommandError
 
 import models  # noqa: F401
 from models.base import Base
-from tests import factories, postgres
+from tests import factories, lives, postgres
 from tests.conftest import alembic_config, migrate
-from tests.processes import ROOT, bare_environment, free_port
+from tests.forks import Forked, ForkedRole
+from tests.processes import bare_environment, free_port
 
 
 @pytest.fixture
@@ -121,31 +120,10 @@ def test_runs_twice_without_effect(empty_url):
 
 # Killed half-way, or met by old code (FS14)
 
-KILLED = """
-import os, signal, sys
-import sqlalchemy as sa
-from migrations.run import upgrade
-left = int(sys.argv[2])
-@sa.event.listens_for(sa.Engine, "before_cursor_execute")
-def count(*_arguments):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-upgrade(sys.argv[1])
-"""
-
 
 @pytest.mark.parametrize("statement", [5, 40, 120])
 def test_fs14_a_migration_killed_half_way_is_done_by_the_next_start(empty_url, statement):
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED, empty_url, str(statement)],
-        cwd=ROOT,
-        env=bare_environment(),
-        check=False,
-        capture_output=True,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert Forked(lives.migrate_until, empty_url, statement).wait(60) == -signal.SIGKILL
     assert tables_of(empty_url) == set()  # a migration is there whole or not at all
     migrate(empty_url)
     assert tables_of(empty_url) == set(Base.metadata.tables)
@@ -153,19 +131,12 @@ def test_fs14_a_migration_killed_half_way_is_done_by_the_next_start(empty_url, s
 
 
 @pytest.mark.parametrize("role", ["all", "web", "worker", "scheduler"])
-def test_fs14_old_code_refuses_to_start_on_a_newer_schema(database, role):
+def test_fs14_old_code_refuses_to_start_on_a_newer_schema(database, role, tmp_path):
     settings = factories.make_settings(database.url, port=free_port())
     with database.write() as session:
         session.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
-    refused = subprocess.run(
-        [sys.executable, "app.py", role],
-        cwd=ROOT,
-        env=bare_environment() | factories.environment(settings),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    assert refused.returncode == 2
-    assert "newer Taem (revision 9999)" in refused.stderr
-    assert "Traceback" not in refused.stderr
+    log = tmp_path / "refused.log"
+    environment = bare_environment() | factories.environment(settings)
+    assert ForkedRole(role, environment, log).wait(60) == 2
+    assert "newer Taem (revision 9999)" in log.read_text()
+    assert "Traceback" not in log.read_text()

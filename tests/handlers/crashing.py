@@ -6,7 +6,6 @@ milliseconds, so every crash point can have its own.
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,18 +17,13 @@ from engagement import rides
 from handlers.inbox import Inbox
 from tests.bot.webhooks import sign
 from tests.factories import CHANNEL_SECRET, make_settings
-
-_forks = multiprocessing.get_context("forkserver")
+from tests.forks import Forked
 
 
 def die(url: str, folder: Path, body: bytes, **environment: str) -> bool:
     """Live one life that ends where `environment` says; whether LINE heard 200 before."""
-    _forks.set_forkserver_preload(["tests.handlers.crashing"])
-    child = _forks.Process(target=live, args=(url, folder, body, environment))
-    child.start()
-    child.join(60)
-    assert child.exitcode == -9, child.exitcode
-    child.close()
+    child = Forked(live, url, folder, body, environment)
+    assert child.wait(60) == -9
     return (folder / "status").exists() and (folder / "status").read_text() == "200"
 
 

@@ -1,8 +1,8 @@
 """A process that does business without end, until it is killed in the middle of it.
 
-Started by `tests/loyalty/test_kills.py` as `python -m tests.loyalty.players <url> <name>`. For each
-line on standard input it forks a player and answers with the player's process id. Players of one
-name take up where the killed one stopped: they repeat its last operation first, as a till would.
+Started by `tests/loyalty/test_kills.py` with a URL and a name. For each line on standard input it
+forks a player and answers with the player's process id. Players of one name take up where the
+killed one stopped: they repeat its last operation first, as a till would.
 """
 
 from __future__ import annotations
@@ -134,7 +134,29 @@ class Player:
         }
 
 
-def main(url: str, name: str) -> None:
+def rehearse(database: Database, name: str) -> None:
+    """Do everything once and take it back: a player who lives for a moment has no time to learn."""
+    player = Player(database, name)
+    try:
+        with database.write() as session:
+            for act in (player.buy, player.exchange, player.spend, player.undo, player.take_back,
+                        player.expire):  # fmt: skip
+                savepoint = session.begin_nested()
+                try:
+                    act(session, f"{name}:rehearsal:{act.__name__}")
+                    savepoint.commit()
+                except Refused:
+                    savepoint.rollback()
+            raise Refused("rehearsal.over")
+    except Refused:
+        pass
+    database.dispose()
+
+
+def main() -> None:
+    url, name = sys.argv[1:]
+    database = Database(url)
+    rehearse(database, name)
     print("ready", flush=True)
     for _ in sys.stdin:
         player = os.fork()
@@ -143,7 +165,7 @@ def main(url: str, name: str) -> None:
             os.waitpid(player, 0)
             continue
         try:
-            Player(Database(url), name).play()
+            Player(database, name).play()
         except BaseException:
             traceback.print_exc()
             time.sleep(60)  # stay to be killed: a player that ends by itself is a fault
@@ -152,4 +174,4 @@ def main(url: str, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main()

@@ -1,8 +1,9 @@
-"""A process of eight threads that all do the same thing at the same instant.
+"""A process of threads that all do the same thing at the same instant.
 
-Started by `tests/loyalty/test_races.py` as `python -m tests.loyalty.racers`. Each line on standard
-input is a race: where the database is, what to do, how often, which guards are switched off. It
-answers `ready`, waits for the line that says when to start, and answers what came of each try.
+Started by `tests/loyalty/test_races.py` as `python -m tests.loyalty.racers` would. Each line on
+standard input is a race: where the database is, what to do, how often, which guards are switched
+off. It answers `ready`, waits for the line that says when to start, and answers what came of each
+try.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
+from functools import cache
 from threading import Barrier, Thread
 from typing import Any
 
@@ -22,6 +24,7 @@ from sqlalchemy.orm import Session
 from core.crypto import Vault
 from core.db import Database
 from core.errors import Refused
+from core.sabotage import is_sabotaged
 from loyalty import (
     adjustments,
     audit,
@@ -41,8 +44,6 @@ from models.members import Member
 from models.staff import Branch, Device, Staff
 from tests import factories
 from tests.moments import BANGKOK, NOW
-
-THREADS = 8
 
 
 def claim(session: Session, facts: dict[str, Any], number: int) -> str:
@@ -275,12 +276,23 @@ def attempt(database: Database, race: str, facts: dict[str, Any], number: int) -
         return f"fault {type(error).__name__}: {error}"[:300]
 
 
+@cache
+def _database(url: str, is_hasty: bool) -> Database:
+    return Database(url)
+
+
+def open_database(url: str) -> Database:
+    """The database at `url`; one we knew before knows the statements of its engine already."""
+    return _database(url, is_sabotaged("db.immediate"))
+
+
 def run(spec: dict[str, Any]) -> None:
     """One race of this process: answer ready, wait, go."""
     os.environ["TAEM_TESTING"] = "1"
     os.environ["TAEM_SABOTAGE"] = spec.get("sabotage", "")
-    database = Database(spec["url"])
-    barrier = Barrier(THREADS + 1)
+    database = open_database(spec["url"])
+    threads_wanted = spec["threads"]
+    barrier = Barrier(threads_wanted + 1)
     outcomes: list[str] = []
     slowest: list[float] = [0.0]
     numbers = spec["numbers"]
@@ -292,7 +304,10 @@ def run(spec: dict[str, Any]) -> None:
             outcomes.append(attempt(database, spec["race"], spec["facts"], number))
             slowest.append(time.monotonic() - began)
 
-    threads = [Thread(target=work, args=(numbers[place::THREADS],)) for place in range(THREADS)]
+    threads = [
+        Thread(target=work, args=(numbers[place::threads_wanted],))
+        for place in range(threads_wanted)
+    ]
     for thread in threads:
         thread.start()
     say("ready")
@@ -309,8 +324,11 @@ def say(what: Any) -> None:
     print(json.dumps(what), flush=True)
 
 
-if __name__ == "__main__":
-    assert isinstance(NOW, datetime)
+def main() -> None:
     say("ready")
     for line in sys.stdin:
         run(json.loads(line))
+
+
+if __name__ == "__main__":
+    main()

@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +16,9 @@ from loyalty import proof
 from models.coupons import Obtained, Redemption
 from models.purchases import Operation, Purchase, PurchaseReturn
 from tests import factories
+from tests.forks import ForkedTalker
 from tests.moments import NOW
-from tests.processes import ROOT, bare_environment
+from tests.processes import bare_environment
 
 PLAYERS = 3
 
@@ -28,25 +28,20 @@ pytestmark = [pytest.mark.soak, pytest.mark.slow]
 class Nursery:
     """A process that brings up players, one at a time, for us to kill."""
 
-    def __init__(self, url: str, name: str, log: Any, sabotage: str) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.loyalty.players", url, name],
-            cwd=ROOT,
-            env=bare_environment() | {"TAEM_TESTING": "1", "TAEM_SABOTAGE": sabotage},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
+    def __init__(self, url: str, name: str, log: Path, sabotage: str) -> None:
+        self.process = ForkedTalker(
+            "tests.loyalty.players",
+            [url, name],
+            bare_environment() | {"TAEM_TESTING": "1", "TAEM_SABOTAGE": sabotage},
+            log,
         )
         assert self.hear() == "ready"
         self.player = self.next_player()
 
     def hear(self) -> str:
-        assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
     def next_player(self) -> int:
-        assert self.process.stdin is not None
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         return int(self.hear())
@@ -56,11 +51,9 @@ class Nursery:
 
     def stop(self) -> None:
         self.kill_player()
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
         self.process.stdin.close()
         self.process.wait(10)
-        self.process.stdout.close()
+        self.process.close()
 
 
 def lay_out(database) -> None:
@@ -78,18 +71,17 @@ def lay_out(database) -> None:
 def play(database_url, kills, folder, sabotage="") -> str:
     """Let players do business, kill them `kills` times; returns what they complained about."""
     chance = random.Random(10)
-    with (folder / "players.log").open("w+") as log:
-        nurseries = [Nursery(database_url, f"p{n}", log, sabotage) for n in range(PLAYERS)]
-        for _ in range(kills):
-            time.sleep(chance.uniform(0.02, 0.3))
-            nursery = chance.choice(nurseries)
-            nursery.kill_player()
-            nursery.player = nursery.next_player()
-        time.sleep(0.5)
-        for nursery in nurseries:
-            nursery.stop()
-        log.seek(0)
-        return log.read()
+    log = folder / "players.log"
+    nurseries = [Nursery(database_url, f"p{n}", log, sabotage) for n in range(PLAYERS)]
+    for _ in range(kills):
+        time.sleep(chance.uniform(0.02, 0.3))
+        nursery = chance.choice(nurseries)
+        nursery.kill_player()
+        nursery.player = nursery.next_player()
+    time.sleep(0.5)
+    for nursery in nurseries:
+        nursery.stop()
+    return log.read_text()
 
 
 def halves(database) -> dict[str, Any]:

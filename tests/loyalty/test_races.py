@@ -1,5 +1,5 @@
-"""Scarce things under real processes: four of them (eight under `make soak`), eight threads each,
-all at the same instant.
+"""Scarce things under real processes: four of them, four threads each (under `make soak` eight of
+eight), all at the same instant.
 
 Every race has its control: with the guard switched off the same race must go wrong, or it would
 prove nothing.
@@ -8,12 +8,11 @@ prove nothing.
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,11 +31,14 @@ from models.staff import AuditRow, CashierSession
 from models.tiers import Tier
 from tests import factories
 from tests.conftest import SOAK
+from tests.forks import ForkedTalker
 from tests.moments import BANGKOK, NOW
-from tests.processes import ROOT, bare_environment
+from tests.processes import bare_environment
 
-PROCESSES = 8 if SOAK else 4
-START_IN_SECONDS = 0.2
+PROCESSES, THREADS = (8, 8) if SOAK else (4, 4)
+#: How many tries go wrong without the guard, however busy the machine is.
+CONTROL = 64 if SOAK else 32
+START_IN_SECONDS = 0.1
 
 pytestmark = [pytest.mark.soak, pytest.mark.slow]
 
@@ -44,17 +46,10 @@ pytestmark = [pytest.mark.soak, pytest.mark.slow]
 class Racers:
     """Processes that wait for races."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         self.processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "tests.loyalty.racers"],
-                cwd=ROOT,
-                env=bare_environment(),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(PROCESSES)
+            ForkedTalker("tests.loyalty.racers", [], bare_environment(), folder / f"{number}.log")
+            for number in range(PROCESSES)
         ]
         for process in self.processes:
             assert self.hear(process) == "ready"
@@ -66,7 +61,7 @@ class Racers:
         for place, process in enumerate(self.processes):
             numbers = list(range(place, tries, PROCESSES))
             spec = {"url": url, "race": race, "facts": facts, "numbers": numbers}
-            self.say(process, spec | {"sabotage": sabotage})
+            self.say(process, spec | {"sabotage": sabotage, "threads": THREADS})
         for process in self.processes:
             assert self.hear(process) == "ready"
         start_at = time.time() + START_IN_SECONDS
@@ -77,28 +72,23 @@ class Racers:
             total.update(self.hear(process)["outcomes"])
         return total
 
-    def say(self, process: subprocess.Popen[str], what: Any) -> None:
-        assert process.stdin is not None
+    def say(self, process: ForkedTalker, what: Any) -> None:
         process.stdin.write(json.dumps(what) + "\n")
         process.stdin.flush()
 
-    def hear(self, process: subprocess.Popen[str]) -> Any:
-        assert process.stdout is not None
+    def hear(self, process: ForkedTalker) -> Any:
         return json.loads(process.stdout.readline())
 
     def stop(self) -> None:
         for process in self.processes:
-            process.kill()
-            process.wait()
-            assert process.stdin is not None
-            assert process.stdout is not None
-            process.stdin.close()
-            process.stdout.close()
+            process.kill_all()
+            process.wait(10)
+            process.close()
 
 
 @pytest.fixture(scope="module")
-def racers() -> Iterator[Racers]:
-    racers = Racers()
+def racers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Racers]:
+    racers = Racers(tmp_path_factory.mktemp("racers"))
     yield racers
     racers.stop()
 
@@ -106,7 +96,7 @@ def racers() -> Iterator[Racers]:
 @pytest.fixture
 def tries(scale):
     """`tries(1000)` is 1,000 under `make soak` and enough for every thread otherwise."""
-    return lambda figure: max(64, scale(figure))
+    return lambda figure: max(2 * PROCESSES * THREADS, scale(figure))
 
 
 def faults(outcomes: Counter[str]) -> int:
@@ -154,8 +144,8 @@ def test_fg01_z11_n_units_are_claimed_exactly_n_times(racers, database, database
 
 
 def test_fg01_without_the_guard_the_stock_is_oversold(racers, database, database_url):
-    facts = lay_out_coupon(database, 64, total_units=16)
-    outcomes = racers.run(database_url, "claim", 64, "coupons.stock,db.immediate", **facts)
+    facts = lay_out_coupon(database, CONTROL, total_units=16)
+    outcomes = racers.run(database_url, "claim", CONTROL, "coupons.stock,db.immediate", **facts)
     assert outcomes["ok"] > 16 or faults(outcomes)
 
 
@@ -169,7 +159,7 @@ def test_z11_one_member_claims_one_copy(racers, database, database_url, tries):
 
 def test_z11_without_the_limit_one_member_claims_many(racers, database, database_url):
     facts = lay_out_coupon(database, 1, total_units=50)
-    outcomes = racers.run(database_url, "claim", 64, "coupons.per_member", **facts)
+    outcomes = racers.run(database_url, "claim", CONTROL, "coupons.per_member", **facts)
     assert outcomes["ok"] > 1
 
 
@@ -193,7 +183,7 @@ def test_one_button_gives_one_copy_however_many_thumbs(racers, database, databas
 def test_without_its_key_one_button_gives_many(racers, database, database_url):
     facts = lay_out_coupon(database, 1, per_member=50)
     outcomes = racers.run(
-        database_url, "claim_again", 64, "coupons.claim_key", member=facts["members"][0],
+        database_url, "claim_again", CONTROL, "coupons.claim_key", member=facts["members"][0],
         coupon=facts["coupon"],
     )  # fmt: skip
     assert count_of(database, Voucher) > 1 or faults(outcomes)
@@ -220,8 +210,8 @@ def test_c8_one_generated_code_is_used_by_one(racers, database, database_url, tr
 
 
 def test_c8_without_the_guard_a_code_is_used_often(racers, database, database_url):
-    facts = lay_out_typed_code(database, 64)
-    racers.run(database_url, "type_code", 64, "codes.typed_once", **facts)
+    facts = lay_out_typed_code(database, CONTROL)
+    racers.run(database_url, "type_code", CONTROL, "codes.typed_once", **facts)
     assert count_of(database, Voucher) > 1
 
 
@@ -234,7 +224,7 @@ def test_ac8_five_tries_a_minute_in_all_processes_together(racers, database, dat
 
 def test_ac8_without_the_counter_more_are_tried(racers, database, database_url):
     facts = lay_out_typed_code(database, 1) | {"code": "WRONGCODE"}
-    outcomes = racers.run(database_url, "type_code", 64, "codes.tries", **facts)
+    outcomes = racers.run(database_url, "type_code", CONTROL, "codes.tries", **facts)
     assert outcomes["codes.refused"] > 5 or faults(outcomes)
 
 
@@ -274,9 +264,9 @@ def test_c9_budget_is_never_passed(racers, database, database_url, tries):
 
 
 def test_c9_without_the_guard_the_budget_is_passed(racers, database, database_url):
-    facts = lay_out_budget(database, 64, 16_999)
-    racers.run(database_url, "use_own", 64, "coupons.budget", **facts)
-    assert spent(database) > 16_999
+    facts = lay_out_budget(database, CONTROL, 8_999)
+    racers.run(database_url, "use_own", CONTROL, "coupons.budget", **facts)
+    assert spent(database) > 8_999
 
 
 # Lucky draws
@@ -306,7 +296,7 @@ def test_one_turn_is_played_once_however_often_it_is_tapped(
 
 def test_without_the_guard_one_turn_is_played_often(racers, database, database_url, vault):
     facts = lay_out_draw(database, vault)
-    racers.run(database_url, "play", 64, "draws.play_once", **facts)
+    racers.run(database_url, "play", CONTROL, "draws.play_once", **facts)
     assert count_of(database, Voucher) > 1
 
 
@@ -336,7 +326,7 @@ def test_z13_fg02_one_code_redeems_once(racers, database, database_url, tries):
 def test_z13_without_the_hold_one_code_redeems_often(racers, database, database_url):
     facts = lay_out_code(database)
     drop_index(database, "uq_redemptions_once")
-    racers.run(database_url, "redeem", 64, "codes.hold", **facts)
+    racers.run(database_url, "redeem", CONTROL, "codes.hold", **facts)
     assert count_of(database, Redemption) > 1
 
 
@@ -353,7 +343,7 @@ def test_fq02_without_the_hold_every_till_has_the_code(racers, database, databas
     with database.write() as session:
         member = factories.somchai(session)
         code = codes.make_code(session, factories.SECRET_KEY, "identify", member.id, real_now=NOW)
-    outcomes = racers.run(database_url, "identify", 64, "codes.hold", code=code)
+    outcomes = racers.run(database_url, "identify", CONTROL, "codes.hold", code=code)
     assert outcomes["ok"] > 1
 
 
@@ -380,7 +370,7 @@ def test_fg04_as_many_burns_as_the_balance_pays(racers, database, database_url, 
 
 def test_fg04_without_the_check_the_balance_is_overdrawn(racers, database, database_url):
     member = lay_out_points(database, 209)
-    racers.run(database_url, "burn", 64, "points.overdraw", member=member, points=10)
+    racers.run(database_url, "burn", CONTROL, "points.overdraw", member=member, points=10)
     assert balance(database, member).balance < 0
 
 
@@ -427,7 +417,7 @@ def test_z14_fg05_a_hundred_voids_take_back_once(racers, database, database_url,
 def test_z14_without_the_lock_voids_go_wrong(racers, database, database_url):
     facts = lay_out_purchase(database)
     drop_index(database, "uq_purchase_returns_void")
-    outcomes = racers.run(database_url, "void", 64, "purchases.lock,db.immediate", **facts)
+    outcomes = racers.run(database_url, "void", CONTROL, "purchases.lock,db.immediate", **facts)
     assert outcomes["ok"] > 1 or faults(outcomes)
 
 
@@ -449,7 +439,7 @@ def test_ac9_one_bill_at_many_tills_earns_once(racers, database, database_url, t
 def test_ac9_without_the_unique_bill_number_it_earns_often(racers, database, database_url):
     facts = lay_out_bill(database)
     drop_index(database, "uq_purchases_receipt")
-    racers.run(database_url, "buy", 64, **facts)
+    racers.run(database_url, "buy", CONTROL, **facts)
     assert count_of(database, Purchase) > 1
 
 
@@ -494,7 +484,7 @@ def test_p3_without_the_guard_the_total_cap_is_passed(racers, database, database
     if not database.is_sqlite:  # there the database's own guard cannot be taken away: it speaks up
         with database.write() as session:
             session.execute(text("ALTER TABLE earn_rules DROP CONSTRAINT ck_earn_rules_total_cap"))
-    outcomes = racers.run(database_url, "buy", 64, "earn_rules.total_cap", **facts)
+    outcomes = racers.run(database_url, "buy", CONTROL, "earn_rules.total_cap", **facts)
     assert given_by(database, facts["rule"])[0] > 100 or faults(outcomes)
 
 
@@ -510,7 +500,7 @@ def test_z12_fg03_one_operation_has_one_effect_and_one_answer(
 
 def test_z12_without_operations_every_repeat_earns(racers, database, database_url):
     member = lay_out_bill(database)["member"]
-    racers.run(database_url, "same_operation", 64, "operations.once", member=member)
+    racers.run(database_url, "same_operation", CONTROL, "operations.once", member=member)
     assert count_of(database, LedgerEntry) > 1
 
 
@@ -541,7 +531,7 @@ def test_aa3_many_second_persons_agree_once(racers, database, database_url, trie
 
 def test_aa3_without_the_guard_everybody_has_agreed(racers, database, database_url):
     facts = lay_out_adjustment(database)
-    assert racers.run(database_url, "agree", 64, "adjustments.once", **facts)["ok"] > 1
+    assert racers.run(database_url, "agree", CONTROL, "adjustments.once", **facts)["ok"] > 1
 
 
 # Audit (Z22)
@@ -556,7 +546,7 @@ def test_z22_writers_make_one_chain(racers, database, database_url, scale):
 
 
 def test_z22_without_the_head_lock_writers_collide(racers, database, database_url):
-    outcomes = racers.run(database_url, "audit", 64, "audit.head_lock,db.immediate")
+    outcomes = racers.run(database_url, "audit", CONTROL, "audit.head_lock,db.immediate")
     assert faults(outcomes)
 
 
@@ -619,7 +609,7 @@ def test_fq12_parallel_bills_never_go_over_the_shift(racers, database, database_
 
 def test_fq12_without_the_lock_parallel_bills_go_over(racers, database, database_url):
     facts = lay_out_till(database, allowed=20)
-    outcomes = racers.run(database_url, "ring", 64, "ceilings.lock,db.immediate", **facts)
+    outcomes = racers.run(database_url, "ring", CONTROL, "ceilings.lock,db.immediate", **facts)
     assert outcomes["ok"] > 20 or faults(outcomes) > 0
 
 
@@ -659,7 +649,7 @@ def test_fq14_parallel_uploads_never_go_over_the_cap(racers, database, database_
 
 def test_fq14_without_the_lock_uploads_go_over_the_cap(racers, database, database_url):
     facts = lay_out_queue(database, allowed=20)
-    outcomes = racers.run(database_url, "settle", 64, "queueing.lock,db.immediate", **facts)
+    outcomes = racers.run(database_url, "settle", CONTROL, "queueing.lock,db.immediate", **facts)
     assert outcomes["ok"] > 20 or faults(outcomes) > 0
 
 
@@ -692,7 +682,7 @@ def tier_events(database) -> int:
 
 
 def test_fg17_parallel_bills_cross_the_threshold_once(racers, database, database_url, tries):
-    demand = tries(200) // 2  # whole bills: dear on a busy machine
+    demand = max(CONTROL, tries(200) // 2)  # whole bills: dear on a busy machine
     facts = lay_out_climb(database, 0)
     outcomes = racers.run(database_url, "climb", demand, satang=5000, **facts)
     # On a busy machine a bill may give up waiting for SQLite's lock: it is refused whole.
@@ -712,7 +702,9 @@ def test_fg17_parallel_looks_at_one_member_move_them_once(racers, database, data
 
 def test_fg17_without_lock_and_guard_the_threshold_is_crossed_twice(racers, database, database_url):
     facts = lay_out_climb(database, 100_000)
-    outcomes = racers.run(database_url, "climb", 64, "tiers.lock,tiers.guard,db.immediate", **facts)
+    outcomes = racers.run(
+        database_url, "climb", CONTROL, "tiers.lock,tiers.guard,db.immediate", **facts
+    )
     assert tier_events(database) > 1 or faults(outcomes)
 
 
@@ -740,6 +732,6 @@ def test_r4_parallel_first_bills_reward_the_referrer_once(racers, database, data
 def test_r4_without_the_guard_a_referrer_is_rewarded_twice(racers, database, database_url):
     facts = lay_out_referral(database)
     outcomes = racers.run(
-        database_url, "reward_referrer", 64, "referrals.once,db.immediate", **facts
+        database_url, "reward_referrer", CONTROL, "referrals.once,db.immediate", **facts
     )
     assert count_of(database, Voucher) > 1 or faults(outcomes)

@@ -1,4 +1,4 @@
-"""Processes that all want the same occurrences: `python -m tests.scheduler.claimers URL ROUNDS`.
+"""Processes that all want the same occurrences: the module is run with a URL and how many rounds.
 
 Everything is imported once, then every claimer is forked. Each goes over all rounds again and again
 until every one is done. With `--kills N` claimers are ended by SIGKILL, as a power cut would, until

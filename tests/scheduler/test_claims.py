@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 from collections import Counter
 from datetime import date, timedelta
@@ -15,28 +13,32 @@ from models.activities import Activity
 from models.schedule import OccurrenceState
 from scheduler import runner
 from scheduler.runner import Outcome
+from tests import lives
 from tests.factories import environment
+from tests.forks import Forked, ForkedModule
 from tests.moments import NOW
-from tests.processes import ROOT, bare_environment
+from tests.processes import bare_environment
 from tests.scheduler.conftest import job
 
 TODAY = date(2026, 11, 22)
 
 
 @pytest.fixture
-def claimers(database_url, people):
+def claimers(database_url, people, tmp_path):
     """Run these claimers to their end."""
 
     def run(rounds, *options, **environ):
-        command = [sys.executable, "-m", "tests.scheduler.claimers", database_url, str(rounds)]
-        subprocess.run(
-            [*command, *options],
-            cwd=ROOT,
-            env=bare_environment() | {"TAEM_TESTING": "1"} | environ,
-            check=True,
-            capture_output=True,
-            timeout=600,
+        log = tmp_path / "claimers.log"
+        claimers = ForkedModule(
+            "tests.scheduler.claimers",
+            [database_url, str(rounds), *options],
+            bare_environment() | {"TAEM_TESTING": "1"} | environ,
+            log,
         )
+        try:
+            assert claimers.wait(600) == 0, log.read_text()
+        finally:
+            claimers.kill_all()
 
     return run
 
@@ -104,35 +106,17 @@ def test_fs01_eight_threads_run_it_once(runtime, people, marks):
     assert marks() == dict.fromkeys(people, 1)
 
 
-KILLED = """
-from datetime import timedelta
-from config import Settings
-from tests.moments import NOW
-from tests.scheduler.conftest import job
-from app import build_runtime
-from scheduler import runner
-runtime = build_runtime(Settings(_env_file=None))
-runner.run_occurrence(runtime, job(), on=NOW.date(), due=NOW, now=NOW)
-"""
-
-
 @pytest.mark.parametrize(
     "point, marked", [("claimed:1", 0), ("worked:2", 3), ("kept:2", 6), ("worked:5", 10)]
 )
 def test_fs02_a_killed_run_goes_on_where_it_was(
     runtime, people, marks, settings, clock, point, marked
 ):
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED],
-        cwd=ROOT,
-        env=bare_environment()
-        | environment(settings)
-        | {"TAEM_TESTING": "1", "TAEM_CRASH_AT": f"scheduler.{point}"},
-        check=False,
-        capture_output=True,
-        timeout=60,
+    crash = {"TAEM_TESTING": "1", "TAEM_CRASH_AT": f"scheduler.{point}"}
+    assert (
+        Forked(lives.run_job_once, bare_environment() | environment(settings) | crash).wait(60)
+        == -9
     )
-    assert killed.returncode == -9, killed.stderr
     assert sum(marks().values()) == marked
     clock.moment = clock.real_now() + timedelta(days=365)  # whenever that was: the lease is over
     outcome = runner.run_occurrence(runtime, job(), on=TODAY, due=NOW, now=NOW)

@@ -1,4 +1,4 @@
-"""Senders in real processes that live a moment each: `python -m tests.worker.nursery`.
+"""Senders in real processes that live a moment each.
 
 Everything is imported once, then every sender is forked, so that one that lives 150 ms still gets
 to work. With `--kills N` they are ended by SIGKILL, as a power cut would, until N have died; then
@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--in-flight", type=int, default=4)
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     habits = replace(HABITS, in_flight=arguments.in_flight)
     chance = random.Random(7)
     kills = 0
@@ -98,5 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
     main()

@@ -8,8 +8,6 @@ import hmac
 import json
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,9 +20,10 @@ import pytest
 from core import outgoing
 from loyalty import feed
 from models.feed import WebhookTarget
-from tests import factories
+from tests import factories, lives
+from tests.forks import Forked
 from tests.moments import NOW
-from tests.processes import ROOT, bare_environment
+from tests.processes import bare_environment
 from worker import feed as work
 
 
@@ -222,15 +221,6 @@ def test_two_workers_never_post_to_one_target_at_once(
     assert (most > 1) == bool(sabotage)
 
 
-KILLED = """
-import sys
-from app import build_runtime
-from config import load_settings
-from worker import feed
-feed.deliver(build_runtime(load_settings()))
-"""
-
-
 def test_kill_between_post_and_commit_posts_the_same_events_again(
     runtime, receiver, target, clock, settings
 ):
@@ -239,10 +229,7 @@ def test_kill_between_post_and_commit_posts_the_same_events_again(
         feed.target_of(session, "ERP").next_try_at = NOW - timedelta(days=3650)
     environment = bare_environment() | factories.environment(settings)
     environment |= {"TAEM_TESTING": "1", "TAEM_CRASH_AT": "feed.posted"}
-    died = subprocess.run(
-        [sys.executable, "-c", KILLED], cwd=ROOT, env=environment, check=False, timeout=60
-    )
-    assert died.returncode == -signal.SIGKILL
+    assert Forked(lives.deliver_feed, environment).wait(60) == -signal.SIGKILL
     held = row(runtime)
     assert held.position == 0
     assert held.lease_until is not None

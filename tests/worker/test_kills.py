@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from engagement import outbox
 from models.outbox import MessageClass
 from tests.factories import environment
-from tests.processes import Processes, wait_until
+from tests.processes import Processes, bare_environment, wait_until
 from tests.worker.conftest import Post
 
 FAULTS: dict[str, Any] = {
@@ -24,34 +25,36 @@ FAULTS: dict[str, Any] = {
 
 @pytest.fixture
 def nursery(post: Post, processes: Processes) -> Callable[..., Any]:
-    """Start short-lived senders on the database of `post`."""
+    """Start short-lived senders on the database of `post`; returns where they tell of deaths."""
 
-    def start(kills: int, *, workers: int = 2, in_flight: int = 4, **more: str) -> Any:
-        return processes.spawn(
-            *("python", "-m", "tests.worker.nursery", "--kills", str(kills)),
+    def start(kills: int, *, workers: int = 2, in_flight: int = 4, **more: str) -> Path:
+        settings = bare_environment() | environment(post.runtime.settings)
+        _, log = processes.fork_module(
+            *("tests.worker.nursery", "--kills", str(kills)),
             *("--workers", str(workers), "--in-flight", str(in_flight)),
-            env=environment(post.runtime.settings) | {"TAEM_TESTING": "1", **more},
+            environment=settings | {"TAEM_TESTING": "1", **more},
         )
+        return log
 
     return start
 
 
-def deaths(processes: Processes, started: Any) -> int:
-    lines = [line for line in processes.output(started).split() if line.isdigit()]
+def deaths(log: Path) -> int:
+    lines = [line for line in log.read_text().split() if line.isdigit()]
     return int(lines[-1]) if lines else 0
 
 
 @pytest.mark.soak
 def test_Z5_no_push_is_sent_twice_and_none_is_lost(
-    post: Post, processes: Processes, nursery: Callable[..., Any], scale: Any
+    post: Post, nursery: Callable[..., Any], scale: Any
 ):
     count, kills = max(scale(1500), 30), max(scale(300), 6)
     users = post.crowd(count)
     post.queue(users)
     post.line.switch(**FAULTS)
-    started = nursery(kills, in_flight=3)
+    log = nursery(kills, in_flight=3)
     post.wait(sent=count, within=120 + 2 * kills)
-    wait_until(lambda: deaths(processes, started) >= kills, within=120 + 2 * kills)
+    wait_until(lambda: deaths(log) >= kills, within=120 + 2 * kills)
     received = post.line.received()
     lost = [user for user in users if user not in received]
     doubled = [user for user, number in received.items() if number > 1]
@@ -59,9 +62,7 @@ def test_Z5_no_push_is_sent_twice_and_none_is_lost(
 
 
 @pytest.mark.soak
-def test_Z5_a_fresh_key_for_each_attempt_is_worthless(
-    post: Post, processes: Processes, nursery: Callable[..., Any]
-):
+def test_Z5_a_fresh_key_for_each_attempt_is_worthless(post: Post, nursery: Callable[..., Any]):
     """The positive control: the same run without the stored key sends some twice."""
     users = post.crowd(60)
     post.queue(users)
@@ -76,22 +77,21 @@ def test_Z5_a_fresh_key_for_each_attempt_is_worthless(
 )
 def test_Z5_dying_at_every_step_costs_nothing(
     post: Post,
-    processes: Processes,
     nursery: Callable[..., Any],
     point: str,
     nth: int,
 ):
     users = post.crowd(12)
     post.queue(users)
-    started = nursery(0, workers=1, in_flight=2, TAEM_CRASH_AT=f"{point}:{nth}")
-    wait_until(lambda: deaths(processes, started) == 1, within=60)
+    log = nursery(0, workers=1, in_flight=2, TAEM_CRASH_AT=f"{point}:{nth}")
+    wait_until(lambda: deaths(log) == 1, within=60)
     post.wait(sent=12, within=60)
     assert post.line.received() == dict.fromkeys(users, 1)
 
 
 @pytest.mark.soak
 def test_Z25_a_multicast_campaign_reaches_each_recipient_once_and_reports_all(
-    post: Post, processes: Processes, nursery: Callable[..., Any], scale: Any
+    post: Post, nursery: Callable[..., Any], scale: Any
 ):
     count, kills = max(scale(20_000), 900), max(scale(100), 6)
     users = post.crowd(count, knows=False)

@@ -1,0 +1,46 @@
+"""Short lives of the product in forked processes, each ended at a point that its test chose."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+import sqlalchemy as sa
+
+from app import build_runtime
+from config import Settings
+from migrations.run import upgrade
+from scheduler import runner
+from tests.moments import NOW
+from tests.scheduler.conftest import job
+from worker import feed
+
+
+def deliver_feed(environment: dict[str, str]) -> None:
+    """Post what the outgoing webhooks owe."""
+    os.environ.clear()
+    os.environ.update(environment)
+    feed.deliver(build_runtime(Settings(_env_file=None)))  # type: ignore[call-arg]
+
+
+def run_job_once(environment: dict[str, str]) -> None:
+    """Run one occurrence of a job of the tests."""
+    os.environ.clear()
+    os.environ.update(environment)
+    runtime = build_runtime(Settings(_env_file=None))  # type: ignore[call-arg]
+    runner.run_occurrence(runtime, job(), on=NOW.date(), due=NOW, now=NOW)
+
+
+def migrate_until(url: str, statement: int) -> None:
+    """Bring the database up to date, but die before that statement (counted from 1)."""
+    left = statement
+
+    @sa.event.listens_for(sa.Engine, "before_cursor_execute")
+    def count(*_arguments: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    upgrade(url)
