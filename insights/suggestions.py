@@ -47,7 +47,7 @@ def count_pairs(session: Session, now: datetime) -> int:
     own, other = lines.cte("own"), lines.cte("other")
     bills = session.scalar(select(func.count(func.distinct(own.c.purchase_id)))) or 0
     counted = session.execute(select(own.c.sku, func.count()).group_by(own.c.sku))
-    alone: dict[str, int] = {sku: count for sku, count in counted}
+    alone: dict[str, int] = {row[0]: row[1] for row in counted}
     together = session.execute(
         select(own.c.sku, other.c.sku.label("other_sku"), func.count().label("bills"))
         .join(other, and_(other.c.purchase_id == own.c.purchase_id, other.c.sku > own.c.sku))
