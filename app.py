@@ -21,7 +21,7 @@ ROLES = ("all", "web", "worker", "scheduler")
 
 def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
     """The runtime of one process: database, clock, keys, and every reaction."""
-    from engagement import journeys, notices
+    from engagement import journey_engine, notices
     from loyalty import draws, feed, lifecycle, referrals, shop, tier_gifts
     from rich_menus import assign
 
@@ -38,7 +38,7 @@ def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
             tier_gifts.react,
             referrals.react,
             draws.react,
-            journeys.react,
+            journey_engine.react,
             notices.react,
             assign.react,
             feed.react,

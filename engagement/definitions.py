@@ -1,336 +1,208 @@
-"""The journeys every shop starts with, as data: trigger, steps, words in Thai and English.
+"""Journeys as rows: the shipped ones made, own ones created, every change kept as a version.
 
-Editing in the console makes a new version of a row; this file only seeds the first one.
+Members under way go on under the version with which they began.
 """
 
 from __future__ import annotations
 
+import copy
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from engagement import texts
-from engagement.journeys import COMMON_PLACEHOLDERS
-from models.journeys import Journey, JourneyVersion
+from core.errors import Refused
+from core.text import clean
+from engagement import journey_shapes
+from engagement.shipped import DEFAULTS
+from models.journeys import Enrolment, EnrolmentState, Journey, JourneyVersion
 from models.outbox import MessageClass
 
-THANK_YOU: dict[str, Any] = {
-    "trigger": {"on": "purchases.recorded", "cooldown_days": 7},
-    "exit": ["purchases.returned"],
-    "steps": [
-        {
-            "key": "thank",
-            "kind": "send",
-            "window_hours": 24,
-            "not_after_hours": 12,
-            "offers": True,
-            "action": "coupons.show",
-            "texts": {
-                "th": {
-                    "default": {
-                        "title": "ขอบคุณที่แวะมานะคะ คุณ{name}",
-                        "body": "วันนี้ได้เพิ่ม {points} แต้ม ตอนนี้มีทั้งหมด {balance} แต้มค่ะ"
-                        " ครั้งหน้ามี {offer} รออยู่ กดรับไว้ได้เลย",
-                        "button": "ดูคูปอง",
-                    },
-                    "purchase": {
-                        "title": "ยินดีที่ได้เจอกันครั้งแรกค่ะ คุณ{name}",
-                        "body": "บิลแรกของคุณได้ {points} แต้มแล้วนะคะ"
-                        " แวะมาอีกครั้งใช้ {offer} ได้เลย กดรับไว้ก่อนได้ค่ะ",
-                        "button": "รับไว้ใช้ครั้งหน้า",
-                    },
-                    "advocacy": {
-                        "title": "ขอบคุณลูกค้าคนพิเศษของเราค่ะ",
-                        "body": "คุณ{name}ได้เพิ่ม {points} แต้ม และมี {offer} รออยู่"
-                        " ชวนเพื่อนมาด้วยกันได้ตลอดเลยนะคะ",
-                        "button": "ดูคูปอง",
-                    },
-                    "plain": {
-                        "title": "ขอบคุณที่แวะมานะคะ คุณ{name}",
-                        "body": "วันนี้ได้เพิ่ม {points} แต้ม ตอนนี้มีทั้งหมด {balance} แต้มค่ะ"
-                        " ไว้แวะมาเจอกันอีกนะคะ",
-                        "button": "",
-                    },
-                },
-                "en": {
-                    "default": {
-                        "title": "Thank you for coming, {name}",
-                        "body": "You earned {points} points today and have {balance} in all."
-                        " Next time, {offer} is waiting for you.",
-                        "button": "See coupons",
-                    },
-                    "purchase": {
-                        "title": "Lovely to meet you, {name}",
-                        "body": "Your first visit earned {points} points."
-                        " Come again and use {offer}.",
-                        "button": "Keep it for later",
-                    },
-                    "advocacy": {
-                        "title": "Thank you for being so special",
-                        "body": "{name}, you earned {points} points and {offer} is waiting."
-                        " Friends are always welcome.",
-                        "button": "See coupons",
-                    },
-                    "plain": {
-                        "title": "Thank you for coming, {name}",
-                        "body": "You earned {points} points today and have {balance} in all."
-                        " See you again soon.",
-                        "button": "",
-                    },
-                },
-            },
-        }
-    ],
-}
-
-WIN_BACK: dict[str, Any] = {
-    "trigger": {"on": "silence"},
-    "exit": ["purchases.recorded"],
-    "steps": [
-        {
-            "key": "at_risk",
-            "kind": "send",
-            "window_hours": 72,
-            "not_after_hours": 12,
-            "coupon": "win_back_at_risk",
-            "action": "coupons.show",
-            "texts": {
-                "th": {
-                    "default": {
-                        "title": "คิดถึงคุณ{name}นะคะ",
-                        "body": "ไม่ได้เจอกันสักพักแล้ว เราเตรียม {gift} ไว้ให้ แวะมาพักจิบอะไรเย็น ๆ กันนะคะ",
-                        "button": "ดูคูปองของฉัน",
-                    },
-                    "purchase": {
-                        "title": "แวะมาอีกครั้งนะคะ คุณ{name}",
-                        "body": "ยังมีเมนูอร่อยอีกเยอะที่อยากให้ลองค่ะ เราใส่ {gift} ไว้ให้แล้ว",
-                        "button": "ดูคูปองของฉัน",
-                    },
-                    "plain": {
-                        "title": "คิดถึงคุณ{name}นะคะ",
-                        "body": "ไม่ได้เจอกันสักพักแล้ว แวะมาพักจิบอะไรเย็น ๆ กันนะคะ",
-                        "button": "",
-                    },
-                },
-                "en": {
-                    "default": {
-                        "title": "We miss you, {name}",
-                        "body": "It has been a while. {gift} is yours; come by for a break.",
-                        "button": "My coupons",
-                    },
-                    "purchase": {
-                        "title": "Come and see us again, {name}",
-                        "body": "There is much more to try. {gift} is already yours.",
-                        "button": "My coupons",
-                    },
-                    "plain": {
-                        "title": "We miss you, {name}",
-                        "body": "It has been a while. Come by for a break whenever you like.",
-                        "button": "",
-                    },
-                },
-            },
-        },
-        {
-            "key": "60",
-            "kind": "send",
-            "window_hours": 72,
-            "not_after_hours": 12,
-            "coupon": "win_back_60",
-            "action": "coupons.show",
-            "texts": {
-                "th": {
-                    "default": {
-                        "title": "สองเดือนแล้วนะคะ คุณ{name}",
-                        "body": "ร้านยังอยู่ที่เดิมและคิดถึงคุณค่ะ รับ {gift} ไปใช้ได้เลย"
-                        " แต้ม {balance} แต้มของคุณก็ยังรออยู่",
-                        "button": "ดูคูปองของฉัน",
-                    },
-                    "plain": {
-                        "title": "สองเดือนแล้วนะคะ คุณ{name}",
-                        "body": "ร้านยังอยู่ที่เดิมและคิดถึงคุณค่ะ แต้ม {balance} แต้มของคุณก็ยังรออยู่นะคะ",
-                        "button": "",
-                    },
-                },
-                "en": {
-                    "default": {
-                        "title": "Two months already, {name}",
-                        "body": "We are still here and thinking of you. {gift} is yours, and your"
-                        " {balance} points are waiting.",
-                        "button": "My coupons",
-                    },
-                    "plain": {
-                        "title": "Two months already, {name}",
-                        "body": "We are still here and thinking of you."
-                        " Your {balance} points are waiting.",
-                        "button": "",
-                    },
-                },
-            },
-        },
-        {
-            "key": "90",
-            "kind": "send",
-            "window_hours": 72,
-            "not_after_hours": 12,
-            "coupon": "win_back_90",
-            "action": "coupons.show",
-            "texts": {
-                "th": {
-                    "default": {
-                        "title": "มีของขวัญชิ้นสุดท้ายให้คุณ{name}ค่ะ",
-                        "body": "เราเก็บ {gift} ไว้ให้คุณโดยเฉพาะ แวะมาเมื่อไรก็ยินดีเสมอนะคะ"
-                        " หลังจากนี้เราจะไม่รบกวนแล้วค่ะ",
-                        "button": "ดูคูปองของฉัน",
-                    },
-                    "plain": {
-                        "title": "ยังคิดถึงคุณ{name}อยู่นะคะ",
-                        "body": "แวะมาเมื่อไรก็ยินดีเสมอค่ะ หลังจากนี้เราจะไม่รบกวนแล้วนะคะ",
-                        "button": "",
-                    },
-                },
-                "en": {
-                    "default": {
-                        "title": "One last gift for you, {name}",
-                        "body": "We kept {gift} just for you. You are always welcome, and we will"
-                        " not write again about this.",
-                        "button": "My coupons",
-                    },
-                    "plain": {
-                        "title": "You are always welcome, {name}",
-                        "body": "Come by whenever you like. We will not write again about this.",
-                        "button": "",
-                    },
-                },
-            },
-        },
-    ],
-}
-
-BIRTHDAY: dict[str, Any] = {
-    "trigger": {"on": "birthday"},
-    "steps": [
-        {
-            "key": "greet",
-            "kind": "send",
-            "window_hours": 0,
-            "not_after_hours": 11,
-            "coupon": "birthday_gift",
-            "action": "coupons.show",
-            "texts": {
-                "th": {
-                    "default": {
-                        "title": "สุขสันต์วันเกิดค่ะ คุณ{name} 🎂",
-                        "body": "ขอให้เป็นวันที่อบอุ่นและมีแต่เรื่องดี ๆ นะคะ จากพวกเราทุกคนที่{shop}",
-                        "button": "ดูคูปองของฉัน",
-                    }
-                },
-                "en": {
-                    "default": {
-                        "title": "Happy birthday, {name} 🎂",
-                        "body": "We wish you a warm and lovely day. From all of us at {shop}.",
-                        "button": "My coupons",
-                    }
-                },
-            },
-        }
-    ],
-}
-
-EXPIRING: dict[str, Any] = {
-    "trigger": {"on": "points.expiring"},
-    "steps": [
-        {
-            "key": step,
-            "kind": "send",
-            "window_hours": 5 * 24,
-            "not_after_hours": 12,
-            "action": "rewards.show",
-            "texts": {
-                "th": {
-                    "default": {
-                        "title": "แต้มใกล้หมดอายุค่ะ",
-                        "body": "คุณ{name}มี {points} แต้มที่ใช้ได้ถึง {expires} แลกของรางวัลก่อนหมดอายุนะคะ",
-                        "button": "ดูของรางวัล",
-                    }
-                },
-                "en": {
-                    "default": {
-                        "title": "Points about to expire",
-                        "body": "{name}, {points} of your points are good until {expires}."
-                        " Treat yourself before then.",
-                        "button": "See rewards",
-                    }
-                },
-            },
-        }
-        for step in ("30", "7")
-    ],
-}
-
-#: key -> (class, held out in percent, definition)
-DEFAULTS: dict[str, tuple[MessageClass, int, dict[str, Any]]] = {
-    "lifecycle.thank_you": (MessageClass.PROMOTIONAL, 10, THANK_YOU),
-    "lifecycle.win_back": (MessageClass.PROMOTIONAL, 10, WIN_BACK),
-    "members.birthday": (MessageClass.PROMOTIONAL, 0, BIRTHDAY),
-    "points.expiring_notice": (MessageClass.SERVICE, 0, EXPIRING),
-}
+SEED = "seed"
+NAME_LETTERS = 100
+MAX_OWN = 200
+MAX_HELD_OUT = 50
+_OWN = re.compile(r"own\.(\d+)")
 
 
 def ensure(session: Session, now: datetime) -> int:
-    """Make the journeys that are not there yet. Returns how many were new."""
-    known = set(session.scalars(select(Journey.key)))
+    """Make the journeys that are not there yet, and bring those of old onto the engine. Returns
+    how many were new."""
+    known = {journey.key: journey for journey in session.scalars(select(Journey))}
     made = 0
     for key, (klass, percent, definition) in DEFAULTS.items():
-        if key in known:
+        journey = known.get(key)
+        if journey is not None:
+            _renew(session, journey, definition, now)
             continue
-        for step in definition["steps"]:
-            texts.check(step["texts"], COMMON_PLACEHOLDERS)
-        journey = Journey(key=key, klass=klass, holdout_percent=percent)
-        session.add(journey)
-        session.flush()  # the version needs its journey's id
-        session.add(
-            JourneyVersion(
-                journey_id=journey.id,
-                version=1,
-                definition=definition,
-                made_by="seed",
-                made_at=now,
-            )
-        )
+        journey_shapes.check(definition)
+        _add(session, Journey(key=key, klass=klass, holdout_percent=percent), definition, SEED, now)
         made += 1
     return made
 
 
-def save_texts(
-    session: Session, journey: Journey, words: dict[str, Any], *, made_by: str, now: datetime
-) -> int:
-    """Save new words (step key -> texts) as the journey's next version. Returns its number.
-
-    Refuses unknown placeholders and over-long texts here, at the save (FX19).
-    """
-    current = session.scalars(
-        select(JourneyVersion).where(
-            JourneyVersion.journey_id == journey.id,
-            JourneyVersion.version == journey.current_version,
-        )
-    ).one()
-    steps = []
-    for step in current.definition["steps"]:
-        new_texts = words.get(step["key"], step["texts"])
-        texts.check(new_texts, COMMON_PLACEHOLDERS)
-        steps.append({**step, "texts": new_texts})
-    number = current.version + 1
+def _add(
+    session: Session, journey: Journey, definition: dict[str, Any], made_by: str, now: datetime
+) -> Journey:
+    session.add(journey)
+    session.flush()  # the version needs its journey's id
     session.add(
         JourneyVersion(
-            journey_id=journey.id,
-            version=number,
-            made_by=made_by,
-            made_at=now,
-            definition={**current.definition, "steps": steps},
+            journey_id=journey.id, version=1, definition=definition, made_by=made_by, made_at=now
         )
     )
+    return journey
+
+
+def _renew(session: Session, journey: Journey, definition: dict[str, Any], now: datetime) -> None:
+    """A definition of before there were steps that wait: the new one, with the shop's own words.
+    Who is under way goes on behind the message they have had."""
+    before = current(session, journey)
+    if journey_shapes.is_current(before.definition):
+        return
+    renewed = copy.deepcopy(definition)
+    if before.made_by != SEED:
+        words = {step["key"]: step["texts"] for step in before.definition["steps"]}
+        for step in journey_shapes.sends(renewed):
+            step["texts"] = words.get(step["key"], step["texts"])  # type: ignore[index]
+    number = _keep(session, journey, renewed, SEED, now)
+    under_way = (Enrolment.journey_id == journey.id, Enrolment.state == EnrolmentState.ACTIVE)
+    for step in list(journey_shapes.sends(renewed)):
+        following = journey_shapes.after(renewed, step["key"])
+        values: dict[str, Any] = {"version": number, "due_at": now, "step": following}
+        if following is None:
+            values = {"state": EnrolmentState.DONE, "ended_at": now}
+        session.execute(
+            update(Enrolment)
+            .where(*under_way, Enrolment.version < number, Enrolment.step == step["key"])
+            .values(**values)
+        )
+
+
+def current(session: Session, journey: Journey) -> JourneyVersion:
+    """The version that members begin with today."""
+    return version_of(session, journey, journey.current_version)
+
+
+def version_of(session: Session, journey: Journey, number: int) -> JourneyVersion:
+    """One version of a journey."""
+    return session.scalars(
+        select(JourneyVersion).where(
+            JourneyVersion.journey_id == journey.id, JourneyVersion.version == number
+        )
+    ).one()
+
+
+def versions(session: Session, journey: Journey) -> Sequence[JourneyVersion]:
+    """Every version, the newest first."""
+    return session.scalars(
+        select(JourneyVersion)
+        .where(JourneyVersion.journey_id == journey.id)
+        .order_by(JourneyVersion.version.desc())
+    ).all()
+
+
+def save(
+    session: Session,
+    journey: Journey,
+    definition: Mapping[str, Any],
+    *,
+    made_by: str,
+    now: datetime,
+) -> int:
+    """Keep another version if something changed; returns the number of the current one.
+
+    Refuses what could fail later here, at the save (FX19).
+    """
+    journey_shapes.check(definition)
+    session.refresh(journey, with_for_update=True)
+    if current(session, journey).definition == definition:
+        return journey.current_version
+    return _keep(session, journey, dict(definition), made_by, now)
+
+
+def _keep(
+    session: Session, journey: Journey, definition: dict[str, Any], made_by: str, now: datetime
+) -> int:
+    number = journey.current_version + 1
+    session.add(
+        JourneyVersion(
+            journey_id=journey.id, version=number, made_by=made_by, made_at=now,
+            definition=definition,
+        )
+    )  # fmt: skip
     journey.current_version = number
+    session.flush()
     return number
+
+
+def save_texts(
+    session: Session, journey: Journey, words: Mapping[str, Any], *, made_by: str, now: datetime
+) -> int:
+    """Save new words (step key -> texts) as the journey's next version. Returns its number."""
+    definition = copy.deepcopy(current(session, journey).definition)
+    for step in definition["steps"]:
+        if step["key"] in words:
+            step["texts"] = words[step["key"]]
+    return save(session, journey, definition, made_by=made_by, now=now)
+
+
+def create(
+    session: Session,
+    name: str,
+    definition: Mapping[str, Any],
+    *,
+    klass: MessageClass = MessageClass.PROMOTIONAL,
+    made_by: str,
+    now: datetime,
+) -> Journey:
+    """A journey of the shop's own; switched off until somebody has looked at it."""
+    title = clean(name, NAME_LETTERS)
+    if not title:
+        raise Refused("journeys.needs_name", status=422)
+    journey_shapes.check(definition)
+    own = [int(found[1]) for key in session.scalars(select(Journey.key))
+           if (found := _OWN.fullmatch(key))]  # fmt: skip
+    if len(own) >= MAX_OWN:
+        raise Refused("journeys.too_many", most=MAX_OWN)
+    journey = Journey(
+        key=f"own.{max(own, default=0) + 1}", klass=klass, name=title, is_on=False,
+        holdout_percent=0 if klass != MessageClass.PROMOTIONAL else 10,
+    )  # fmt: skip
+    return _add(session, journey, copy.deepcopy(dict(definition)), made_by, now)
+
+
+def copy_of(definition: Mapping[str, Any]) -> dict[str, Any]:
+    """A definition to begin another journey with."""
+    return copy.deepcopy(dict(definition))
+
+
+def is_own(journey: Journey) -> bool:
+    """Whether the shop made it: its steps may be added, moved and taken out."""
+    return journey.name is not None
+
+
+def switch(journey: Journey, *, is_on: bool) -> None:
+    """On or off. Members under way stand still meanwhile; what is owed is not sent."""
+    if is_on and journey.archived_at is not None:
+        raise Refused("journeys.archived")
+    journey.is_on = is_on
+
+
+def archive(journey: Journey, now: datetime) -> None:
+    """Out of the lists, and off; never deleted. Shipped journeys are only switched off."""
+    if not is_own(journey):
+        raise Refused("journeys.shipped_stays")
+    journey.archived_at, journey.is_on = now, False
+
+
+def set_held_out(journey: Journey, percent: int) -> None:
+    """How many of a hundred are left alone, so that the others can be compared with them."""
+    if journey.klass != MessageClass.PROMOTIONAL and percent:
+        raise Refused("journeys.no_hold_out", status=422)
+    if not 0 <= percent <= MAX_HELD_OUT:
+        raise Refused("journeys.hold_out_too_large", status=422, most=MAX_HELD_OUT)
+    journey.holdout_percent = percent

@@ -166,9 +166,7 @@ def end_unwanted(session: Session, activity: Activity, now: datetime) -> None:
         outbox.withdraw_member(
             session, activity.member_id, delivery.NO_CONSENT, now, [MessageClass.PROMOTIONAL]
         )
-        _end_enrolments(
-            session, activity.member_id, Journey.klass == MessageClass.PROMOTIONAL, now
-        )
+        _end_enrolments(session, activity.member_id, Journey.klass == MessageClass.PROMOTIONAL, now)
 
 
 def _end_birthdays(session: Session, member_id: int, now: datetime) -> None:
@@ -471,8 +469,8 @@ def variants_of(session: Session, member: Member, facts: Mapping[str, Any]) -> l
         .join(MemberTier, MemberTier.tier_id == Tier.id)
         .where(MemberTier.member_id == member.id)
     )
-    tiers = [f"tier_{tier}"] if tier else []
-    return [*named, *tiers, f"level_{totals.level.value}", totals.stage.value]
+    tiers = [f"{texts.TIER}{tier}"] if tier else []
+    return [*named, *tiers, totals.level.value, totals.stage.value]
 
 
 def filled_facts(
@@ -616,5 +614,3 @@ def key_of(session: Session, intent: Intent) -> str:
 
 def _date(text: str) -> date:
     return date.fromisoformat(text)
-
-

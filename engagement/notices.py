@@ -172,9 +172,9 @@ def _card_expiring(session: Session, activity: Activity, locale: str) -> dict[st
 
 
 def _tier_changed(session: Session, activity: Activity, locale: str) -> dict[str, Any] | None:
-    """Up with what it brings, or down; a bill taken back has a notice of its own."""
+    """Down, or out. Up is a journey's to tell; a bill taken back has a notice of its own."""
     facts = activity.facts
-    if facts["cause"] == "reversed":
+    if facts["cause"] == "reversed" or facts["is_up"]:
         return None
     see = theme.postback_action(t(locale, "notices.see_card"), "members.card")
     tier = _tier_name(session, facts["after"], locale)
@@ -186,29 +186,10 @@ def _tier_changed(session: Session, activity: Activity, locale: str) -> dict[str
             action=see,
         )
     until = day(locale, date.fromisoformat(facts["until"]))
-    key = "notices.tier_up" if facts["is_up"] else "notices.tier_down"
     return notice(
-        t(locale, f"{key}_title", tier=tier),
-        t(locale, f"{key}_body", tier=tier, until=until),
+        t(locale, "notices.tier_down_title", tier=tier),
+        t(locale, "notices.tier_down_body", tier=tier, until=until),
         action=see,
-    )
-
-
-def _tier_at_risk(session: Session, activity: Activity, locale: str) -> dict[str, Any] | None:
-    facts = activity.facts
-    tier = _tier_name(session, facts["tier"], locale)
-    if not tier:
-        return None
-    missing = f"{facts['missing']:,}"
-    if facts["basis"] == "spend":
-        missing = money(locale, -(-facts["missing"] // 100) * 100)
-    until = day(locale, date.fromisoformat(facts["until"]))
-    body = t(locale, f"notices.tier_at_risk_{facts['basis']}", tier=tier, missing=missing,
-             until=until)  # fmt: skip
-    return notice(
-        t(locale, "notices.tier_at_risk_title", tier=tier),
-        body,
-        action=theme.postback_action(t(locale, "notices.see_card"), "members.card"),
     )
 
 
@@ -244,5 +225,4 @@ RULES: dict[str, tuple[MessageClass, Build]] = {
     "stamps.card_expiring": (MessageClass.SERVICE, _card_expiring),
     "referrals.rewarded": (MessageClass.SERVICE, _referral_rewarded),
     "tiers.changed": (MessageClass.SERVICE, _tier_changed),
-    "tiers.at_risk": (MessageClass.SERVICE, _tier_at_risk),
 }

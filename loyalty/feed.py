@@ -67,7 +67,9 @@ KINDS = {
     "tiers.changed": "tiers.changed",
 }
 LEFT = "members.left"
-PUBLIC_KINDS = (*sorted(KINDS.values()), LEFT)
+#: A journey's own call: `journey`, `step` and `occasion` of a member who came to it.
+JOURNEY = "journeys.called"
+PUBLIC_KINDS = (*sorted(KINDS.values()), JOURNEY, LEFT)
 KEPT = timedelta(days=90)
 PLACED_AT_ONCE = 2000
 PLACING_LOCK = 0x7AE3_FEED

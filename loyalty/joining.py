@@ -118,6 +118,9 @@ def start(around: Surroundings) -> Outcome:
     form = form_of(around.session, around.member)
     if form is None or form.step not in STEPS:
         form = _new_form(around, STEPS[0])
+        activities.record(
+            around.session, around.member.id, "members.joining_started", around.now, {}
+        )
     form.is_paused = False
     return Outcome(Kind.ASK, form.step)
 

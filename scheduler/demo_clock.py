@@ -12,10 +12,11 @@ from sqlalchemy import exists, func, select
 from core.clock import SystemClock, local_day
 from core.errors import Refused
 from core.runtime import Runtime
+from engagement import campaigns
 from loyalty import shop
 from models.inbox import Event, EventState
-from models.journeys import Intent, IntentState
-from models.outbox import Call, CallState, ChannelState
+from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
+from models.outbox import Call, CallState, ChannelState, Message, MessageState
 from scheduler import runner
 from scheduler.schedule import JOBS, Job
 
@@ -85,6 +86,13 @@ def _next_stop(runtime: Runtime, here: datetime, target: datetime) -> datetime:
             )
             or target,
             session.scalar(
+                select(func.min(Enrolment.due_at)).where(
+                    Enrolment.state == EnrolmentState.ACTIVE, Enrolment.due_at > here
+                )
+            )
+            or target,
+            campaigns.next_moment(session, here, runtime.clock.tz) or target,
+            session.scalar(
                 select(func.min(Call.next_try_at)).where(
                     Call.state == CallState.WAITING, Call.attempts == 0, Call.next_try_at > here
                 )
@@ -117,7 +125,8 @@ def _is_anything_owed(runtime: Runtime, moment: datetime) -> bool:
         owed = exists().where(
             Call.state == CallState.WAITING, Call.attempts == 0, Call.next_try_at <= moment
         )
-        return bool(session.scalar(select(owed)))
+        loose = exists().where(Message.state == MessageState.WAITING, Message.due_at <= moment)
+        return bool(session.scalar(select(owed | loose)))
 
 
 def _let_settle(runtime: Runtime) -> None:
@@ -137,11 +146,18 @@ def _let_settle(runtime: Runtime) -> None:
                 )
                 .limit(1)
             )
+            loose = session.scalar(
+                select(Message.id)
+                .where(
+                    Message.state == MessageState.WAITING, Message.due_at <= runtime.clock.now()
+                )
+                .limit(1)
+            )
             handling = session.scalar(
                 select(Event.id)
                 .where(Event.state == EventState.PENDING, Event.attempts == 0)
                 .limit(1)
             )
-        if owed is None and handling is None:
+        if owed is None and loose is None and handling is None:
             return
         time.sleep(PAUSE_SECONDS)

@@ -8,9 +8,8 @@ from datetime import datetime
 import structlog
 from sqlalchemy.orm import Session
 
-from core.clock import local_day
 from core.runtime import Runtime
-from engagement import journeys
+from engagement import journey_engine, journey_triggers, journeys
 from loyalty import (
     codes,
     coupons,
@@ -20,7 +19,6 @@ from loyalty import (
     imports,
     lifecycle,
     operations,
-    personal,
     points,
     proof,
     stamps,
@@ -31,7 +29,8 @@ from loyalty import (
 from rich_menus import assign
 
 log = structlog.get_logger("jobs")
-EXPIRY_NOTICE_DAYS = 30
+#: The cursor of a job over several journeys: which one, times this, and the member it has reached.
+SPAN = 10**12
 
 
 @dataclass
@@ -129,44 +128,54 @@ def repair_menus(session: Session, run: Run) -> int:
 
 
 def greet_birthdays(session: Session, run: Run) -> int:
-    """Wish a happy birthday to everyone who celebrates today."""
-    day = local_day(run.now, run.runtime.clock.tz)
-    indexes = personal.celebrated_on(run.runtime.vault, day)
-    members = journeys.members_by_index(session, indexes, run.cursor, run.limit)
-    journeys.wish_birthdays(session, run.runtime, run.now, members)
-    if not members:
-        return _turn(session, run, "members.birthday")
-    run.cursor = members[-1].id
-    return len(members)
+    """Begin what celebrates today's birthdays."""
+    return _begin(session, run, "date", "birthday")
+
+
+def greet_anniversaries(session: Session, run: Run) -> int:
+    """Begin what celebrates those who joined on this day of another year."""
+    return _begin(session, run, "date", "joined")
 
 
 def notice_expiring(session: Session, run: Run) -> int:
-    """Tell members of points that end within 30 days, and again within 7."""
-    endings = journeys.ending_points(
-        session, run.now, run.runtime.clock.tz, EXPIRY_NOTICE_DAYS, run.cursor, run.limit
-    )
-    if not endings:
-        return _turn(session, run, "points.expiring_notice")
-    for ending in endings:
-        journeys.wish_expiry_notice(session, run.runtime, run.now, ending)
-    run.cursor = endings[-1].member_id
-    return len(endings)
+    """Begin what tells members of points that end soon."""
+    return _begin(session, run, "date", "points")
+
+
+def notice_vouchers(session: Session, run: Run) -> int:
+    """Begin what tells members of vouchers that end soon."""
+    return _begin(session, run, "date", "vouchers")
 
 
 def win_back(session: Session, run: Run) -> int:
-    """Wish the rung of the win-back ladder that each silent member has reached."""
-    silent = journeys.silent_members(session, run.now, run.cursor, run.limit)
-    if not silent:
-        return _turn(session, run, "lifecycle.win_back")
-    for totals in silent:
-        journeys.wish_win_back(session, run.runtime, run.now, totals)
-    run.cursor = silent[-1].member_id
-    return len(silent)
+    """Begin what misses members who have become silent, and climb the ladder with the others."""
+    return _begin(session, run, "silence")
+
+
+def enter_segments(session: Session, run: Run) -> int:
+    """Begin the journeys of those who are in a segment since last night."""
+    return _begin(session, run, "segment")
 
 
 def thank_you(session: Session, run: Run) -> int:
     """Turn the day's due thanks before the quiet hours begin; the tick does so all day long."""
     return _turn(session, run, "lifecycle.thank_you")
+
+
+def _begin(session: Session, run: Run, on: str, kind: str = "") -> int:
+    """One batch of the journeys with this trigger: whom it finds begin, then whoever is due in
+    them goes on, then what that owes now is turned."""
+    plans = journey_triggers.plans_of(session, on, [kind] if kind else [])
+    place, after_id = divmod(run.cursor, SPAN)
+    if place < len(plans):
+        _, last_id = journey_engine.begin_found(
+            session, run.runtime, plans[place], run.now, after_id=after_id, limit=run.limit
+        )
+        run.cursor = place * SPAN + last_id if last_id else (place + 1) * SPAN
+        return 1
+    ids = [plan.journey.id for plan in plans]
+    moved = journey_engine.advance_due(session, run.runtime, run.now, run.limit, ids)
+    return moved or sum(_turn(session, run, plan.journey.key) for plan in plans)
 
 
 def _turn(session: Session, run: Run, key: str) -> int:

@@ -24,7 +24,7 @@ from core.clock import local_day, start_of_day
 from core.db import insert_into, is_sqlite
 from core.runtime import Runtime
 from core.sabotage import is_sabotaged, reach
-from engagement import journeys
+from engagement import campaigns, journey_engine, journeys
 from models.journeys import Intent, IntentState
 from models.schedule import Heartbeat, Occurrence, OccurrenceState
 from scheduler import backups
@@ -38,6 +38,8 @@ BACKUP_SECONDS = 60
 LEASE = timedelta(seconds=60)
 MAX_BATCHES = 100_000
 MAX_MISSED = 400
+#: Of campaigns in one tick, so that a large one never holds up the jobs.
+CAMPAIGN_BATCHES = 50
 LOCK_SPACE = 0x7AE4  # keeps our advisory locks apart from anybody else's
 #: The demo clock and the tick take turns in one process.
 TURN = threading.Lock()
@@ -316,7 +318,44 @@ def tick(
         except Exception as error:  # a mistake in one job must not stop the clock
             metrics.job_runs.labels(job=job.id, outcome="failed").inc()
             log.exception("job_failed", job=job.id, kind=type(error).__name__)
+    advance_all(runtime, moment)
     turn_all(runtime, moment)
+    send_campaigns(runtime, moment)
+
+
+def send_campaigns(runtime: Runtime, now: datetime) -> int:
+    """Move campaigns on by some batches; workers do the same between two ticks."""
+    did = 0
+    for _ in range(CAMPAIGN_BATCHES):
+        done = send_campaign_batch(runtime, now)
+        did += done
+        if done == 0:
+            break
+    return did
+
+
+def send_campaign_batch(runtime: Runtime, now: datetime) -> int:
+    """One batch of one campaign; an idle look takes no write lock."""
+    with runtime.database.read() as session:
+        if not campaigns.is_any_due(session, now):
+            return 0
+    with runtime.transaction(now) as session:
+        return campaigns.step(session, runtime, now)
+
+
+def advance_all(runtime: Runtime, now: datetime) -> int:
+    """Move on everybody who is due on a journey, a batch per transaction."""
+    moved = 0
+    for _ in range(MAX_BATCHES):
+        with runtime.database.read() as session:  # an idle tick takes no write lock
+            if not journey_engine.is_any_due(session, now):
+                return moved
+        with runtime.transaction(now) as session:
+            done = journey_engine.advance_due(session, runtime, now)
+        moved += done
+        if done == 0:
+            return moved
+    return moved
 
 
 def turn_all(runtime: Runtime, now: datetime) -> int:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from core.clock import at_local, local_day
-from scheduler import jobs
+from scheduler import jobs, nightly
 
 
 class CatchUp(StrEnum):
@@ -65,14 +65,20 @@ JOBS: dict[str, Job] = {
         Job("vouchers.expire", time(0, 10), jobs.expire_vouchers, CatchUp.ALWAYS),
         Job("tiers.nightly", time(0, 15), jobs.judge_tiers, CatchUp.ALWAYS),
         Job("lifecycle.nightly", time(2, 30), jobs.judge_levels, CatchUp.LATEST, limit=20_000),
+        Job("insights.nightly", time(2, 50), nightly.work_out, CatchUp.LATEST),
         Job("ledger.check", time(3, 30), jobs.check_ledger, CatchUp.LATEST),
         Job("members.forget", time(3, 45), jobs.forget, CatchUp.LATEST),
         Job("menus.repair", time(4, 0), jobs.repair_menus, CatchUp.LATEST),
         Job("members.birthday", time(9, 0), jobs.greet_birthdays, CatchUp.SAME_DAY),
+        Job("members.anniversary", time(9, 5), jobs.greet_anniversaries, CatchUp.SAME_DAY),
+        Job("alarms.digest", time(9, 15), nightly.digest, CatchUp.LATEST),
+        Job("shop.weekly", time(9, 30), nightly.send_weekly, CatchUp.LATEST),
         Job("points.expiring_notice", time(10, 0), jobs.notice_expiring, CatchUp.LATEST),
+        Job("vouchers.expiring_notice", time(10, 2), jobs.notice_vouchers, CatchUp.LATEST),
         Job("stamps.expiring_notice", time(10, 5), jobs.notice_cards, CatchUp.LATEST),
         Job("tiers.warn", time(10, 15), jobs.warn_of_tiers, CatchUp.LATEST),
         Job("lifecycle.win_back", time(10, 30), jobs.win_back, CatchUp.LATEST),
+        Job("journeys.segments", time(10, 45), jobs.enter_segments, CatchUp.LATEST),
         Job("lifecycle.thank_you", time(20, 30), jobs.thank_you, CatchUp.LATEST),
     )
 }

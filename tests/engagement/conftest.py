@@ -16,7 +16,15 @@ from sqlalchemy.orm import Session
 from core.clock import FixedClock
 from core.crypto import Vault
 from core.runtime import Runtime
-from engagement import definitions, journeys, notices, rides
+from engagement import (
+    definitions,
+    journey_engine,
+    journey_triggers,
+    journeys,
+    notices,
+    rides,
+)
+from engagement.journey_triggers import Candidate, Plan
 from loyalty import consents, lifecycle, personal, purchases
 from models.coupons import Obtained
 from models.journeys import Enrolment, Intent, Journey
@@ -47,7 +55,7 @@ class Life:
             database=SimpleNamespace(session_info={}),  # nobody opens it: life has its session
             clock=self.clock,
             vault=self.vault,
-            reactions=(lifecycle.react, journeys.react, notices.react),
+            reactions=(lifecycle.react, journey_engine.react, notices.react),
         )
         definitions.ensure(self.session, NOW)
         self.branch = factories.make_branch(self.session)
@@ -102,6 +110,12 @@ class Life:
         while JOBS[job_id].work(self.session, run):
             self.settle()
         self.settle()
+
+    def walk(self) -> int:
+        """Move on whoever is due on a journey now."""
+        done = journey_engine.advance_due(self.session, self.runtime, self.now)
+        self.settle()
+        return done
 
     def turn(self) -> int:
         """Turn what is due now."""
@@ -182,8 +196,27 @@ class Life:
         [found] = self.intents(key)
         return found
 
-    def enrolments(self) -> list[Enrolment]:
+    def plan(self, key: str) -> Plan:
+        """The journey of this key as it stands now."""
+        found = journey_triggers.plan_of(self.session, key)
+        assert found is not None
+        return found
+
+    def begin(self, key: str, member: Member, occasion: str, **facts: Any) -> Enrolment | None:
+        """Let this member begin a journey on this occasion, and take its first steps."""
+        plan, one = self.plan(key), Candidate(member.id, occasion, facts)
+        enrolment = journey_engine.enrol(self.session, plan, one, self.now)
+        if enrolment is not None:
+            journey_engine.advance(
+                journey_engine.Walk(self.session, self.runtime, plan, enrolment, self.now)
+            )
+        self.settle()
+        return enrolment
+
+    def enrolments(self, key: str | None = None) -> list[Enrolment]:
         query = select(Enrolment).order_by(Enrolment.id)
+        if key is not None:
+            query = query.join(Journey).where(Journey.key == key)
         return list(self.session.scalars(query.execution_options(populate_existing=True)))
 
     def messages(self, kind: str | None = None) -> list[Message]:

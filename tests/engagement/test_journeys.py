@@ -6,11 +6,10 @@ import pytest
 from sqlalchemy import func, insert, select, update
 
 from core.clock import at_local, start_of_day
-from engagement import journeys
-from loyalty import consents, coupons, members, shop
-from models.activities import Activity
+from engagement import journey_triggers, journeys
+from loyalty import activities, consents, coupons, members, shop
 from models.coupons import CouponState, Voucher
-from models.journeys import Arm, Enrolment, EnrolmentState, Intent, IntentState, Journey
+from models.journeys import Arm, EnrolmentState, Intent, IntentState, Journey
 from models.members import Member, MemberTotals, Purpose, Stage
 from models.outbox import Call, CallState, Message, MessageState
 from tests import factories
@@ -70,8 +69,8 @@ def test_thanks_again_after_a_thank_you_that_was_never_said(life, somchai):
 def test_always_thanks_for_the_first_purchase(life, somchai):
     life.buy(somchai)
     facts = {"purchase_id": 987, "points": 4, "is_first": True}
-    first = Activity(member_id=somchai.id, kind="purchases.recorded", at=NOW, facts=facts)
-    journeys.thank(life.session, first, NOW, BANGKOK)
+    activities.record(life.session, somchai.id, "purchases.recorded", NOW, facts)
+    life.settle()
     assert len(life.intents(THANKS)) == 2
 
 
@@ -251,12 +250,11 @@ def test_block_drops_calls_that_are_formed(life, somchai):
 
 
 def test_an_occasion_is_wished_once_for_ever(life, somchai):
-    plan = journeys.plan_of(life.session, THANKS)
-    wish = {"occasion": "purchase:1", "step": "thank", "tz": BANGKOK, "facts": {"points": 1}}
-    assert journeys.wish(life.session, plan, somchai.id, now=NOW, **wish)
+    assert life.begin(THANKS, somchai, "purchase:1", points=1) is not None
     life.intent().state = IntentState.SKIPPED
-    later = NOW + timedelta(days=400)
-    assert not journeys.wish(life.session, plan, somchai.id, now=later, **wish)
+    life.later(days=400)
+    assert life.begin(THANKS, somchai, "purchase:1", points=1) is None
+    assert len(life.intents()) == 1
 
 
 def test_turning_twice_makes_one_message(life, somchai):
@@ -329,7 +327,7 @@ def test_the_cap_holds_over_journeys(life, somchai):
 @pytest.fixture
 def crowd(life):
     """More than 300 members with an intent of the win-back journey."""
-    plan = journeys.plan_of(life.session, WIN_BACK)
+    plan = life.plan(WIN_BACK)
     rows = [
         {"public_id": f"crowd-{n}", "created_at": NOW, "line_user_id": f"U{n:032x}"}
         for n in range(310)
@@ -347,12 +345,12 @@ def crowd(life):
 
 
 def test_holds_nobody_out_below_300(life, somchai):
-    plan = journeys.plan_of(life.session, WIN_BACK)
+    plan = life.plan(WIN_BACK)
     assert journeys.arm_of(life.session, plan.journey, somchai.id, NOW) == Arm.TREATED
 
 
 def test_holds_a_tenth_out_of_many_and_the_same_ones_for_90_days(life, crowd):
-    journey = journeys.plan_of(life.session, WIN_BACK).journey
+    journey = life.plan(WIN_BACK).journey
     start = datetime.fromordinal((NOW.toordinal() // 90) * 90).replace(tzinfo=UTC)
 
     def held(at):
@@ -367,16 +365,13 @@ def test_holds_a_tenth_out_of_many_and_the_same_ones_for_90_days(life, crowd):
 
 
 def test_who_is_held_out_gets_nothing(life, crowd):
-    plan = journeys.plan_of(life.session, WIN_BACK)
+    plan = life.plan(WIN_BACK)
     held = next(
         person
         for person in crowd
         if journeys.arm_of(life.session, plan.journey, person.id, NOW) == Arm.HELD_OUT
     )
-    journeys.wish(
-        life.session, plan, held.id, occasion="silence:2026-09-01:90", step="90", now=NOW,
-        tz=BANGKOK, facts={"days": 90},
-    )  # fmt: skip
+    life.begin(WIN_BACK, held, "silence:2026-09-01", last_on="2026-08-20", limit_days=45)
     mine = life.intents(WIN_BACK)[-1]
     assert (mine.arm, mine.state) == (Arm.HELD_OUT, IntentState.HELD_OUT)
     assert life.ride(held) == ""
@@ -386,14 +381,14 @@ def test_who_is_held_out_gets_nothing(life, crowd):
 def test_birthdays_and_service_hold_nobody_out(life, crowd, key):
     life.session.execute(update(Intent).values(journey_id=select(Journey.id).where(
         Journey.key == key).scalar_subquery()))  # fmt: skip
-    journey = journeys.plan_of(life.session, key).journey
+    journey = life.plan(key).journey
     arms = {journeys.arm_of(life.session, journey, n, NOW) for n in range(500)}
     assert arms == {Arm.TREATED}
 
 
 def test_the_owner_decides_from_how_many_on(life, somchai):
     shop.set(life.session, "messages.holdout_from", 0, NOW)
-    journey = journeys.plan_of(life.session, WIN_BACK).journey
+    journey = life.plan(WIN_BACK).journey
     arms = {journeys.arm_of(life.session, journey, n, NOW) for n in range(100)}
     assert arms == {Arm.TREATED, Arm.HELD_OUT}
 
@@ -430,8 +425,15 @@ def test_the_owner_decides_from_how_many_on(life, somchai):
         (151, 100.0, "at_risk"),
     ],
 )
-def test_rungs_follow_the_own_rhythm(life, silent, gap, rung):
-    assert journeys.rung_of(life.session, silent, gap) == rung
+def test_rungs_follow_the_own_rhythm(life, somchai, silent, gap, rung):
+    """What a first look finds: the highest rung that the silence has reached, and only that."""
+    last = date(2026, 11, 22) - timedelta(days=silent)
+    somchai.totals.purchase_days = [last.isoformat()]
+    somchai.totals.last_purchase_at = start_of_day(last, BANGKOK)
+    somchai.totals.own_gap_days = gap
+    life.at(2026, 11, 22, 10, 30)
+    life.run(WIN_BACK)
+    assert [intent.step for intent in life.intents(WIN_BACK)] == ([rung] if rung else [])
 
 
 def test_win_back_climbs_the_ladder_once_each_and_falls_silent(life, somchai):
@@ -555,7 +557,7 @@ def test_greets_once_a_year(life, somchai):
     for year in (2026, 2026, 2027):
         life.at(year, 11, 23, 9, 0)
         life.run(BIRTHDAY)
-    assert [row.occasion for row in life.intents(BIRTHDAY)] == ["birthday:2026", "birthday:2027"]
+    assert [row.occasion for row in life.enrolments(BIRTHDAY)] == ["birthday:2026", "birthday:2027"]
 
 
 @pytest.mark.parametrize(
@@ -705,20 +707,21 @@ def test_expiry_needs_no_marketing_consent_but_a_reachable_member(life):
 def test_fs04_thirty_days_before_begins_at_bangkoks_midnight(life, somchai, moment, found):
     life.lot(somchai, 50, ends_on(date(2026, 12, 23)))
     life.clock.moment = datetime.fromisoformat(moment)
-    assert len(journeys.ending_points(life.session, life.now, BANGKOK, 30, 0, 10)) == found
+    assert len(journey_triggers.ending_points(life.session, life.now, BANGKOK, 30, 0, 10)) == found
 
 
 def test_enrolments_keep_the_version_of_their_day(life, somchai):
     life.buy(somchai)
-    [enrolment] = life.session.scalars(select(Enrolment)).all()
-    assert (enrolment.version, enrolment.occasion) == (1, life.intent(THANKS).occasion)
+    [enrolment] = life.enrolments(THANKS)
+    assert (enrolment.version, life.intent(THANKS).version) == (1, 1)
+    assert life.intent(THANKS).occasion == f"{enrolment.occasion}:thank"
 
 
 def test_a_thank_you_that_is_said_ends_its_enrolment(life, somchai):
     life.buy(somchai)
     life.later(days=1)
     life.turn()
-    [enrolment] = life.enrolments()
+    [enrolment] = life.enrolments(THANKS)
     assert (enrolment.state, enrolment.ended_at) == (EnrolmentState.DONE, life.now)
 
 

@@ -106,7 +106,7 @@ def test_after_two_months_the_silent_are_won_back_each_step_at_its_own_moment(ru
             .join(Message, Message.intent_id == Intent.id)
             .order_by(Message.id)
         ).all()
-    assert [row.step for row in sent] == ["thank", "at_risk", "60"]
+    assert [row.step for row in sent] == ["thank", "invite", "at_risk", "60"]
     assert {row.state for row in sent} == {IntentState.TURNED}
 
 
