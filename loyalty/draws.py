@@ -23,7 +23,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import String, and_, cast, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.clock import local_day
@@ -38,7 +38,7 @@ from models.activities import Activity
 from models.base import table_of
 from models.coupons import Coupon, Obtained, Voucher, VoucherState
 from models.draws import Draw, DrawPrize, DrawState, DrawTurn
-from models.members import Member
+from models.members import Member, MemberState
 from models.purchases import Purchase
 
 MILLION = 1_000_000
@@ -457,7 +457,144 @@ def _take_back(session: Session, purchase_id: int) -> None:
     )
 
 
+# Merging
+
+
+def move_turns(session: Session, source: int, target: int) -> list[list[int]]:
+    """Hand the unplayed turns of one member's bills to another, behind their own.
+
+    Played ones stay, as their numbers are made of the member who played them. Returns each turn
+    with the ordinal it had. Both members are locked by the caller.
+    """
+    unplayed = (
+        select(TURNS.c.id, TURNS.c.draw_id, TURNS.c.ordinal)
+        .where(TURNS.c.member_id == source, TURNS.c.source == BY_BILL, TURNS.c.played_at.is_(None))
+        .order_by(TURNS.c.ordinal)
+    )
+    moved = []
+    for row in session.execute(unplayed).all():
+        last = select(func.coalesce(func.max(TURNS.c.ordinal), 0) + 1).where(
+            TURNS.c.draw_id == row.draw_id, TURNS.c.member_id == target
+        )
+        place = session.scalar(last)
+        values = {"member_id": target, "ordinal": place}
+        session.execute(update(TURNS).where(TURNS.c.id == row.id).values(values))
+        moved.append([row.id, row.ordinal])
+    _forget_turns(session)
+    return moved
+
+
+def return_turns(session: Session, moved: Sequence[Sequence[int]], kept: int, gone: int) -> None:
+    """Give the turns of a merge back at their old places, those still unplayed."""
+    for turn_id, ordinal in moved:
+        session.execute(
+            update(TURNS)
+            .where(TURNS.c.id == turn_id, TURNS.c.member_id == kept, TURNS.c.played_at.is_(None))
+            .values(member_id=gone, ordinal=ordinal)
+        )
+    _forget_turns(session)
+
+
+def _forget_turns(session: Session) -> None:
+    for loaded in list(session.identity_map.values()):
+        if isinstance(loaded, DrawTurn):
+            session.expire(loaded)
+
+
 # Proof
+
+
+def check_turns(session: Session) -> list[points.Difference]:
+    """Every turn against the voucher it won, and every ended draw's numbers against its seed.
+
+    A running draw's seed is sealed, so its numbers are proven once it has ended; who has left
+    since has taken the id that their numbers were made of along.
+    """
+    session.flush()  # the check reads by plain statements
+    return [*_wrong_halves(session), *_wrong_vouchers(session), *_wrong_numbers(session)]
+
+
+def _wrong_halves(session: Session) -> list[points.Difference]:
+    """A turn is played with a number, or neither; what is not played has won nothing."""
+    has_number = TURNS.c.number.is_not(None)
+    is_played = TURNS.c.played_at.is_not(None)
+    has_won = or_(TURNS.c.prize_id.is_not(None), TURNS.c.voucher_id.is_not(None))
+    halves = select(TURNS.c.id, TURNS.c.number).where(
+        or_(is_played & ~has_number, ~is_played & (has_number | has_won))
+    )
+    return [
+        points.Difference("draws.turn", row.id, 0, row.number or 0)
+        for row in session.execute(halves.order_by(TURNS.c.id))
+    ]
+
+
+def _wrong_vouchers(session: Session) -> list[points.Difference]:
+    """One voucher for each turn that says it won one: of the prize's coupon, and from that turn."""
+    vouchers, prizes = table_of(Voucher), table_of(DrawPrize)
+    turn = cast(TURNS.c.id, String)
+    fits = and_(
+        vouchers.c.source == "draw",
+        or_(vouchers.c.source_id == turn, vouchers.c.source_id.like(turn + ":%")),
+        vouchers.c.coupon_id == prizes.c.coupon_id,
+        prizes.c.draw_id == TURNS.c.draw_id,
+    )
+    other = (
+        select(TURNS.c.id, TURNS.c.voucher_id)
+        .outerjoin(vouchers, vouchers.c.id == TURNS.c.voucher_id)
+        .outerjoin(prizes, prizes.c.id == TURNS.c.prize_id)
+        .where(TURNS.c.voucher_id.is_not(None), or_(~fits, vouchers.c.id.is_(None),
+                                                    prizes.c.id.is_(None)))
+    )  # fmt: skip
+    loose = (
+        select(vouchers.c.id)
+        .outerjoin(TURNS, TURNS.c.voucher_id == vouchers.c.id)
+        .where(vouchers.c.source == "draw", TURNS.c.id.is_(None))
+    )
+    return [
+        *(
+            points.Difference("draws.voucher", row.id, 0, row.voucher_id)
+            for row in session.execute(other.order_by(TURNS.c.id))
+        ),
+        *(
+            points.Difference("draws.loose_voucher", voucher_id, 1, 0)
+            for voucher_id in session.scalars(loose.order_by(vouchers.c.id))
+        ),
+    ]
+
+
+def _wrong_numbers(session: Session) -> list[points.Difference]:
+    found = []
+    for draw in session.scalars(select(Draw).where(Draw.seed.is_not(None)).order_by(Draw.id)):
+        seed = bytes.fromhex(draw.seed or "")
+        if hash_of(seed) != draw.seed_hash:
+            found.append(points.Difference("draws.seed", draw.id, 1, 0))
+            continue
+        for turn_id, expected, number in _turns_apart(session, seed, draw):
+            found.append(points.Difference("draws.number", turn_id, expected, number))
+    return found
+
+
+def _turns_apart(session: Session, seed: bytes, draw: Draw) -> list[tuple[int, int, int]]:
+    """Played turns whose number or prize is not what the seed says: id, its number, the one found."""
+    chances = chances_of(session, draw.id)
+    rows = session.execute(
+        select(TURNS.c.id, TURNS.c.ordinal, TURNS.c.number, TURNS.c.prize_id, Member.public_id)
+        .join(Member, Member.id == TURNS.c.member_id)
+        .where(
+            TURNS.c.draw_id == draw.id,
+            TURNS.c.played_at.is_not(None),
+            Member.state != MemberState.ERASED,
+        )
+        .order_by(TURNS.c.id),
+        execution_options={"yield_per": 10_000},
+    )
+    wrong = []
+    for row in rows:
+        number = number_of(seed, draw.key, row.public_id, row.ordinal)
+        won = chance_of(chances, number)
+        if number != row.number or (won.prize.id if won else None) != row.prize_id:
+            wrong.append((row.id, number, row.number or 0))
+    return wrong
 
 
 @dataclass(frozen=True)
@@ -504,19 +641,7 @@ def stock_of(chance: Chance, now: datetime) -> int | None:
 
 def check_numbers(session: Session, vault: Vault, draw: Draw) -> list[int]:
     """Ids of played turns whose number or prize is not what the seed says; for `ledger check`."""
-    seed, chances = _unseal(vault, draw), chances_of(session, draw.id)
-    rows = session.execute(
-        select(TURNS.c.id, TURNS.c.ordinal, TURNS.c.number, TURNS.c.prize_id, Member.public_id)
-        .join(Member, Member.id == TURNS.c.member_id)
-        .where(TURNS.c.draw_id == draw.id, TURNS.c.played_at.is_not(None))
-    )
-    wrong = []
-    for row in rows:
-        number = number_of(seed, draw.key, row.public_id, row.ordinal)
-        won = chance_of(chances, number)
-        if number != row.number or (won.prize.id if won else None) != row.prize_id:
-            wrong.append(row.id)
-    return wrong
+    return [turn_id for turn_id, _, _ in _turns_apart(session, _unseal(vault, draw), draw)]
 
 
 def can_be_used(voucher: Voucher | None) -> bool:

@@ -20,7 +20,17 @@ from sqlalchemy.orm import Session, aliased
 from core.crypto import Vault
 from core.errors import Refused
 from core.sabotage import is_sabotaged
-from loyalty import activities, audit, consents, coupons, lifecycle, personal, points, stamps
+from loyalty import (
+    activities,
+    audit,
+    consents,
+    coupons,
+    draws,
+    lifecycle,
+    personal,
+    points,
+    stamps,
+)
 from loyalty.purchases import recount_totals
 from models.activities import Activity
 from models.campaigns import CampaignRecipient
@@ -144,6 +154,7 @@ def merge(
     moved["carry"], moved["earned"] = _move_carry(session, gone_id, kept_id)
     moved |= stamps.merge_cards(session, gone_id, kept_id, now, tz)
     moved["vouchers"] = _move_vouchers(session, gone_id, kept_id, row.id)
+    moved["turns"] = draws.move_turns(session, gone_id, kept_id)
     moved["rows"] = {
         name: _move(session, table, gone_id, kept_id) for name, table in _HISTORY.items()
     }
@@ -486,6 +497,7 @@ def unmerge(
     _carry_back(session, gone_id, kept_id, moved)
     _vouchers_back(session, gone_id, kept_id, moved["vouchers"])
     stamps.split_cards(session, gone_id, kept_id, moved)
+    draws.return_turns(session, moved.get("turns", []), kept_id, gone_id)
     for name, ids in moved["rows"].items():
         _back(session, _HISTORY[name], ids, kept_id, gone_id)
     _back(session, ScanCode, moved["codes"], kept_id, gone_id)

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core.db import is_sqlite
-from loyalty import coupons, earn_rules, points, purchases, stamps
+from loyalty import coupons, draws, earn_rules, points, purchases, stamps
 from loyalty.points import Difference
 
 #: Each looks at one kind of figure with a few set statements, and reads only.
@@ -20,6 +20,7 @@ CHECKS: tuple[Callable[[Session], list[Difference]], ...] = (
     stamps.check_cards,
     coupons.check_counts,
     earn_rules.check_awards,
+    draws.check_turns,
 )
 
 

@@ -7,13 +7,14 @@ import hmac
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from core.clock import local_day
 from core.errors import Refused
-from loyalty import draws
+from loyalty import draws, merges, proof
 from models.coupons import Obtained, Voucher
-from models.draws import DrawState, DrawTurn
+from models.draws import Draw, DrawState, DrawTurn
+from models.members import MemberState
 from tests import factories
 from tests.moments import BANGKOK, NOW
 
@@ -264,3 +265,117 @@ def test_distribution_stands_beside_the_stated_chances(session, vault, somchai, 
     assert prize.handed_out == prize.count
     assert prize.distance < 4
     assert session.scalar(select(func.count()).select_from(DrawTurn)) == 20
+
+
+# Merging (J8)
+
+
+def turn_of_bill(session, draw, member, number):
+    """An unplayed turn, as a bill gives it."""
+    draws._give(session, draw.id, member.id, draws.BY_BILL, str(number), NOW)
+    return session.scalars(
+        select(DrawTurn).where(DrawTurn.draw_id == draw.id, DrawTurn.source_id == str(number))
+    ).one()
+
+
+@pytest.fixture
+def second(session):
+    return factories.make_member(session, "สมหญิง", line_user_id=None)
+
+
+def merge(session, vault, kept, gone):
+    return merges.merge(
+        session, vault, kept.id, gone.id, now=NOW, real_now=NOW, tz=BANGKOK, staff_id=None,
+        actor="staff:1",
+    )  # fmt: skip
+
+
+def bills_of(session, draw, member):
+    left = draws.turns_left(session, draw, member.id, NOW, BANGKOK)
+    return [turn.name for turn in left if turn.source == draws.BY_BILL]
+
+
+def test_j8_unplayed_turns_go_over_in_a_merge_and_played_ones_can_still_be_proven(
+    session, vault, somchai, second, make
+):
+    draw = make(min_bill_satang=10_000)
+    turn_of_bill(session, draw, somchai, 1)
+    played = turn_of_bill(session, draw, second, 2)
+    play(session, vault, draw, second, "purchase:2")
+    turn_of_bill(session, draw, second, 3)
+    merge(session, vault, somchai, second)
+    assert bills_of(session, draw, somchai) == ["purchase:1", "purchase:3"]
+    assert bills_of(session, draw, second) == []
+    assert session.get_one(DrawTurn, played.id).member_id == second.id
+    assert play(session, vault, draw, somchai, "purchase:3").is_new
+    draws.end(session, vault, draw)
+    assert proof.check_all(session, NOW) == []
+
+
+def test_j8_turns_go_back_when_two_are_parted_but_not_those_played_meanwhile(
+    session, vault, somchai, second, make
+):
+    draw = make(min_bill_satang=10_000)
+    turn_of_bill(session, draw, somchai, 1)
+    before = {
+        turn.id: (second.id, turn.ordinal)
+        for turn in [turn_of_bill(session, draw, second, number) for number in (2, 3)]
+    }
+    merged = merge(session, vault, somchai, second)
+    play(session, vault, draw, somchai, "purchase:2")
+    merges.unmerge(session, merged.id, now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1")
+    assert bills_of(session, draw, somchai) == ["purchase:1"]
+    assert bills_of(session, draw, second) == ["purchase:3"]
+    three = session.scalars(select(DrawTurn).where(DrawTurn.source_id == "3")).one()
+    assert (three.member_id, three.ordinal) == before[three.id]
+    draws.end(session, vault, draw)
+    assert proof.check_all(session, NOW) == []
+
+
+# Proof: each difference is found when it is there
+
+
+@pytest.fixture
+def played(session, vault, somchai, make):
+    draw = make()
+    turn = play(session, vault, draw, somchai).turn
+    draws.end(session, vault, draw)
+    return turn
+
+
+def test_ledger_check_finds_no_difference_in_honest_turns(session, played):
+    assert draws.check_turns(session) == []
+
+
+@pytest.mark.parametrize(
+    "change, what",
+    [
+        ({"number": 999_999_999}, "draws.number"),
+        ({"number": None}, "draws.turn"),
+        ({"played_at": None}, "draws.turn"),
+        ({"voucher_id": None}, "draws.loose_voucher"),
+        ({"prize_id": None}, "draws.voucher"),
+    ],
+)
+def test_ledger_check_finds_a_changed_turn(session, played, change, what):
+    session.execute(update(DrawTurn).where(DrawTurn.id == played.id).values(**change))
+    assert what in {difference.what for difference in proof.find_all(session)}
+
+
+def test_ledger_check_finds_a_voucher_of_another_turn(session, played):
+    session.execute(update(Voucher).values(source_id="4711"))
+    assert {one.what for one in proof.find_all(session)} == {"draws.voucher"}
+
+
+def test_ledger_check_finds_a_changed_seed(session, played):
+    session.execute(update(Draw).values(seed="00" * 32))
+    assert {one.what for one in proof.find_all(session)} == {"draws.seed"}
+
+
+def test_ledger_check_leaves_the_numbers_of_a_leaver_alone(session, played, somchai):
+    somchai.public_id = "another"
+    session.flush()
+    assert {one.what for one in draws.check_turns(session)} == {"draws.number"}
+    somchai.line_user_id, somchai.state = None, MemberState.ERASED
+    session.flush()
+    assert draws.check_turns(session) == []
