@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from core.runtime import Runtime
 from engagement import journey_engine, journey_triggers, journeys
 from loyalty import (
+    alarms,
     codes,
     coupons,
     doors,
@@ -29,6 +30,7 @@ from loyalty import (
 from rich_menus import assign
 
 log = structlog.get_logger("jobs")
+LEDGER_ALARM = "ledger.difference:nightly"
 #: The cursor of a job over several journeys: which one, times this, and the member it has reached.
 SPAN = 10**12
 
@@ -100,8 +102,14 @@ def check_ledger(session: Session, run: Run) -> int:
         return 0  # one pass of set statements proves them all
     with run.runtime.database.read() as looking:  # no lock while the long statements run
         found = proof.find_all(looking)
-    for difference in proof.freeze(session, found, run.now):
+    differences = proof.freeze(session, found, run.now)
+    for difference in differences:
         log.error("ledger_difference", kind=difference.what, count=1)
+    if differences:
+        facts = {"count": len(differences)}
+        alarms.raise_alarm(session, LEDGER_ALARM, "ledger.difference", facts, run.now)
+    else:
+        alarms.end_alarm(session, LEDGER_ALARM, run.now)
     run.cursor = 1
     return 1
 

@@ -27,12 +27,13 @@ from core.sabotage import is_sabotaged, reach
 from engagement import campaigns, journey_engine, journeys
 from models.journeys import Intent, IntentState
 from models.schedule import Heartbeat, Occurrence, OccurrenceState
-from scheduler import backups
+from scheduler import backups, watch
 from scheduler.jobs import Run
 from scheduler.schedule import JOBS, CatchUp, Job
 
 log = structlog.get_logger("scheduler")
 TICK_SECONDS = 15
+LOOK_EVERY = timedelta(minutes=1)
 #: How often it is asked whether a backup is due.
 BACKUP_SECONDS = 60
 LEASE = timedelta(seconds=60)
@@ -396,6 +397,7 @@ class Scheduler:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._scheduler: Any = None
+        self._looked_at: datetime | None = None
 
     def start(self) -> None:
         """Begin ticking in a thread of its own."""
@@ -432,12 +434,21 @@ class Scheduler:
         except Exception as error:  # the next minute tries again
             log.error("backup_failed", kind=type(error).__name__)
 
+    def _look(self) -> None:
+        """Once a minute: has what should have happened?"""
+        clock = self._runtime.clock
+        real_now = clock.real_now()
+        if self._looked_at is None or real_now - self._looked_at >= LOOK_EVERY:
+            self._looked_at = real_now
+            watch.look(self._runtime, clock.now())
+
     def _tick(self) -> None:
         if not TURN.acquire(blocking=False):
             return  # the demo clock is running the same things right now
         try:
             beat(self._runtime, "scheduler")
             tick(self._runtime)
+            self._look()
         except Exception as error:  # the next tick tries again
             log.error("tick_failed", kind=type(error).__name__)
         finally:

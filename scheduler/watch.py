@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.clock import local_day
@@ -62,15 +62,18 @@ def find_missed(session: Session, runtime: Runtime, now: datetime) -> list[Findi
         )
     )
     known = {(row.job, row.local_on): row for row in rows}
-    ever = set(session.scalars(select(Occurrence.job).distinct()))
+    firsts = select(Occurrence.job, func.min(Occurrence.local_on)).group_by(Occurrence.job)
+    began = {row[0]: row[1] for row in session.execute(firsts)}
     found = []
     for job_id, due in lasts.items():
-        row = known.get((job_id, local_day(due, tz)))
+        on = local_day(due, tz)
+        row = known.get((job_id, on))
         is_done = row is not None and (
             row.state == OccurrenceState.DONE
             or (row.state == OccurrenceState.SKIPPED and row.reason != TOO_LATE)
         )
-        if not is_done and job_id in ever:  # a fresh installation has missed nothing
+        # What was due before the first run of all was nobody's to do.
+        if not is_done and job_id in began and began[job_id] <= on:
             facts = {"job": job_id, "due": due.isoformat()}
             found.append(Finding(f"{MISSED}:{job_id}", MISSED, facts))
     return found
