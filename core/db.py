@@ -25,6 +25,8 @@ from core.turns import Turns, turns_of
 
 BUSY_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 3
+#: How long PostgreSQL waits for somebody else's row.
+LOCK_TIMEOUT_SECONDS = 10
 #: How long a writer sleeps while another process has SQLite's lock.
 ASK_AGAIN_SECONDS = 0.002
 
@@ -122,7 +124,10 @@ def _make_engine(
             pool_pre_ping=True,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "options": "-c timezone=UTC -c lock_timeout=10s -c statement_timeout=60s",
+                "options": (
+                    f"-c timezone=UTC -c lock_timeout={LOCK_TIMEOUT_SECONDS}s"
+                    " -c statement_timeout=60s"
+                ),
             },
         )
     path = make_url(url).database

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import bindparam, delete, func, select, true, update
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from core.db import insert_into, is_sqlite
+from core.db import LOCK_TIMEOUT_SECONDS, insert_into, is_sqlite
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from models.base import table_of
@@ -23,6 +24,25 @@ from models.purchases import Operation
 OPERATIONS = table_of(Operation)
 REMEMBERED = timedelta(hours=48)
 WAIT_SECONDS = 5
+
+# PostgreSQL's wait for a lock is a setting of the transaction. The same statement that inserts
+# shortens it before, as the row comes from there, and puts it back with what it returns.
+_WAIT_BRIEFLY = func.set_config("lock_timeout", f"{WAIT_SECONDS}s", true())
+_WAIT_AS_USUAL = func.set_config("lock_timeout", f"{LOCK_TIMEOUT_SECONDS}s", true())
+_NEW_POSTGRES = (
+    postgresql.insert(OPERATIONS)
+    .from_select(
+        ["id", "fingerprint", "created_at"],
+        select(
+            bindparam("id", type_=OPERATIONS.c.id.type),
+            bindparam("fingerprint", type_=OPERATIONS.c.fingerprint.type),
+            bindparam("created_at", type_=OPERATIONS.c.created_at.type),
+        ).select_from(_WAIT_BRIEFLY.table_valued("wait")),
+        include_defaults=False,
+    )
+    .on_conflict_do_nothing()
+    .returning(OPERATIONS.c.id, _WAIT_AS_USUAL)
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +63,8 @@ def once(session: Session, operation_id: str, fingerprint: str, now: datetime) -
     if is_sabotaged("operations.once"):
         return None
     row = {"id": operation_id, "fingerprint": fingerprint, "created_at": now}
-    new = insert_into(session, OPERATIONS).values(row).on_conflict_do_nothing()
     for _ in range(2):
-        if _insert_within(session, new.returning(OPERATIONS.c.id)):
+        if _insert_within(session, row):
             return None
         known = session.execute(
             select(
@@ -67,17 +86,18 @@ def once(session: Session, operation_id: str, fingerprint: str, now: datetime) -
     return Stored(known.status, known.answer or {})
 
 
-def _insert_within(session: Session, statement: Any) -> bool:
+def _insert_within(session: Session, row: dict[str, Any]) -> bool:
     """Insert, waiting for a concurrent duplicate no longer than an API caller would."""
     session.flush()  # so that a failure here is not somebody else's
     if is_sqlite(session):
-        return session.execute(statement).scalar() is not None
-    session.execute(text(f"SET LOCAL lock_timeout = '{WAIT_SECONDS}s'"))
+        new = insert_into(session, OPERATIONS).values(row).on_conflict_do_nothing()
+        return session.execute(new.returning(OPERATIONS.c.id)).scalar() is not None
     try:
-        made = session.execute(statement).scalar() is not None
+        made = session.execute(_NEW_POSTGRES, row).first() is not None
     except OperationalError as error:
         raise Refused("operations.in_progress") from error
-    session.execute(text("SET LOCAL lock_timeout = '10s'"))
+    if not made:  # nothing was returned, so nothing has set the usual wait again
+        session.execute(select(_WAIT_AS_USUAL))
     return made
 
 

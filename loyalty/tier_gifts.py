@@ -30,19 +30,31 @@ MOVING = {
 def react(runtime: Runtime, session: Session, activities: list[Activity], now: datetime) -> None:
     """The `Reaction` of tiers: a bill lifts at once, a return takes back what it had lifted."""
     touched: dict[int, bool] = {}
+    buyers = {one.member_id for one in activities if one.kind.startswith("purchases.")}
     for activity in activities:
         if activity.kind in MOVING:
             is_return = MOVING[activity.kind]
             touched[activity.member_id] = touched.get(activity.member_id, False) or is_return
+    tz = runtime.clock.tz
     for member_id, after_return in sorted(touched.items()):
-        requalify(session, member_id, now, runtime.clock.tz, after_return=after_return)
+        # Whoever recorded a bill or its return has locked the member until commit.
+        is_locked = member_id in buyers
+        requalify(session, member_id, now, tz, after_return=after_return, is_locked=is_locked)
 
 
 def requalify(
-    session: Session, member_id: int, now: datetime, tz: ZoneInfo, *, after_return: bool = False
+    session: Session,
+    member_id: int,
+    now: datetime,
+    tz: ZoneInfo,
+    *,
+    after_return: bool = False,
+    is_locked: bool = False,
 ) -> list[Move]:
     """`tiers.requalify`, with what its changes give and take."""
-    moves = tiers.requalify(session, member_id, now, tz, after_return=after_return)
+    moves = tiers.requalify(
+        session, member_id, now, tz, after_return=after_return, is_locked=is_locked
+    )
     return _settle(session, moves, now, tz)
 
 

@@ -16,7 +16,7 @@ How points move, always under the lock of the member's totals row:
 
 from __future__ import annotations
 
-from loyalty.points.balances import Balance, Expiring, balance_of, history, usable_of
+from loyalty.points.balances import USABLE, Balance, Expiring, balance_of, history, usable_of
 from loyalty.points.expiry import expire_lots
 from loyalty.points.ledger import MAX_POINTS, InsufficientPoints, Moved, forget_totals, lock_member
 from loyalty.points.moving import adjust, available_for_burn, burn, earn
@@ -34,6 +34,7 @@ from loyalty.points.transfers import Transfer, transfer
 
 __all__ = [
     "MAX_POINTS",
+    "USABLE",
     "Balance",
     "Difference",
     "Expiring",

@@ -39,7 +39,8 @@ class Balance:
     expiring: tuple[Expiring, ...]
 
 
-_USABLE = select(func.coalesce(func.sum(LOTS.c.remaining), 0)).where(
+#: What can be used of the lots of `member` at `now`.
+USABLE = select(func.coalesce(func.sum(LOTS.c.remaining), 0)).where(
     LOTS.c.member_id == bindparam("member"),
     LOTS.c.remaining > 0,
     or_(LOTS.c.usable_at.is_(None), LOTS.c.usable_at <= bindparam("now", type_=UtcDateTime)),
@@ -87,7 +88,7 @@ def balance_of(session: Session, member_id: int, now: datetime) -> Balance:
 
 def usable_of(session: Session, member_id: int, now: datetime) -> int:
     """The sum of a member's usable lots; what can be burned, unless there is a debt."""
-    return int(session.scalar(_USABLE, {"member": member_id, "now": now}) or 0)
+    return int(session.scalar(USABLE, {"member": member_id, "now": now}) or 0)
 
 
 def history(session: Session, member_id: int, limit: int) -> Sequence[LedgerEntry]:

@@ -42,10 +42,12 @@ def earn(
     facts: dict[str, Any] | None = None,
     policy: EarnPolicy | None = None,
     locked: Any = None,
+    moves_totals: bool = True,
 ) -> Moved:
     """Give points with a lot of their own. The same cause earns once, whatever is retried.
 
-    `locked` is the row of `lock_member`, if the caller has locked and not changed it.
+    `locked` is the row of `lock_member`, if the caller has locked and not changed it. Whoever
+    changes that row anyway says `moves_totals=False` and moves the points with the same statement.
     """
     totals = locked or lock_member(session, member_id)
     day = local_day(now, tz)
@@ -61,6 +63,7 @@ def earn(
         expires_at=earning.expires_at(policy, day, tz),
         usable_at=earning.usable_at(policy, day, tz),
         facts=facts,
+        moves_totals=moves_totals,
     )
 
 
@@ -78,6 +81,7 @@ def _add(
     facts: dict[str, Any] | None = None,
     reason: str | None = None,
     staff_id: int | None = None,
+    moves_totals: bool = True,
 ) -> Moved:
     assert points > 0
     _refuse_too_many(points, totals.balance)
@@ -103,7 +107,8 @@ def _add(
         session.execute(NEW_DRAW, draw)
     else:
         session.execute(NEW_LOT, lot)
-    move_totals(session, totals.member_id, by=points, debt_by=-paid, earned_by=points)
+    if moves_totals:
+        move_totals(session, totals.member_id, by=points, debt_by=-paid, earned_by=points)
     return Moved(entry_id, points, totals.balance + points, totals.debt - paid, is_new=True)
 
 

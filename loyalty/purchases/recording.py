@@ -144,7 +144,7 @@ def record_purchase(
     if extras:
         facts["base_points"] = award.points
         facts["rules"] = [extra.as_facts() for extra in extras]
-    balance, debt = totals.balance, totals.debt
+    moved = None
     if earned:
         moved = points.earn(
             session,
@@ -157,9 +157,9 @@ def record_purchase(
             facts=facts,
             policy=policy,
             locked=totals,
+            moves_totals=False,
         )
-        balance, debt = moved.balance, moved.debt
-    add_to_totals(session, totals, purchase)
+    usable = add_to_totals(session, totals, purchase, moved, now)
     given = _give_stamps(session, purchase, branch, items, now, tz) if stamps else None
     activities.record(
         session,
@@ -173,8 +173,8 @@ def record_purchase(
         member_no=member.member_no or "",
         points=earned,
         carry_satang=award.carry_satang,
-        balance=balance,
-        available=0 if debt else points.usable_of(session, member_id, now),
+        balance=moved.balance if moved else totals.balance,
+        available=0 if (moved or totals).debt else usable,
         stamps=given.count if given else 0,
         cards=given.cards if given else (),
         vouchers_issued=given.vouchers if given else (),
@@ -204,6 +204,7 @@ def _give_stamps(
         at=purchase.purchased_at,
         items=items,
         is_locked=True,
+        is_new=True,
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, datetime
 from itertools import pairwise
 from statistics import median
 from typing import Any
 
-from sqlalchemy import String, and_, cast, func, select, update
+from sqlalchemy import String, and_, bindparam, cast, func, select, update
 from sqlalchemy.orm import Session
 
 from loyalty import points
@@ -24,30 +24,68 @@ PURCHASES = table_of(Purchase)
 TOTALS = table_of(MemberTotals)
 
 
-def add_to_totals(session: Session, row: Any, purchase: Purchase) -> None:
-    """Add one bill to the member's running figures (performance.md: totals live on one row)."""
-    member_id = purchase.member_id
-    values: dict[str, Any] = {
-        "purchase_count": TOTALS.c.purchase_count + 1,
-        "spent_satang": TOTALS.c.spent_satang + purchase.amount_satang,
-        "carry_satang": TOTALS.c.carry_satang + purchase.carry_delta,
-        "first_purchase_at": min(row.first_purchase_at or purchase.purchased_at,
-                                 purchase.purchased_at),
-        "last_purchase_at": max(row.last_purchase_at or purchase.purchased_at,
-                                purchase.purchased_at),
-    }  # fmt: skip
-    day = purchase.local_on.isoformat()
+#: Built once: every bill runs it. What can be used is summed by the same statement, after the lot
+#: of this bill was written.
+_ADD_BILL = (
+    update(TOTALS)
+    .where(TOTALS.c.member_id == bindparam("member"))
+    .values(
+        balance=TOTALS.c.balance + bindparam("by"),
+        debt=TOTALS.c.debt + bindparam("debt_by"),
+        earned_total=TOTALS.c.earned_total + bindparam("by"),
+        purchase_count=TOTALS.c.purchase_count + 1,
+        spent_satang=TOTALS.c.spent_satang + bindparam("amount"),
+        carry_satang=TOTALS.c.carry_satang + bindparam("carry_by"),
+        first_purchase_at=bindparam("first_at"),
+        last_purchase_at=bindparam("last_at"),
+        purchase_days=bindparam("days"),
+        purchase_day_count=bindparam("day_count"),
+        own_gap_days=bindparam("gap"),
+    )
+    .returning(points.USABLE.scalar_subquery().label("usable"))
+)
+
+
+def add_to_totals(
+    session: Session, row: Any, purchase: Purchase, moved: points.Moved | None, now: datetime
+) -> int:
+    """Add one bill, and the points it moved, to the member's running figures.
+
+    Totals live on one row (performance.md), `row` as it was locked. Returns what can be used now.
+    """
+    day, at = purchase.local_on.isoformat(), purchase.purchased_at
+    kept: dict[str, Any] = {
+        "purchase_days": list(row.purchase_days),
+        "purchase_day_count": row.purchase_day_count,
+        "own_gap_days": own_gap(row.purchase_days),
+    }
     if day not in row.purchase_days:
         if row.purchase_day_count >= REMEMBERED_DAYS and day < row.purchase_days[-1]:
             # Older than the ten we remember: whether it is a new day only the bills can tell.
-            values |= _days_from_bills(session, member_id)
+            kept = _days_from_bills(session, purchase.member_id)
         else:
             days = sorted([day, *row.purchase_days], reverse=True)[:REMEMBERED_DAYS]
-            values["purchase_days"] = days
-            values["purchase_day_count"] = row.purchase_day_count + 1
-            values["own_gap_days"] = own_gap(days)
-    session.execute(update(TOTALS).where(TOTALS.c.member_id == member_id).values(values))
-    points.forget_totals(session, member_id)
+            kept = {
+                "purchase_days": days,
+                "purchase_day_count": row.purchase_day_count + 1,
+                "own_gap_days": own_gap(days),
+            }
+    facts = {
+        "member": purchase.member_id,
+        "now": now,
+        "by": moved.points if moved else 0,
+        "debt_by": moved.debt - row.debt if moved else 0,
+        "amount": purchase.amount_satang,
+        "carry_by": purchase.carry_delta,
+        "first_at": min(row.first_purchase_at or at, at),
+        "last_at": max(row.last_purchase_at or at, at),
+        "days": kept["purchase_days"],
+        "day_count": kept["purchase_day_count"],
+        "gap": kept["own_gap_days"],
+    }
+    usable = session.connection().execute(_ADD_BILL, facts).scalar_one()
+    points.forget_totals(session, purchase.member_id)
+    return int(usable)
 
 
 def _days_from_bills(session: Session, member_id: int) -> dict[str, Any]:

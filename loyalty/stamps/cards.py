@@ -20,6 +20,14 @@ from models.stamps import (
 )
 
 CARDS = table_of(StampCard)
+#: The programmes with their prizes, the goal last.
+_CURRENT = (
+    select(StampProgram, StampPrize.at_stamp, Coupon)
+    .outerjoin(StampPrize, StampPrize.program_id == StampProgram.id)
+    .outerjoin(Coupon, Coupon.id == StampPrize.coupon_id)
+    .where(StampProgram.is_current, StampProgram.is_on)
+    .order_by(StampProgram.id, StampPrize.at_stamp)
+)
 
 
 @dataclass(frozen=True)
@@ -64,8 +72,14 @@ def branches_of(program: StampProgram) -> list[str]:
 
 def current_programs(session: Session) -> Sequence[StampProgram]:
     """The programmes in their current versions, oldest first."""
-    current = select(StampProgram).where(StampProgram.is_current, StampProgram.is_on)
-    return session.scalars(current.order_by(StampProgram.id)).all()
+    known: dict[int, tuple[Prize, ...]] = session.info.setdefault("stamp_prizes", {})
+    found: dict[StampProgram, list[Prize]] = {}
+    for program, at_stamp, coupon in session.execute(_CURRENT):
+        prizes = found.setdefault(program, [])
+        if coupon is not None:
+            prizes.append(Prize(at_stamp, coupon))
+    known.update({program.id: tuple(prizes) for program, prizes in found.items()})
+    return list(found)
 
 
 def open_card(session: Session, member_id: int, program: StampProgram, now: datetime) -> StampCard:

@@ -65,11 +65,13 @@ def give_stamps(
     at: datetime | None = None,
     items: Iterable[Item] = (),
     is_locked: bool = False,
+    is_new: bool = False,
 ) -> StampResult:
     """Stamp the member's cards for a purchase, once per cause (T2).
 
     `at` is when it was bought (its local day is what limits count); `now` by default.
-    `is_locked` says that the caller has locked the member.
+    `is_locked` says that the caller has locked the member, `is_new` that the cause was written in
+    this transaction, so that it cannot have stamped before.
     """
     if not is_locked:
         points.lock_member(session, member_id)
@@ -85,7 +87,7 @@ def give_stamps(
         if is_running(program, day, branch):
             count = stamps_for(program, amount_satang, items)
             count = _within_day(session, member_id, program, day, count)
-        if count and not _was_given(session, program.key, source, source_id):
+        if count and (is_new or not _was_given(session, program.key, source, source_id)):
             marker = _Marker(session, member_id, current, card, source, source_id, at, now, tz)
             marker.mark(count)
             card = marker.card

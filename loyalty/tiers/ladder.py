@@ -57,6 +57,11 @@ def rules_of(session: Session) -> Rules:
     )
 
 
+def every_tier(session: Session) -> Sequence[Tier]:
+    """The tiers, on or off, lowest first."""
+    return session.scalars(select(Tier).order_by(Tier.threshold)).all()
+
+
 def ladder_of(session: Session) -> Sequence[Tier]:
     """The tiers that are on, lowest first."""
     steps = select(Tier).where(Tier.is_on).order_by(Tier.threshold)

@@ -17,7 +17,15 @@ from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, points
 from loyalty.tiers.figures import ONE_DAY, day_before, figure_of, figures_of, hold_end, window_start
-from loyalty.tiers.ladder import NO_TIER, Fall, Rules, highest_below, ladder_of, rules_of
+from loyalty.tiers.ladder import (
+    NO_TIER,
+    Fall,
+    Rules,
+    every_tier,
+    highest_below,
+    ladder_of,
+    rules_of,
+)
 from models.base import table_of
 from models.members import MemberTotals, StageChange
 from models.tiers import MemberTier, Tier
@@ -45,16 +53,27 @@ class Move:
 
 
 def requalify(
-    session: Session, member_id: int, now: datetime, tz: ZoneInfo, *, after_return: bool = False
+    session: Session,
+    member_id: int,
+    now: datetime,
+    tz: ZoneInfo,
+    *,
+    after_return: bool = False,
+    is_locked: bool = False,
 ) -> list[Move]:
-    """Bring a member's tier in line with what they have bought. Locks the member.
+    """Bring a member's tier in line with what they have bought.
+
+    Locks the member, unless the caller says that it `is_locked`.
 
     1. Holds that have ended are decided, each as of its own end, however late this is.
     2. After a return: a tier that the rest would not have won goes, and what was before it is back.
     3. Whoever qualifies for a higher tier has it at once.
     """
-    ladder = ladder_of(session)
-    if not is_sabotaged("tiers.lock"):
+    every = every_tier(session)
+    if not every:
+        return []  # nobody stands in a tier that is not there
+    ladder = [tier for tier in every if tier.is_on]
+    if not is_locked and not is_sabotaged("tiers.lock"):
         points.lock_member(session, member_id)
     row = _row(session, member_id)
     if row is None and not ladder:

@@ -6,7 +6,7 @@ import threading
 import uuid
 from datetime import timedelta
 
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from loyalty import points
 from loyalty.people import API_SCOPES
@@ -343,3 +343,21 @@ def test_p3_answer_says_what_rules_added(api, runtime, somchai):
     body = api("POST", "/purchases", bill(somchai)).get_json()
     assert (body["points"], body["base_points"]) == (19, 10)
     assert body["earn_rules"] == [{"key": "bonus", "name": "โบนัส", "points": 9}]
+
+
+def test_b6_a_bill_asks_the_database_about_thirty_things(api, somchai, database):
+    """Half of it is the rule, half what follows; a bill that asks more needs a good reason."""
+    api("POST", "/purchases", bill(somchai))
+    asked: list[str] = []
+
+    def listener(_connection, _cursor, statement, *_more):
+        asked.append(statement)
+
+    event.listen(database.engine, "before_cursor_execute", listener)
+    try:
+        assert api("POST", "/purchases", bill(somchai, receipt_no="A-2")).status_code == 201
+    finally:
+        event.remove(database.engine, "before_cursor_execute", listener)
+    assert len(asked) <= 32
+    changed = [one for one in asked if one.startswith("UPDATE member_totals")]
+    assert len(changed) == 1  # points, debt, figures and carry with one statement
