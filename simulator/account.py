@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +19,8 @@ from simulator.webhooks import WebhookSender
 from simulator.world import World
 
 PRIVATE_BELOW = 20
+# How far `to` may lie behind `from`.
+UNIT_DAYS = 30
 WEBHOOK_URL_LIMIT = 500
 FOLLOWERS_DEFAULT, FOLLOWERS_LIMIT = 300, 1000
 _DAY = re.compile(r"\d{8}\Z")
@@ -131,13 +134,16 @@ class Account:
         return {"customAggregationUnits": self._world.quota.unit_names()}
 
     async def unit_figures(self, call: Call) -> Result:
-        """Everybody reached counts as having seen it; anything under 20 stays private."""
+        """Whoever was reached counts as having seen it, each once; nobody's opening of a link is
+        counted. Anything of fewer than 20 people stays private."""
         unit = call.needed_query("customAggregationUnit")
         start, end = _day(call, "from"), _day(call, "to")
-        if end < start:
+        if end < start or _days_between(start, end) > UNIT_DAYS:
             raise Refused(400, "The value for the 'to' parameter is invalid")
-        reached = sum(month[unit] for month in self._world.quota.units.values() if unit in month)
-        seen = reached if reached >= PRIVATE_BELOW else None
+        reached = self._world.quota.reached_by(unit, start, end)
+        people = len(set(reached))
+        seen = people if people >= PRIVATE_BELOW else None
+        shown = len(reached) if people >= PRIVATE_BELOW else None
         return {
             "overview": {
                 "uniqueImpression": seen,
@@ -145,7 +151,7 @@ class Account:
                 "uniqueMediaPlayed": None,
                 "uniqueMediaPlayed100Percent": None,
             },
-            "messages": [{"seq": 1, "impression": seen, "uniqueImpression": seen}],
+            "messages": [{"seq": 1, "impression": shown, "uniqueImpression": seen}],
             "clicks": [],
         }
 
@@ -276,6 +282,14 @@ def _day(call: Call, name: str) -> str:
     if _DAY.match(day) is None:
         raise Refused(400, f"The value for the '{name}' parameter is invalid")
     return day
+
+
+def _days_between(first: str, last: str) -> int:
+    try:
+        start, end = date.fromisoformat(first), date.fromisoformat(last)
+    except ValueError:
+        raise Refused(400, "The value for the 'from' parameter is invalid") from None
+    return (end - start).days
 
 
 def _number(value: str | None, default: int) -> int:

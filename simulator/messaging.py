@@ -203,7 +203,7 @@ class Messaging:
         world = self._world
         now = world.clock.now()
         key = call.retry_key
-        world.quota.count(kind, len(reached), units)
+        world.quota.count(kind, reached, units)
         world.journal.accept(
             kind,
             to,

@@ -19,8 +19,10 @@ class Quota:
         self.months: Counter[str] = Counter()
         # (kind, yyyymmdd) -> recipients reached that day.
         self.days: Counter[tuple[str, str]] = Counter()
-        # month -> aggregation unit -> recipients reached.
-        self.units: dict[str, Counter[str]] = {}
+        # month -> names of aggregation units.
+        self.units: dict[str, set[str]] = {}
+        # (unit, yyyymmdd) -> whom its messages reached, once for each message.
+        self.reached: dict[tuple[str, str], list[str]] = {}
 
     @property
     def limit(self) -> int | None:
@@ -40,20 +42,32 @@ class Quota:
         limit = self.limit
         return limit is None or self.used + recipients <= limit
 
-    def count(self, kind: str, recipients: int, units: list[str] | None) -> None:
+    def count(self, kind: str, reached: list[str], units: list[str] | None) -> None:
         if kind != "reply":
-            self.months[self._clock.line_month()] += recipients
-        self.days[(kind, self._clock.line_day())] += recipients
+            self.months[self._clock.line_month()] += len(reached)
+        day = self._clock.line_day()
+        self.days[(kind, day)] += len(reached)
         for unit in units or ():
-            names = self.units.setdefault(self._clock.line_month(), Counter())
+            names = self.units.setdefault(self._clock.line_month(), set())
             # Beyond the limit the message goes out and the name is silently dropped.
             if unit in names or len(names) < AGGREGATION_UNITS_A_MONTH:
-                names[unit] += recipients
+                names.add(unit)
+                self.reached.setdefault((unit, day), []).extend(reached)
 
     def unit_names(self) -> list[str]:
-        return sorted(self.units.get(self._clock.line_month(), Counter()))
+        return sorted(self.units.get(self._clock.line_month(), set()))
+
+    def reached_by(self, unit: str, first: str, last: str) -> list[str]:
+        """Whom messages of this unit reached on these days, once for each message."""
+        return [
+            user
+            for (name, day), users in self.reached.items()
+            if name == unit and first <= day <= last
+            for user in users
+        ]
 
     def clear(self) -> None:
         self.months.clear()
         self.days.clear()
         self.units.clear()
+        self.reached.clear()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,6 +47,8 @@ class FakeLine:
         self.alias_targets: dict[str, str] = {}
         self.contents: dict[str, Content] = {}
         self.loading: list[tuple[str, int]] = []
+        #: What LINE counted by unit; others are below what it shows.
+        self.units: dict[str, dict[str, Any]] = {}
         #: Every call as (name, first argument), refused ones included.
         self.asked: list[tuple[str, Any]] = []
         #: Raised by every call while set.
@@ -83,6 +86,10 @@ class FakeLine:
     def quota(self) -> Quota:
         self._ask("quota", None)
         return self.month
+
+    def unit_figures(self, unit: str, first_on: date, last_on: date) -> dict[str, Any]:
+        self._ask("unit_figures", (unit, first_on, last_on))
+        return self.units.get(unit) or {"overview": {"uniqueImpression": None}, "clicks": []}
 
     def webhook(self) -> WebhookEndpoint | None:
         self._ask("webhook", None)

@@ -28,6 +28,7 @@ from models.menus import MenuLink
 from models.outbox import ChannelState
 from models.schedule import Heartbeat
 from rich_menus import assign
+from worker import figures
 from worker.feed import deliver, place_events
 from worker.sender import Sender
 from worker.wake import LocalWake
@@ -37,6 +38,8 @@ ERROR_PAUSE_SECONDS = 1.0
 BEAT_SECONDS = 15.0
 #: The account's @id can be changed once in a while; links and invitations carry it.
 ACCOUNT_SECONDS = 600.0
+#: LINE's own figures change once a day and may be asked for 60 times an hour.
+FIGURES_SECONDS = 3600.0
 #: A loop that hangs in a call to LINE is left behind then; its rows are as they were.
 STOP_SECONDS = 5.0
 #: A profile that cannot be had now is asked for again this much later.
@@ -100,6 +103,7 @@ class Workers:
             Loop("menus", self._link_menus),
             Loop("heartbeat", self._beat, every=BEAT_SECONDS),
             Loop("account", self._learn_account, every=ACCOUNT_SECONDS),
+            Loop("figures", self._fetch_figures, every=FIGURES_SECONDS),
             Loop("campaigns", self._send_campaigns),
             Loop("feed", lambda: place_events(runtime)),
             # Two, so that one target which hangs does not hold up the others.
@@ -162,6 +166,10 @@ class Workers:
                 .on_conflict_do_update(index_elements=["id"], set_=known)
             )
         return 0
+
+    def _fetch_figures(self) -> int:
+        figures.fetch(self.runtime, self._line)
+        return 0  # an hour until the next look, however many came
 
     def _fetch_next_profile(self) -> int:
         """Ask LINE for the name that is owed longest; no transaction is open while asking."""

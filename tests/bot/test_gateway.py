@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import Callable, Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,12 @@ def test_reads_an_unlimited_quota(account: Account):
     account.say(None, 17)
     quota = account.line.quota()
     assert (quota.limit, quota.used, quota.left) == (None, 17, None)
+
+
+def test_M8_figures_of_a_unit_below_twenty_people_are_hidden(account: Account):
+    found = account.line.unit_figures("journey_1_thank", date(2026, 11, 1), date(2026, 11, 30))
+    assert found["overview"]["uniqueImpression"] is None
+    assert found["clicks"] == []
 
 
 def test_sets_and_reads_the_webhook(account: Account):

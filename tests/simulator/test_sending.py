@@ -278,13 +278,22 @@ def test_aggregation_units_are_listed(simulator, friend):
     assert answer.json == {"customAggregationUnits": ["promo_1"]}
 
 
-def test_figures_under_20_stay_private(simulator, friend):
-    simulator.push(friend, customAggregationUnits=["promo_1"])
+def test_figures_of_fewer_than_20_people_stay_private(simulator, friend):
+    for _ in range(20):
+        simulator.push(friend, customAggregationUnits=["promo_1"])
     path = "/v2/bot/insight/message/event/aggregation"
     answer = simulator.line(
         "GET", f"{path}?customAggregationUnit=promo_1&from=20260101&to=20260131"
     )
     assert answer.json["overview"]["uniqueImpression"] is None
+    assert answer.json["messages"] == [{"seq": 1, "impression": None, "uniqueImpression": None}]
+
+
+@pytest.mark.parametrize("last", ["20251231", "20260201", "20260230"])
+def test_figures_are_asked_for_31_days_at_most(simulator, last):
+    path = "/v2/bot/insight/message/event/aggregation"
+    asked = f"{path}?customAggregationUnit=promo_1&from=20260101&to={last}"
+    assert simulator.line("GET", asked).status == 400
 
 
 # Body
