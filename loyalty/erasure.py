@@ -80,13 +80,15 @@ def erase(
     _void_codes(session, member.id, now)
     if line_user_id:
         traces.forget_person(session, line_user_id, event_id)
+    numbers = [number] if number else []
     for shadow in session.scalars(select(Member).where(Member.merged_into_id == member.id)).all():
+        numbers += [shadow.member_no] if shadow.member_no else []
         _empty(session, shadow, now)  # what a merge kept so that it could be undone
     _empty(session, member, now)
     audit.record(session, asked_by, "members.erased", {"account": member.id}, now)
-    if number:
-        feed.forget_member(session, number)
-        feed.write(session, [(feed.LEFT, now, {"member_no": number})])
+    for one in numbers:
+        feed.forget_member(session, one)
+    feed.write(session, [(feed.LEFT, now, {"member_no": one}) for one in numbers])
     activities.record(
         session, member.id, "members.left", now, {"by": asked_by}, key=f"members.left:{member.id}"
     )

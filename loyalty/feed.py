@@ -67,6 +67,8 @@ KINDS = {
     "tiers.changed": "tiers.changed",
 }
 LEFT = "members.left"
+#: Where a body names a member.
+NUMBERS = ("member_no", "gone_member_no")
 #: A journey's own call: `journey`, `step` and `occasion` of a member who came to it.
 JOURNEY = "journeys.called"
 PUBLIC_KINDS = (*sorted(KINDS.values()), JOURNEY, LEFT)
@@ -104,18 +106,21 @@ def react(runtime: Runtime, session: Session, facts: list[Any], now: datetime) -
 
 def forget_member(session: Session, member_no: str) -> None:
     """Take a member number out of everything written about it so far."""
-    for name in ("member_no", "gone_member_no"):
-        about = select(FEED.c.id, FEED.c.body).where(FEED.c.body[name].as_string() == member_no)
-        for row in session.execute(about).all():
-            session.execute(
-                update(FEED).where(FEED.c.id == row.id).values(body={**row.body, name: None})
-            )
+    for name in NUMBERS:
+        about = select(FEED.c.id, FEED.c.body).where(FEED.c[name] == member_no)
+        if emptied := [
+            {"row": row.id, "emptied": {**row.body, name: None}} for row in session.execute(about)
+        ]:
+            forgotten = update(FEED).where(FEED.c.id == bindparam("row"))
+            values = {"body": bindparam("emptied", type_=FEED.c.body.type), name: None}
+            session.connection().execute(forgotten.values(values), emptied)
 
 
 def write(session: Session, events: Iterable[tuple[str, datetime, dict[str, Any]]]) -> None:
     """Write public facts: kind, moment, body."""
     rows = [
         {"public_id": ids.public_id(), "kind": kind, "at": at, "body": body}
+        | {name: None if kind == LEFT else body.get(name) for name in NUMBERS}
         for kind, at, body in events
     ]
     if rows and is_sqlite(session):

@@ -25,6 +25,13 @@ class FeedEvent(Base):
             postgresql_where=text("position IS NULL"),
             sqlite_where=text("position IS NULL"),
         ),
+        Index("ix_feed_events_member_no", "member_no"),
+        Index(
+            "ix_feed_events_gone_member_no",
+            "gone_member_no",
+            postgresql_where=text("gone_member_no IS NOT NULL"),
+            sqlite_where=text("gone_member_no IS NOT NULL"),
+        ),
     )
 
     id: Mapped[bigid]
@@ -34,6 +41,9 @@ class FeedEvent(Base):
     at: Mapped[moment]
     #: As sent: member number, amounts, ids. Never names or phones.
     body: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+    #: Whom the body names, so that a leaver's number is found among all facts; emptied with it.
+    member_no: Mapped[short | None]
+    gone_member_no: Mapped[short | None]
 
 
 class WebhookTarget(Base):

@@ -7,16 +7,18 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
 from loyalty.tiers.ladder import Basis, Rules, Window
 from models.base import table_of
+from models.members import Member
 from models.points import EntryKind, LedgerEntry
 from models.purchases import Purchase, PurchaseState
 
 ENTRIES = table_of(LedgerEntry)
+MEMBERS = table_of(Member)
 PURCHASES = table_of(Purchase)
 ONE_DAY = timedelta(days=1)
 #: Opening balances brought from another system were not earned here.
@@ -92,19 +94,28 @@ def _spent(
 def _earned(
     session: Session, member_ids: Sequence[int], start: datetime, end: datetime | None
 ) -> dict[int, int]:
-    """Points of earns in the window, less what reversals, whenever they came, took of them."""
+    """Points of earns in the window, less what reversals, whenever they came, took of them.
+
+    Entries never change hands: what a member earned who was merged into another counts for that
+    one, as long as they are one.
+    """
     earns = ENTRIES.alias("earns")
     taken = ENTRIES.alias("taken")
     taken_back = (
         select(func.coalesce(func.sum(taken.c.points), 0))
-        .where(taken.c.reverses_id == earns.c.id, taken.c.member_id == earns.c.member_id)
+        .where(taken.c.reverses_id == earns.c.id)
         .scalar_subquery()
     )
-    query = select(earns.c.member_id, earns.c.points + taken_back).where(
-        earns.c.member_id.in_(member_ids),
-        earns.c.kind == EntryKind.EARN,
-        earns.c.source.not_in(NOT_EARNED),
-        earns.c.effective_at >= start,
+    owner = func.coalesce(MEMBERS.c.merged_into_id, MEMBERS.c.id)
+    query = (
+        select(owner.label("owner"), earns.c.points + taken_back)
+        .join(MEMBERS, MEMBERS.c.id == earns.c.member_id)
+        .where(
+            or_(MEMBERS.c.id.in_(member_ids), MEMBERS.c.merged_into_id.in_(member_ids)),
+            earns.c.kind == EntryKind.EARN,
+            earns.c.source.not_in(NOT_EARNED),
+            earns.c.effective_at >= start,
+        )
     )
     if end is not None:
         query = query.where(earns.c.effective_at < end)

@@ -473,12 +473,39 @@ def upgrade() -> None:
         postgresql_where=is_waiting,
         sqlite_where=is_waiting,
     )
+    op.add_column("staff", sa.Column("totp_step", sa.BigInteger(), nullable=True))
+    op.add_column(
+        "staff_sessions", sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True)
+    )
+    op.add_column("staff_sessions", sa.Column("browser", sa.String(length=100), nullable=True))
     op.add_column("journeys", sa.Column("name", sa.String(length=100), nullable=True))
     op.add_column("journeys", sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("messages", sa.Column("source", sa.String(length=64), nullable=True))
+    is_sqlite = op.get_bind().dialect.name == "sqlite"
+    found = "json_extract(body, '$.{0}')" if is_sqlite else "body ->> '{0}'"
+    for column in ("member_no", "gone_member_no"):
+        op.add_column("feed_events", sa.Column(column, sa.String(length=64), nullable=True))
+        op.execute(f"UPDATE feed_events SET {column} = {found.format(column)}")
+    with op.batch_alter_table("feed_events", schema=None) as batch_op:
+        batch_op.create_index("ix_feed_events_member_no", ["member_no"], unique=False)
+        batch_op.create_index(
+            "ix_feed_events_gone_member_no",
+            ["gone_member_no"],
+            unique=False,
+            postgresql_where=sa.text("gone_member_no IS NOT NULL"),
+            sqlite_where=sa.text("gone_member_no IS NOT NULL"),
+        )
 
 
 def downgrade() -> None:
+    with op.batch_alter_table("feed_events", schema=None) as batch_op:
+        batch_op.drop_index("ix_feed_events_gone_member_no")
+        batch_op.drop_index("ix_feed_events_member_no")
+        batch_op.drop_column("gone_member_no")
+        batch_op.drop_column("member_no")
+    op.drop_column("staff_sessions", "browser")
+    op.drop_column("staff_sessions", "confirmed_at")
+    op.drop_column("staff", "totp_step")
     op.drop_column("messages", "source")
     op.drop_column("journeys", "archived_at")
     op.drop_column("journeys", "name")

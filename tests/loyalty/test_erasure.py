@@ -195,6 +195,39 @@ def test_nothing_that_names_the_person_is_left_in_any_table(session, vault):
     assert stored.count(public_id) == 1
 
 
+def test_feed_finds_a_leaver_without_reading_everybodys_facts(session, engine_kind):
+    """The number is looked up in an index, whatever the feed has grown to."""
+    statement = "SELECT id FROM feed_events WHERE member_no = '1' OR gone_member_no = '2'"
+    connection = session.connection()
+    if engine_kind == "sqlite":
+        plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}").all()
+        assert "SCAN" not in str(plan)
+    else:
+        connection.exec_driver_sql("SET LOCAL enable_seqscan = off")
+        plan = connection.exec_driver_sql(f"EXPLAIN {statement}").all()
+        assert "ix_feed_events_member_no" in str(plan)
+        assert "ix_feed_events_gone_member_no" in str(plan)
+
+
+def test_numbers_of_what_was_merged_are_forgotten_too(session, vault):
+    member = somebody(session, vault)
+    gone = factories.make_member(session, "เก่า", line_user_id=None)
+    number, old = member.member_no, gone.member_no
+    facts = [
+        ("purchases.recorded", NOW, {"member_no": old, "points": 3}),
+        ("members.merged", NOW, {"member_no": number, "gone_member_no": old}),
+    ]
+    feed.write(session, facts)
+    gone.state, gone.merged_into_id = MemberState.MERGED, member.id
+    session.flush()
+    erasure.erase(session, vault, member, asked_by="member", now=NOW)
+    events = session.scalars(select(FeedEvent).order_by(FeedEvent.id)).all()
+    assert [event.body.get("member_no") for event in events] == [None, None, number, old]
+    assert [event.body.get("gone_member_no") for event in events] == [None] * 4
+    assert {event.member_no for event in events} == {event.gone_member_no for event in events}
+    assert [event.kind for event in events[2:]] == ["members.left"] * 2
+
+
 def test_the_key_is_gone_and_the_texts_with_it(session, vault):
     member = somebody(session, vault)
     erasure.erase(session, vault, member, asked_by="member", now=NOW)

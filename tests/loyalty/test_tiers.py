@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from core.clock import start_of_day
 from core.errors import Refused
-from loyalty import coupons, points, rewards, shop, tier_gifts, tiers
+from loyalty import coupons, merges, points, rewards, shop, tier_gifts, tiers
 from models.activities import Activity
 from models.coupons import Obtained, Voucher, VoucherState
 from models.members import StageChange
@@ -122,6 +122,28 @@ def test_r1_opening_points_of_an_import_lift_nobody(session, ladder, somchai, ea
     ladder.silver.threshold, ladder.gold.threshold = 10, 100
     earn(somchai, 50_000, source="import")
     tier_gifts.requalify(session, somchai.id, NOW, BANGKOK)
+    assert ladder.of(somchai) is None
+
+
+def test_r1_what_a_merged_member_earned_counts_while_they_are_one(session, vault, ladder, somchai):
+    use_rules(session, basis="points")
+    ladder.silver.threshold, ladder.gold.threshold = 10, 100
+    other = factories.make_member(session, "สมหญิง", line_user_id=None)
+    third = factories.make_member(session, "สมศรี", line_user_id=None)
+    ladder.buy(somchai, 150)
+    bill = ladder.buy(other, 100)
+    ladder.buy(third, 2500)
+    assert [ladder.of(one) for one in (somchai, other, third)] == [None, None, "gold"]
+    who = {"now": NOW, "tz": BANGKOK, "staff_id": None, "actor": "staff:1"}
+    merge = merges.merge(session, vault, somchai.id, other.id, real_now=NOW, **who)
+    tier_gifts.requalify(session, somchai.id, NOW, BANGKOK)
+    assert ladder.of(somchai) == "silver"  # 6 and 4
+    ladder.void(somchai, bill, 50)
+    assert ladder.of(somchai) is None  # what is taken back of the other one's bill is gone
+    ladder.buy(somchai, 50)
+    assert ladder.of(somchai) == "silver"
+    merges.unmerge(session, merge.id, **who)
+    tier_gifts.requalify(session, somchai.id, NOW, BANGKOK, after_return=True)
     assert ladder.of(somchai) is None
 
 
