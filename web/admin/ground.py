@@ -37,6 +37,9 @@ _READ = frozenset(
         "offers.read",
         "draws.read",
         "journeys.read",
+        "segments.read",
+        "campaigns.read",
+        "costs.read",
         "outbox.read",
         "quarantine.read",
         "conversations.read",
@@ -62,6 +65,9 @@ _MARKETING = frozenset(
         "draws.edit",
         "stamps.edit",
         "journeys.edit",
+        "segments.edit",
+        "campaigns.edit",
+        "campaigns.send",
         "menus.edit",
         "menus.publish",
     }
@@ -83,7 +89,7 @@ _FLOOR = frozenset(
     }
 )
 #: Opening and closing branches, how much a till may give, who hears of alarms: the owner alone.
-_SHOP = frozenset({"branches.edit", "alarms.owners", "settings.edit", "audit.read", "audit.export"})
+_SHOP = frozenset({"branches.edit", "costs.edit", "alarms.owners", "settings.edit", "audit.read", "audit.export"})
 #: Other systems at the door: the owner alone.
 _OUTSIDE = frozenset({"api_keys.read", "api_keys.edit", "webhooks.read", "webhooks.edit"})
 #: People brought in, and two made one.
@@ -111,6 +117,9 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "dashboard.read",
             "offers.read",
             "draws.read",
+            "segments.read",
+            "campaigns.read",
+            "costs.read",
             "journeys.read",
             "menus.read",
             "outbox.read",
@@ -139,6 +148,8 @@ NAVIGATION = (
     ("admin.liability", "liability.read", "console.liability", "graph-up"),
     ("admin.suspects", "suspects.read", "console.suspects", "shield-exclamation"),
     ("admin.adjustments", "adjustments.read", "console.adjustments", "plus-slash-minus"),
+    ("admin.segments_page", "segments.read", "console.segments", "person-bounding-box"),
+    ("admin.campaigns_page", "campaigns.read", "console.campaigns", "megaphone"),
     ("admin.journeys", "journeys.read", "console.journeys", "envelope-heart"),
     ("admin.results", "results.read", "console.results", "graph-up-arrow"),
     ("admin.menus", "menus.read", "console.menus", "phone"),
@@ -247,6 +258,8 @@ def back(endpoint: str, note: str | None = None, **values: Any) -> Response:
 NOTES = frozenset(
     {
         "console.saved",
+        "campaigns.noted_test",
+        "campaigns.noted_started",
         "console.published",
         "console.replied",
         "console.closed",

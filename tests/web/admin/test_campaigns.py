@@ -1,0 +1,207 @@
+"""Segments and campaigns in the console: built, looked at twice, sent, and never deleted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from engagement import campaigns, segments
+from loyalty import shop as settings
+from models.campaigns import Campaign, CampaignRecipient, CampaignState
+from models.outbox import ChannelState, Message
+from models.segments import Segment, SegmentVersion
+from tests import factories
+from tests.moments import NOW
+
+WORDS = {
+    f"a.{language}.default.{field}": text
+    for language, book in {
+        "th": {"title": "ลาเต้ใหม่", "body": "มาลองนะคะ", "button": "ดูคูปอง"},
+        "en": {"title": "New latte", "body": "Try it", "button": "Coupons"},
+    }.items()
+    for field, text in book.items()
+}
+VIP = {
+    "name": "VIP เงียบ", "g0.join": "all", "g0.c0.field": "totals.level", "g0.c0.is": "one_of",
+    "g0.c0.value": "vip", "g0.c1.field": "totals.last_purchase", "g0.c1.is": "before_days",
+    "g0.c1.value": "30",
+}  # fmt: skip
+
+
+@pytest.fixture
+def everybody(runtime: Any) -> Segment:
+    """Three members, one of whom has blocked us, and a segment of all."""
+    with runtime.transaction() as session:
+        factories.somchai(session)
+        factories.malee(session)
+        factories.anan(session)
+        return segments.create(session, "ทุกคน", segments.EVERYBODY, made_by="seed", now=NOW)
+
+
+def written(browser: Any, segment: Segment, **more: Any) -> int:
+    """A draft for this segment; its id."""
+    form = {"name": "ลาเต้", "segment": str(segment.id), "topic": "offers", "holdout": "0"}
+    saved = browser.send("/admin/campaigns/new", **form, **WORDS, **more)
+    assert saved.status_code == 303, saved.text
+    return int(saved.location.split("?")[0].rsplit("/", 1)[-1])
+
+
+def campaign_of(runtime: Any, campaign_id: int) -> Campaign:
+    with runtime.database.read() as session:
+        return session.get_one(Campaign, campaign_id)
+
+
+# --- Segments ---------------------------------------------------------------------------------------
+
+
+def test_a_segment_is_built_without_script(sign_in, runtime, everybody) -> None:
+    browser = sign_in("manager")
+    page = browser.send("/admin/segments/new", **{"g0.join": "all", "g0.add": "totals.level", "do": "add.0"})  # fmt: skip
+    assert 'name="g0.c0.is"' in page.text
+    page = browser.send("/admin/segments/new", **VIP, do="count")
+    assert 'data-testid="segment-count">0<' in page.text
+    assert browser.send("/admin/segments/new", **VIP, do="save").status_code == 303
+    with runtime.database.read() as session:
+        kept = session.scalars(select(SegmentVersion).order_by(SegmentVersion.id.desc())).first()
+    assert kept.tree == segments.READY["vip_silent"]
+    shown = browser.get(f"/admin/segments/{kept.segment_id}").text
+    assert "วัน" in shown
+    again = VIP | {"g0.c1.value": "60", "do": "save"}
+    assert browser.send(f"/admin/segments/{kept.segment_id}", **again).status_code == 303
+    assert "ฉบับที่ 2" in browser.get(f"/admin/segments/{kept.segment_id}").text
+    old = browser.get(f"/admin/segments/{kept.segment_id}?version=1").text
+    assert 'value="30"' in old
+
+
+def test_the_count_is_asked_while_typing_and_says_what_is_wrong(sign_in, everybody) -> None:
+    browser = sign_in("marketer")
+    form = {"g0.join": "all", "g0.c0.field": "member.language", "g0.c0.is": "one_of"}
+    told = browser.send("/admin/segments/count", **form, **{"g0.c0.value": "en"}).text
+    assert '"segment-count">1<' in told
+    assert "Malee" not in told, "a marketer reads no names"
+    assert "M•••" in told
+    assert "ยังกรอกไม่ครบ" in browser.send("/admin/segments/count", **form).text
+
+
+def test_each_ready_made_segment_opens_in_the_builder(sign_in, everybody) -> None:
+    browser = sign_in("owner")
+    for key in segments.READY:
+        assert browser.get(f"/admin/segments/new?ready={key}").status_code == 200
+    assert browser.get("/admin/segments").status_code == 200
+
+
+def test_fx09_too_many_conditions_are_refused_with_the_limit(sign_in) -> None:
+    browser = sign_in("owner")
+    form = {"name": "ใหญ่", "do": "save"}
+    for group in range(6):
+        form[f"g{group}.join"] = "all"
+        for row in range(10):
+            form |= {f"g{group}.c{row}.field": "consent", f"g{group}.c{row}.is": "yes"}
+    refused = browser.send("/admin/segments/new", **form)
+    assert refused.status_code == 422
+    assert "40" in refused.text
+
+
+# --- Campaigns --------------------------------------------------------------------------------------
+
+
+def test_m3_a_campaign_is_written_looked_at_and_sent(sign_in, runtime, everybody) -> None:
+    browser = sign_in("marketer")
+    number = written(browser, everybody)
+    assert "ลาเต้ใหม่" in browser.get(f"/admin/campaigns/{number}").text
+    look = browser.get(f"/admin/campaigns/{number}/look").text
+    assert 'data-testid="messages">2<' in look
+    assert "บล็อก" in look
+    assert browser.send(f"/admin/campaigns/{number}/start", when="now").status_code == 303
+    twice = browser.send(f"/admin/campaigns/{number}/start", when="now")
+    assert twice.status_code == 409, "fx11"
+    for _ in range(3):
+        with runtime.transaction() as session:
+            campaigns.step(session, runtime, NOW)
+    with runtime.database.read() as session:
+        assert len(session.scalars(select(Message)).all()) == 2
+        assert len(session.scalars(select(CampaignRecipient)).all()) == 3
+    report = browser.get(f"/admin/campaigns/{number}").text
+    assert 'data-testid="part-waiting">2<' in report
+    assert browser.send(f"/admin/campaigns/{number}/pause").status_code == 303
+    assert browser.send(f"/admin/campaigns/{number}/resume").status_code == 303
+    assert browser.send(f"/admin/campaigns/{number}/cancel").status_code == 303
+    assert browser.get("/admin/campaigns").status_code == 200
+
+
+def test_it_is_scheduled_for_an_hour_of_the_shop(sign_in, runtime, everybody) -> None:
+    browser = sign_in("owner")
+    number = written(browser, everybody)
+    past = browser.send(
+        f"/admin/campaigns/{number}/start", when="later", on="2020-01-01", at="10:00"
+    )
+    assert past.status_code == 422
+    later = {"when": "later", "on": "2026-12-24", "at": "10:00"}
+    assert browser.send(f"/admin/campaigns/{number}/start", **later).status_code == 303
+    kept = campaign_of(runtime, number)
+    assert kept.state == CampaignState.SCHEDULED
+    assert kept.starts_at.isoformat() == "2026-12-24T03:00:00+00:00"
+    assert "24 ธ.ค. 2569 10:00" in browser.get(f"/admin/campaigns/{number}").text
+    assert browser.send(f"/admin/campaigns/{number}/unschedule").status_code == 303
+
+
+def test_fx19_what_is_wrong_is_said_and_nothing_is_lost(sign_in, everybody) -> None:
+    browser = sign_in("owner")
+    form = {"name": "ลาเต้", "segment": str(everybody.id), "topic": "offers", "holdout": "0"}
+    wrong = WORDS | {"a.th.default.body": "สวัสดี {phone} ฉบับแรก"}
+    refused = browser.send("/admin/campaigns/new", **form, **wrong)
+    assert refused.status_code == 422
+    assert "ฉบับแรก" in refused.text
+    assert "{name}" in refused.text
+
+
+def test_m6_the_hard_stop_refuses_in_words(sign_in, runtime, everybody) -> None:
+    browser = sign_in("owner")
+    plan = {"fee": "1280", "included": "15000", "extra": "0.10", "stop": "1"}
+    assert browser.send("/admin/costs", **plan).status_code == 303
+    number = written(browser, everybody)
+    refused = browser.send(f"/admin/campaigns/{number}/start", when="now")
+    assert refused.status_code == 409
+    assert "เกินเพดานที่ตั้งไว้ 1 ข้อความ" in refused.text
+    assert campaign_of(runtime, number).state == CampaignState.DRAFT
+    with runtime.database.read() as session:
+        assert settings.get(session, "messages.extra_satang") == 10
+    page = browser.get("/admin/costs").text
+    assert 'value="1280"' in page
+
+
+def test_m6_the_quota_is_shown_with_its_age(sign_in, runtime, everybody) -> None:
+    with runtime.transaction() as session:
+        session.add(ChannelState(id=1, quota_limit=500, quota_used=40, quota_read_at=NOW))
+    browser = sign_in("auditor")
+    page = browser.get("/admin/costs").text
+    assert "410" in page, "500 less 40 used and a reserve of 50"
+    assert "0 นาที" in page
+
+
+def test_aa8_a_campaign_cannot_be_deleted(sign_in, everybody) -> None:
+    browser = sign_in("owner")
+    number = written(browser, everybody)
+    headers = {"X-CSRFToken": browser.token()}
+    assert browser.client.delete(f"/admin/campaigns/{number}", headers=headers).status_code == 409
+
+
+def test_an_auditor_reads_and_changes_nothing(sign_in, everybody) -> None:
+    number = written(sign_in("owner"), everybody)
+    auditor = sign_in("auditor")
+    for path in ("segments", f"segments/{everybody.id}", "campaigns", f"campaigns/{number}"):
+        assert auditor.get(f"/admin/{path}").status_code == 200, path
+    assert auditor.send("/admin/segments/new", **VIP, do="save").status_code == 403
+    assert auditor.send(f"/admin/campaigns/{number}/start", when="now").status_code == 403
+    assert auditor.send("/admin/costs", stop="1").status_code == 403
+
+
+def test_a_copy_is_a_draft_again(sign_in, runtime, everybody) -> None:
+    browser = sign_in("owner")
+    number = written(browser, everybody)
+    copied = browser.send(f"/admin/campaigns/{number}/copy")
+    other = int(copied.location.rsplit("/", 1)[-1])
+    assert other != number
+    assert campaign_of(runtime, other).variants == campaign_of(runtime, number).variants
