@@ -22,7 +22,7 @@ from core.bulk import copy_many
 from core.clock import at_local, local_day, start_of_day
 from core.db import is_sqlite
 from core.runtime import Runtime
-from loyalty import coupons, earning, lifecycle, personal, points
+from loyalty import coupons, earning, lifecycle, personal, points, tier_gifts
 from models.activities import Activity
 from models.base import Base
 from models.coupons import Coupon, Redemption, Voucher, VoucherState
@@ -34,6 +34,7 @@ from models.staff import Branch
 from models.stamps import CardState, Stamp, StampCard, StampProgram
 
 CHUNK = 2_000
+CLIMB_CHUNK, MOST_CLIMBS = 500, 3_000
 SEED = 2569
 FIRST = (
     "สมชาย สมหญิง มาลี อนันต์ นภา ธนา กานต์ พิมพ์ ณัฐ วิภา ชลธิชา ปกรณ์ อรุณ จันทร์ ศิริ วรรณา "
@@ -127,6 +128,7 @@ def make(
             written += tellers.write()
         say(f"{start + count:,} members, {written:,} rows")
     _nights(runtime)
+    _climb(runtime)
     return written
 
 
@@ -141,6 +143,23 @@ def _nights(runtime: Runtime) -> None:
         while done:
             with runtime.database.write() as session:
                 done, cursor = lifecycle.nightly(session, moment, tz, cursor=cursor)
+
+
+def _climb(runtime: Runtime) -> None:
+    """Lift whoever qualifies for a tier, with its gifts, as the bills would have done.
+
+    One by one and by the rules; in a large history the first night lifts the rest.
+    """
+    now, tz = runtime.clock.now(), runtime.clock.tz
+    lifted, last_id = 0, 0
+    while lifted < MOST_CLIMBS:
+        with runtime.database.write() as session:
+            count, last_id = tier_gifts.lift_late(
+                session, now, tz, after_id=last_id, limit=CLIMB_CHUNK
+            )
+        lifted += count
+        if not last_id:
+            return
 
 
 def _shop(session: Session, runtime: Runtime) -> Shop:

@@ -7,12 +7,13 @@ from sqlalchemy import func, select
 import history
 import seed
 from core.clock import local_day
-from loyalty import lifecycle, proof
+from loyalty import lifecycle, proof, tiers
 from models.coupons import Coupon
 from models.members import Member, MemberTotals
 from models.points import LedgerEntry
 from models.purchases import Purchase
 from models.staff import Branch
+from models.tiers import MemberTier
 from tests.moments import NOW
 
 
@@ -74,3 +75,17 @@ def test_nothing_in_the_history_lies_in_the_future(runtime):
         day = session.scalar(select(func.max(Purchase.local_on)))
     assert latest <= NOW
     assert day <= local_day(NOW, runtime.clock.tz)
+
+
+def test_r1_members_of_the_history_stand_in_their_tiers_at_once(runtime):
+    """What a bill would have lifted is lifted: the night after finds nobody left to lift."""
+    seed.cafe(runtime)
+    history.make(runtime, 120, 400, say=lambda _: None)
+    tz = runtime.clock.tz
+    with runtime.database.read() as session:
+        standing = {row.tier_id for row in session.scalars(select(MemberTier))}
+        climbers, _ = tiers.late_climbers(session, NOW, tz, after_id=0, limit=1000)
+    assert len(standing) >= 2
+    assert climbers == []
+    with runtime.database.write() as session:
+        assert proof.check_all(session, NOW) == []
