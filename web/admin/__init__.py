@@ -34,6 +34,7 @@ from web.admin import (
     tiers,
     tills,
     webhooks,
+    weekly,
 )
 from web.admin.ground import blueprint, context
 from web.admin.words import message_kind
@@ -69,6 +70,7 @@ __all__ = [
     "tiers",
     "tills",
     "webhooks",
+    "weekly",
 ]
 
 
@@ -81,5 +83,8 @@ def register(app: Flask) -> None:
         tier_standing_of=tiers.standing_of,
         giveable_vouchers=offers.giveable,
         adjustment_ceiling=adjustments.ceiling,
+        next_acts=weekly.acts,
+        next_act_of=weekly.act_of,
+        liking_of=weekly.liking_of,
     )
     app.register_blueprint(blueprint)
