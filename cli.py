@@ -159,6 +159,25 @@ def staff_add(email: str, role: str, name: str) -> None:
     click.echo(f"{held().settings.public_url}/admin/welcome?code={secret}")
 
 
+@staff.command("reset")
+@click.argument("email")
+@with_appcontext
+def staff_reset(email: str) -> None:
+    """A lost phone or password: forget both, and print a one-time set-up link last."""
+    from loyalty import people, second_factor
+    from models.staff import Staff
+
+    with held().transaction() as session:
+        person = session.query(Staff).filter_by(email=email.strip().lower()).one_or_none()
+        if person is None:
+            raise click.BadParameter("nobody has this e-mail address")
+        now = held().clock.real_now()
+        second_factor.forget(session, person, actor="cli", now=now)
+        people.end_sessions(session, person.id, now)
+        code = people.invite_again(session, person, now=now, actor="cli")
+    click.echo(f"{held().settings.public_url}/admin/welcome?code={code}")
+
+
 @cashiers.command("add")
 @click.argument("name")
 @click.option("--branch", "branch_code", required=True)

@@ -26,6 +26,7 @@ from models.staff import (
     EnrolmentCode,
     Role,
     Staff,
+    StaffSession,
 )
 
 SETUP_LIFE = timedelta(hours=24)
@@ -139,6 +140,29 @@ def invite_staff(
     )
     audit.record(session, actor, "staff.added", {"role": role}, now)
     return secret
+
+
+def invite_again(session: Session, staff: Staff, *, now: datetime, actor: str) -> str:
+    """A fresh one-time set-up secret for somebody who is known; their password ends."""
+    secret = ids.secret_token()
+    staff.password_hash = None
+    staff.setup_hash = ids.token_hash(secret)
+    staff.setup_expires_at = now + SETUP_LIFE
+    audit.record(session, actor, "staff.invited_again", {"staff": staff.id}, now)
+    return secret
+
+
+def end_sessions(session: Session, staff_id: int, real_now: datetime, *, but: str = "") -> None:
+    """Sign somebody out of every session, but for the one of this token hash."""
+    session.execute(
+        update(StaffSession)
+        .where(
+            StaffSession.staff_id == staff_id,
+            StaffSession.revoked_at.is_(None),
+            StaffSession.token_hash != but,
+        )
+        .values(revoked_at=real_now)
+    )
 
 
 def check_password(password: str) -> None:

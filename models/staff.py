@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, LargeBinary, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, BigId, Json, bigid, moment, short, state_of
+from models.base import Base, BigId, Json, bigid, bigint, moment, short, state_of
 
 
 class Role(StrEnum):
@@ -45,8 +45,10 @@ class Staff(Base):
     #: A one-time set-up secret's hash while no password is set.
     setup_hash: Mapped[short | None]
     setup_expires_at: Mapped[moment | None]
-    #: The TOTP secret, wrapped; asked for from the console issue on.
+    #: The TOTP secret, wrapped.
     totp_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: The 30-second step of the newest code that was used: each is good once.
+    totp_step: Mapped[bigint | None]
     branch_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("branches.id"))
     locale: Mapped[str] = mapped_column(String(2), default="th")
     is_active: Mapped[bool] = mapped_column(default=True)
@@ -66,6 +68,10 @@ class StaffSession(Base):
     last_seen_at: Mapped[moment]
     expires_at: Mapped[moment]
     revoked_at: Mapped[moment | None]
+    #: Password (and second factor) were last given; acts that matter ask again after a while.
+    confirmed_at: Mapped[moment | None]
+    #: As the browser names itself, for the list of sessions.
+    browser: Mapped[str | None] = mapped_column(String(100))
 
 
 class Cashier(Base):

@@ -298,3 +298,13 @@ def test_members_export_writes_a_list_that_only_its_owner_reads(run, runtime, tm
 
 def test_audit_verify_prints_the_head(run):
     assert run("audit", "verify").stdout.startswith("clean ")
+
+
+def test_staff_reset_prints_a_new_link_and_ends_the_old_password(run, runtime, database):
+    with runtime.transaction() as session:
+        factories.prem(session, password_hash=people.hash_secret("correct horse battery"))
+    code = last_line(run("staff", "reset", "prem@taem.example")).partition("code=")[2]
+    with database.read() as session:
+        staff = session.scalars(select(Staff)).one()
+    assert (staff.password_hash, staff.setup_hash) == (None, token_hash(code))
+    assert run("staff", "reset", "nobody@taem.example").exit_code == 2

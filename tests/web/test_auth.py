@@ -19,7 +19,7 @@ from web.ground import TaemFlask
 OPEN = {"static", "bootstrap.static", "health.healthz", "health.readyz", "health.figures"}
 #: What is public on purpose: ways in, and what a stranger's scan or link opens.
 PUBLIC = {
-    "admin.sign_in", "admin.sign_in_page", "admin.welcome", "admin.welcome_page",
+    "admin.sign_in", "admin.second", "admin.second_page", "admin.sign_in_page", "admin.welcome", "admin.welcome_page",
     "api_document.document", "assets.font", "cashier.enrol", "cashier.enrol_demo",
     "cashier.enrol_page", "cashier.language", "cashier.start", "cashier.worker",
 }  # fmt: skip
@@ -137,6 +137,11 @@ def test_every_console_write_needs_another_permission_than_its_page(app):
     assert written == {
         ("/admin/sign-out", "dashboard.read"),
         ("/admin/language", "dashboard.read"),
+        # One's own account alone.
+        ("/admin/confirm", "dashboard.read"),
+        ("/admin/me/password", "dashboard.read"),
+        ("/admin/me/second-factor", "dashboard.read"),
+        ("/admin/me/sessions/x/end", "dashboard.read"),
     }
 
 

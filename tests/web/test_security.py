@@ -38,7 +38,7 @@ def build(runtime) -> Callable:
 @pytest.fixture
 def prem(runtime):
     with runtime.transaction() as session:
-        return factories.prem(session, password_hash=PASSWORD_HASH)
+        return factories.prem(session, password_hash=PASSWORD_HASH, role="auditor")
 
 
 def sign_in(client, **form):
@@ -146,7 +146,7 @@ def test_wrong_passwords_are_delayed_and_look_alike(client, prem, clock):
 
 def test_set_up_link_chooses_the_first_password_once(client, runtime):
     with runtime.transaction() as session:
-        code = people.invite_staff(session, "new@taem.example", "manager", name="", now=NOW,
+        code = people.invite_staff(session, "new@taem.example", "marketer", name="", now=NOW,
                                    actor="cli")  # fmt: skip
     browser = Browser(client, f"/admin/welcome?code={code}")
     weak = browser.send("/admin/welcome", code=code, password="password1234")
@@ -160,7 +160,7 @@ def test_set_up_link_chooses_the_first_password_once(client, runtime):
 
 def test_late_set_up_link_is_dead(client, runtime, clock):
     with runtime.transaction() as session:
-        code = people.invite_staff(session, "new@taem.example", "manager", name="", now=NOW,
+        code = people.invite_staff(session, "new@taem.example", "marketer", name="", now=NOW,
                                    actor="cli")  # fmt: skip
     clock.advance(hours=24)
     browser = Browser(client, "/admin/sign-in")

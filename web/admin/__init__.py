@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from web.admin import (
+    account,
     adjustments,
     alarms,
     api_keys,
@@ -18,6 +19,7 @@ from web.admin import (
     earning,
     health,
     imports,
+    journey_trials,
     journeys,
     liability,
     members,
@@ -28,8 +30,9 @@ from web.admin import (
     quarantine,
     referrals,
     results,
-    settings,
     segments,
+    settings,
+    staff,
     stamps,
     tiers,
     tills,
@@ -40,6 +43,7 @@ from web.admin.ground import blueprint, context
 from web.admin.words import message_kind
 
 __all__ = [
+    "account",
     "adjustments",
     "alarms",
     "api_keys",
@@ -53,6 +57,7 @@ __all__ = [
     "earning",
     "health",
     "imports",
+    "journey_trials",
     "journeys",
     "liability",
     "members",
@@ -64,8 +69,9 @@ __all__ = [
     "referrals",
     "register",
     "results",
-    "settings",
     "segments",
+    "settings",
+    "staff",
     "stamps",
     "tiers",
     "tills",
@@ -83,6 +89,8 @@ def register(app: Flask) -> None:
         tier_standing_of=tiers.standing_of,
         giveable_vouchers=offers.giveable,
         adjustment_ceiling=adjustments.ceiling,
+        tags_of=segments.tags_of,
+        choice_of=segments.choice_of,
         next_acts=weekly.acts,
         next_act_of=weekly.act_of,
         liking_of=weekly.liking_of,

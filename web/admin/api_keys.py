@@ -9,7 +9,7 @@ from core.errors import Refused
 from core.i18n import t
 from loyalty import people
 from models.staff import ApiKey
-from web.admin.ground import Column, back, blueprint, table_of
+from web.admin.ground import Column, back, blueprint, freshly, table_of
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
@@ -39,6 +39,7 @@ def _page(*, made: str | None = None, refusal: str = "") -> str:
 
 @blueprint.post("/api-keys")
 @staff_only("api_keys.edit")
+@freshly
 def api_key_make() -> str | Response:
     """Make a key; the answer is the only place where it is ever shown."""
     try:

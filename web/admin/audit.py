@@ -11,7 +11,7 @@ from sqlalchemy import select
 from core.i18n import t
 from loyalty import audit as rules
 from models.staff import AuditRow, Cashier, Staff
-from web.admin.ground import Column, blueprint, noted, search_text, spreadsheet, table_of
+from web.admin.ground import Column, blueprint, freshly, noted, search_text, spreadsheet, table_of
 from web.auth import staff_only
 from web.ground import db, locale
 
@@ -39,6 +39,7 @@ def audit_page() -> str:
 
 @blueprint.post("/audit.csv")
 @staff_only("audit.export")
+@freshly
 def audit_export() -> Response:
     """The newest rows that the search finds, as a file."""
     found = db().execute(_query().order_by(AuditRow.id.desc()).limit(EXPORTED)).all()

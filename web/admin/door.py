@@ -1,7 +1,8 @@
-"""Signing in to the console, choosing a first password, and signing out."""
+"""Signing in to the console: password, second factor, a first password, and signing out."""
 
 from __future__ import annotations
 
+import base64
 import re
 from datetime import timedelta
 from typing import Any
@@ -12,17 +13,21 @@ from sqlalchemy import select, update
 from core import ids
 from core.errors import Refused
 from core.i18n import t
-from loyalty import audit, people
+from core.text import clean
+from loyalty import audit, people, second_factor
 from models.staff import Staff, StaffSession
-from web.admin.ground import LIFE, blueprint, staff_of
-from web.auth import public, staff_only
+from web.admin.ground import LIFE, blueprint, session_of
+from web.auth import SignInNeeded, public, staff_only
 from web.ground import db, locale, runtime
+from web.liff import qr
 from web.limits import SIGN_IN, limiter
 from web.security import clear_cookie, read_cookie, set_cookie
 
 TRIES = 5
 #: After the fifth wrong password each try waits longer, to an hour: a delay, never a lock-out.
 DELAYS = (30, 60, 300, 900, 3600)
+#: How long after the password the second factor may come.
+SECOND_LIFE = timedelta(minutes=5)
 _SAME_SITE = re.compile(r"/admin(?:/[\w/.-]*)?")
 
 
@@ -43,7 +48,7 @@ def _language() -> None:
 @public
 def sign_in_page() -> Any:
     """The form; somebody already signed in goes on."""
-    if staff_of(db()) is not None:
+    if session_of(db()) is not None:
         return redirect(safe_next(request.args.get("next")))
     return render_template("admin/sign_in.html", refusal="", next=request.args.get("next", ""))
 
@@ -64,14 +69,99 @@ def sign_in() -> Any:
     )
     if staff is None or not is_right or not staff.is_active:
         if staff is not None:
-            _count_wrong(staff, real)
+            count_wrong(staff, real)
         return _refuse("staff.wrong_sign_in", 401)
     staff.failed_count, staff.locked_until = 0, None
-    audit.record(db(), f"staff:{staff.id}", "staff.signed_in", {}, real)
-    return _welcome(staff, safe_next(request.form.get("next")))
+    return _next_step(staff, safe_next(request.form.get("next")))
 
 
-def _count_wrong(staff: Staff, real: Any) -> None:
+def _next_step(staff: Staff, path: str) -> Response:
+    """The password was right: in, or first the second factor, or setting one up."""
+    is_asked = staff.totp_sealed is not None
+    is_missing = staff.role in second_factor.NEEDED and not runtime().settings.demo
+    if not is_asked and not is_missing:
+        return _welcome(staff, path)
+    session.clear()
+    secret = None if is_asked else second_factor.new_secret()
+    session["second"] = halfway_of(staff, path, secret=secret)
+    return make_response(redirect(url_for("admin.second_page"), code=303))
+
+
+def halfway_of(staff: Staff, path: str, *, secret: str | None) -> dict[str, Any]:
+    """What the browser carries from the password to the second factor; `secret` is a new one."""
+    real = runtime().clock.real_now()
+    return {
+        "staff": staff.id,
+        "until": (real + SECOND_LIFE).timestamp(),
+        "next": path,
+        # Sealed, because a session cookie can be read by whoever holds it.
+        "secret": _sealed(secret) if secret else None,
+    }
+
+
+def _halfway() -> tuple[Staff, dict[str, Any]]:
+    """Who has given the password a moment ago. Sends everybody else to the sign-in."""
+    held = session.get("second")
+    if held is None or held["until"] <= runtime().clock.real_now().timestamp():
+        raise SignInNeeded
+    staff = db().scalar(select(Staff).where(Staff.id == held["staff"]).with_for_update())
+    if staff is None or not staff.is_active:
+        raise SignInNeeded
+    return staff, held
+
+
+@blueprint.get("/second-factor")
+@public
+def second_page() -> Any:
+    """Ask for a code, or show what an authenticator app must scan."""
+    staff, held = _halfway()
+    return _second(staff, held, "")
+
+
+def _second(staff: Staff, held: dict[str, Any], refusal: str) -> str:
+    secret = _unsealed(held["secret"]) if held["secret"] else ""
+    return render_template(
+        "admin/second_factor.html",
+        secret=" ".join(secret[at : at + 4] for at in range(0, len(secret), 4)),
+        picture=qr.data_url(second_factor.address(secret, staff.email)) if secret else "",
+        refusal=refusal,
+    )
+
+
+@blueprint.post("/second-factor")
+@limiter.limit(SIGN_IN)
+@public
+def second() -> Any:
+    """A code: right ones lead in, once each; wrong ones delay like wrong passwords."""
+    staff, held = _halfway()
+    real, vault = runtime().clock.real_now(), runtime().vault
+    typed = request.form.get("code", "")[:32]
+    if staff.locked_until is not None and staff.locked_until > real:
+        minutes = max(1, -(-int((staff.locked_until - real).total_seconds()) // 60))
+        refusal = t(locale(), "errors.too_many", minutes=minutes)
+        return make_response(_second(staff, held, refusal), 429)
+    if held["secret"] and staff.totp_sealed is None:
+        secret = _unsealed(held["secret"])
+        is_right = second_factor.enrol(db(), vault, staff, secret, typed, real)
+    else:
+        is_right = second_factor.is_right(db(), vault, staff, typed, real)
+    if not is_right:
+        count_wrong(staff, real)
+        return make_response(_second(staff, held, t(locale(), "staff.wrong_code")), 401)
+    staff.failed_count, staff.locked_until = 0, None
+    return _welcome(staff, held["next"])
+
+
+def _sealed(secret: str) -> str:
+    return base64.b64encode(runtime().vault.seal("second_factor.new", secret.encode())).decode()
+
+
+def _unsealed(held: str) -> str:
+    return runtime().vault.unseal("second_factor.new", base64.b64decode(held)).decode()
+
+
+def count_wrong(staff: Staff, real: Any) -> None:
+    """One more wrong try: from the fifth on each one waits longer."""
     staff.failed_count += 1
     if staff.failed_count >= TRIES:
         delay = DELAYS[min(staff.failed_count - TRIES, len(DELAYS) - 1)]
@@ -100,8 +190,11 @@ def _welcome(staff: Staff, path: str) -> Response:
             created_at=real,
             last_seen_at=real,
             expires_at=real + LIFE,
+            confirmed_at=real,
+            browser=clean(request.headers.get("User-Agent", ""), 100),
         )
     )
+    audit.record(db(), f"staff:{staff.id}", "staff.signed_in", {}, real)
     response = make_response(redirect(path, code=303))
     set_cookie(response, runtime().settings, "staff", token, int(LIFE.total_seconds()))
     return response
@@ -141,7 +234,7 @@ def welcome() -> Any:
     staff.password_hash = people.hash_secret(password)
     staff.setup_hash = staff.setup_expires_at = None
     audit.record(db(), f"staff:{staff.id}", "staff.password_set", {}, real)
-    return _welcome(staff, url_for("admin.dashboard"))
+    return _next_step(staff, url_for("admin.dashboard"))
 
 
 @blueprint.post("/sign-out")

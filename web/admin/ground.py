@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, make_response, redirect, request, url_for
 from flask_wtf.csrf import generate_csrf
@@ -22,9 +24,12 @@ from web.auth import Access, Forbidden, SignInNeeded, resolver
 from web.ground import db, runtime
 from web.security import read_cookie
 
+View = TypeVar("View", bound=Callable[..., Any])
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 IDLE = timedelta(hours=2)
 LIFE = timedelta(hours=12)
+#: How long after the password exports and other grave acts ask for it once more.
+FRESH = timedelta(minutes=15)
 SEEN_EVERY = timedelta(minutes=1)
 PAGE_ROWS = 25
 MAX_PAGE = 100_000
@@ -89,7 +94,18 @@ _FLOOR = frozenset(
     }
 )
 #: Opening and closing branches, how much a till may give, who hears of alarms: the owner alone.
-_SHOP = frozenset({"branches.edit", "costs.edit", "alarms.owners", "settings.edit", "audit.read", "audit.export"})
+_SHOP = frozenset(
+    {
+        "branches.edit",
+        "costs.edit",
+        "alarms.owners",
+        "settings.edit",
+        "audit.read",
+        "audit.export",
+        "staff.read",
+        "staff.edit",
+    }
+)
 #: Other systems at the door: the owner alone.
 _OUTSIDE = frozenset({"api_keys.read", "api_keys.edit", "webhooks.read", "webhooks.edit"})
 #: People brought in, and two made one.
@@ -131,8 +147,7 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
         }
     )
     | _MARKETING,
-    Role.AUDITOR: _READ
-    | {"audit.read", "audit.export", "imports.read", "merges.read", "suspects.read"},
+    Role.AUDITOR: _READ | {"audit.read", "imports.read", "merges.read", "suspects.read"},
 }
 #: The frame's navigation: endpoint, permission, words.
 NAVIGATION = (
@@ -162,6 +177,7 @@ NAVIGATION = (
     ("admin.webhooks", "webhooks.read", "console.webhooks", "broadcast"),
     ("admin.alarms", "alarms.read", "console.alarms", "bell"),
     ("admin.settings_page", "settings.read", "console.settings", "sliders"),
+    ("admin.staff_page", "staff.read", "console.staff", "person-badge"),
     ("admin.audit_page", "audit.read", "console.audit", "journal-check"),
     ("admin.health", "health.read", "console.health", "heart-pulse"),
 )
@@ -170,16 +186,17 @@ NAVIGATION = (
 @resolver("staff")
 def _admit(access: Access) -> None:
     """Session cookie -> `g.staff`, checked against the rows each time (Z23)."""
-    staff = staff_of(db())
-    if staff is None:
+    held = session_of(db())
+    if held is None:
         raise SignInNeeded
-    g.staff, g.locale = staff, staff.locale
+    staff = db().get_one(Staff, held.staff_id)
+    g.staff, g.staff_session, g.locale = staff, held, staff.locale
     if access.permission not in PERMISSIONS[staff.role]:
         raise Forbidden
 
 
-def staff_of(session: Session) -> Staff | None:
-    """Who is signed in to the console in this browser."""
+def session_of(session: Session) -> StaffSession | None:
+    """The console session of this browser, while it and its person are good."""
     token = read_cookie(runtime().settings, "staff")
     held = session.get(StaffSession, token_hash(token)) if token else None
     real = runtime().clock.real_now()
@@ -192,7 +209,26 @@ def staff_of(session: Session) -> Staff | None:
         return None
     if request.method == "POST" and real - held.last_seen_at > SEEN_EVERY:
         held.last_seen_at = real
-    return staff
+    return held
+
+
+def freshly(view: View) -> View:
+    """Under `staff_only`: who last gave the password long ago gives it once more (`faults.md` 2.3)."""
+
+    @wraps(view)
+    def guarded(*given: Any, **named: Any) -> Any:
+        held: StaffSession = g.staff_session
+        since = held.confirmed_at or held.created_at
+        if since > runtime().clock.real_now() - FRESH:
+            return view(*given, **named)
+        return make_response(redirect(url_for("admin.confirm_page", next=_page_before()), code=303))
+
+    return cast(View, guarded)
+
+
+def _page_before() -> str:
+    """The path of the page that a form was sent from; `next` is checked again when used."""
+    return urlsplit(request.referrer or "").path[: SEARCH_LETTERS * 2]
 
 
 def may(permission: str) -> bool:

@@ -14,7 +14,7 @@ from insights import liability as figures
 from insights import suspects as watch
 from loyalty import shop
 from web.admin import charts, forms
-from web.admin.ground import back, blueprint, may, noted, spreadsheet
+from web.admin.ground import back, blueprint, freshly, may, noted, spreadsheet
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
@@ -74,6 +74,7 @@ def liability_worth() -> Response:
 
 @blueprint.post("/liability/<any(months, days, coupons):what>.csv")
 @staff_only("liability.export")
+@freshly
 def liability_export(what: str) -> Response:
     """One of the tables as a file."""
     made: dict[str, Callable[[], Rows]] = {"months": _months, "days": _days, "coupons": _coupons}
@@ -95,6 +96,7 @@ def suspects() -> str:
 
 @blueprint.post("/suspects/<any(cashiers, members):what>.csv")
 @staff_only("suspects.export")
+@freshly
 def suspects_export(what: str) -> Response:
     """One of the lists as a file."""
     language = locale()

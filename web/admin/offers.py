@@ -31,6 +31,7 @@ from web.admin.ground import (
     back,
     blueprint,
     escaped,
+    freshly,
     may,
     noted,
     search_text,
@@ -234,6 +235,7 @@ def codes_void(batch_id: int) -> Any:
 
 @blueprint.post("/codes/<int:batch_id>/export")
 @staff_only("offers.edit")
+@freshly
 def codes_export(batch_id: int) -> Response:
     """The list for the printer: once for everybody, again by right; each time written down."""
     batch = coupons.take_export(

@@ -10,7 +10,7 @@ from core.i18n import t
 from core.text import parse_whole
 from loyalty import feed
 from models.feed import WebhookTarget
-from web.admin.ground import back, blueprint
+from web.admin.ground import back, blueprint, freshly
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
@@ -36,6 +36,7 @@ def _page(*, made: feed.NewTarget | None = None, refusal: str = "") -> str:
 
 @blueprint.post("/webhooks")
 @staff_only("webhooks.edit")
+@freshly
 def webhook_add() -> str | Response:
     """Add a target; the answer is the only place where its secret is ever shown."""
     settings = runtime().settings

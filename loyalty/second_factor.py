@@ -1,0 +1,81 @@
+"""The second factor of the console: time-based codes (RFC 6238), each good once."""
+
+from __future__ import annotations
+
+import hmac
+import unicodedata
+from datetime import datetime
+
+import pyotp
+from sqlalchemy import or_, update
+from sqlalchemy.orm import Session
+
+from core.crypto import Vault
+from loyalty import audit
+from models.staff import Role, Staff
+
+#: Who may not do without one (`product.md` 1); others may have one.
+NEEDED = frozenset({Role.OWNER, Role.MANAGER})
+STEP_SECONDS = 30
+ISSUER = "Taem"
+_PLACE = "staff.totp"
+
+
+def new_secret() -> str:
+    """A fresh secret, in the letters an authenticator app takes."""
+    return pyotp.random_base32()
+
+
+def address(secret: str, email: str) -> str:
+    """What the QR code says."""
+    return pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name=ISSUER)
+
+
+def matching_step(secret: str, typed: str, real_now: datetime) -> int | None:
+    """The 30-second step whose code this is: this one, the one before or the next; else None."""
+    code = "".join(unicodedata.normalize("NFKC", typed).split()).replace("-", "")
+    totp = pyotp.TOTP(secret)
+    now = int(real_now.timestamp()) // STEP_SECONDS
+    found = None
+    for step in (now - 1, now, now + 1):
+        if hmac.compare_digest(totp.generate_otp(step).encode(), code.encode()[:32]):
+            found = step
+    return found
+
+
+def is_right(session: Session, vault: Vault, staff: Staff, typed: str, real_now: datetime) -> bool:
+    """Whether this is a code of theirs that was not used yet; uses it up, in one step."""
+    if staff.totp_sealed is None:
+        return False
+    secret = vault.unseal(f"{_PLACE}:{staff.id}", staff.totp_sealed).decode()
+    step = matching_step(secret, typed, real_now)
+    return step is not None and _use(session, staff, step)
+
+
+def enrol(
+    session: Session, vault: Vault, staff: Staff, secret: str, typed: str, real_now: datetime
+) -> bool:
+    """Take this secret for this person, if the app has it: the code says so."""
+    step = matching_step(secret, typed, real_now)
+    if step is None:
+        return False
+    staff.totp_sealed = vault.seal(f"{_PLACE}:{staff.id}", secret.encode())
+    staff.totp_step = step
+    audit.record(session, f"staff:{staff.id}", "staff.second_factor_set", {}, real_now)
+    return True
+
+
+def forget(session: Session, staff: Staff, *, actor: str, now: datetime) -> None:
+    """The phone is lost: the next sign-in sets it up anew."""
+    staff.totp_sealed = staff.totp_step = None
+    audit.record(session, actor, "staff.second_factor_reset", {"staff": staff.id}, now)
+
+
+def _use(session: Session, staff: Staff, step: int) -> bool:
+    used = session.execute(
+        update(Staff)
+        .where(Staff.id == staff.id, or_(Staff.totp_step.is_(None), Staff.totp_step < step))
+        .values(totp_step=step)
+        .returning(Staff.id)
+    )
+    return used.first() is not None

@@ -1,0 +1,240 @@
+"""People of the console: second factor, sessions, confirming, and who may let whom in."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pyotp
+import pytest
+from sqlalchemy import select, update
+
+from core.ids import token_hash
+from loyalty import people, second_factor
+from models.staff import AuditRow, Staff, StaffSession
+from tests import factories
+from tests.factories import NOW
+from tests.web.conftest import Browser
+
+PASSWORD = "correct horse battery"
+PASSWORD_HASH = people.hash_secret(PASSWORD)
+
+
+def person(runtime, role, **more):
+    with runtime.transaction() as session:
+        values = {"email": f"{role}@taem.example", "role": role, "password_hash": PASSWORD_HASH}
+        return factories.prem(session, **values | more).id
+
+
+def sign_in(client, role, password=PASSWORD):
+    form = {"email": f"{role}@taem.example", "password": password}
+    return Browser(client, "/admin/sign-in").send("/admin/sign-in", **form)
+
+
+def code_of(secret, clock, steps=0):
+    return pyotp.TOTP(secret).at(clock.real_now() + timedelta(seconds=30 * steps))
+
+
+def send_code(client, code):
+    return Browser(client, "/admin/second-factor").send("/admin/second-factor", code=code)
+
+
+def acts(database):
+    with database.read() as session:
+        return list(session.scalars(select(AuditRow.act).order_by(AuditRow.id)))
+
+
+def enrolled(client, runtime, clock, role="owner"):
+    """Somebody who has set up their second factor on the way in; their secret."""
+    person(runtime, role)
+    assert sign_in(client, role).headers["Location"] == "/admin/second-factor"
+    page = client.get("/admin/second-factor").text
+    assert "data:image/png;base64," in page
+    secret = re.search(r"<code>([A-Z2-7 ]+)</code>", page)[1].replace(" ", "")
+    assert send_code(client, "000000").status_code == 401
+    assert send_code(client, code_of(secret, clock)).headers["Location"] == "/admin"
+    return secret
+
+
+@pytest.mark.parametrize("role", ["owner", "manager"])
+def test_owner_and_manager_set_up_a_second_factor_before_they_are_in(
+    client, runtime, clock, database, role
+):
+    enrolled(client, runtime, clock, role)
+    assert client.get("/admin").status_code == 200
+    assert acts(database) == ["staff.second_factor_set", "staff.signed_in"]
+    with database.read() as session:
+        assert session.scalars(select(Staff)).one().totp_sealed is not None
+
+
+def test_the_password_alone_opens_nothing(client, runtime, clock):
+    enrolled(client, runtime, clock)
+    client.delete_cookie("taem_staff")
+    assert sign_in(client, "owner").headers["Location"] == "/admin/second-factor"
+    assert client.get("/admin").headers["Location"].startswith("/admin/sign-in")
+    assert "<code>" not in client.get("/admin/second-factor").text  # the secret is shown once
+    clock.advance(minutes=6)
+    assert client.get("/admin/second-factor").status_code in (303, 401)
+
+
+def test_a_code_is_good_once_however_it_is_typed(client, runtime, clock):
+    secret = enrolled(client, runtime, clock)
+    client.delete_cookie("taem_staff")
+    sign_in(client, "owner")
+    used = code_of(secret, clock)
+    assert send_code(client, f"{used[:3]} {used[3:]}").status_code == 401
+    clock.advance(seconds=30)
+    fresh = code_of(secret, clock)
+    assert send_code(client, f" {fresh[:3]}-{fresh[3:]} ").status_code == 303
+    client.delete_cookie("taem_staff")
+    sign_in(client, "owner")
+    assert send_code(client, fresh).status_code == 401
+    assert send_code(client, code_of(secret, clock, steps=-1)).status_code == 401
+
+
+def test_wrong_codes_are_delayed_like_wrong_passwords(client, runtime, clock):
+    secret = enrolled(client, runtime, clock)
+    client.delete_cookie("taem_staff")
+    clock.advance(seconds=60)
+    sign_in(client, "owner")
+    assert [send_code(client, "123456").status_code for _ in range(6)] == [401] * 5 + [429]
+    assert send_code(client, code_of(secret, clock)).status_code == 429
+
+
+def test_a_marketer_needs_none_but_may_have_one(client, runtime, clock):
+    person(runtime, "marketer")
+    assert sign_in(client, "marketer").headers["Location"] == "/admin"
+    browser = Browser(client, "/admin/me")
+    assert browser.send("/admin/me/second-factor", password="wrong").status_code == 401
+    assert browser.send("/admin/me/second-factor", password=PASSWORD).status_code == 303
+    page = client.get("/admin/second-factor").text
+    secret = re.search(r"<code>([A-Z2-7 ]+)</code>", page)[1].replace(" ", "")
+    assert send_code(client, code_of(secret, clock)).headers["Location"] == "/admin/me"
+    client.delete_cookie("taem_staff")
+    assert sign_in(client, "marketer").headers["Location"] == "/admin/second-factor"
+
+
+def test_sessions_are_listed_and_ended_at_once(sign_in, runtime, database):
+    here, there = sign_in("marketer"), None
+    with runtime.transaction() as session:
+        staff = session.scalars(select(Staff)).one()
+        session.add(
+            StaffSession(
+                token_hash=token_hash("elsewhere"), staff_id=staff.id, created_at=NOW,
+                last_seen_at=NOW, expires_at=NOW + timedelta(hours=1), browser="Firefox <b>",
+            )
+        )  # fmt: skip
+    page = here.get("/admin/me").text
+    assert "Firefox &lt;b&gt;" in page
+    assert token_hash("elsewhere") not in page
+    name = re.search(r"/admin/me/sessions/([0-9a-f]{16})/end", page)[1]
+    assert here.send(f"/admin/me/sessions/{name}/end").status_code == 303
+    assert here.send("/admin/me/sessions/0123456789abcdef/end").status_code == 404
+    with database.read() as session:
+        there = session.get_one(StaffSession, token_hash("elsewhere"))
+    assert there.revoked_at is not None
+    assert here.get("/admin/me").status_code == 200
+
+
+def test_a_new_password_ends_every_other_session(client, runtime, database):
+    person(runtime, "marketer")
+    other = client.application.test_client()
+    sign_in(client, "marketer")
+    sign_in(other, "marketer")
+    browser = Browser(client, "/admin/me")
+    weak = browser.send("/admin/me/password", password=PASSWORD, new="short")
+    wrong = browser.send("/admin/me/password", password="wrong", new="brand new words 42")
+    good = browser.send("/admin/me/password", password=PASSWORD, new="brand new words 42")
+    assert (weak.status_code, wrong.status_code, good.status_code) == (422, 401, 303)
+    assert client.get("/admin/me").status_code == 200
+    assert other.get("/admin/me").status_code == 303
+    assert sign_in(other, "marketer", "brand new words 42").headers["Location"] == "/admin"
+
+
+EXPORTS = ["/admin/liability/months.csv", "/admin/audit.csv", "/admin/suspects/members.csv"]
+
+
+@pytest.mark.parametrize("path", EXPORTS)
+def test_exports_ask_for_the_password_again_after_a_while(sign_in, runtime, clock, path):
+    owner = sign_in("owner", password_hash=PASSWORD_HASH)
+    assert owner.send(path).status_code == 200
+    clock.advance(minutes=16)
+    asked = owner.send(path, referrer="http://localhost/admin/liability")
+    assert asked.headers["Location"].startswith("/admin/confirm")
+    wrong = owner.send("/admin/confirm", password="wrong", next="/admin/liability")
+    right = owner.send("/admin/confirm", password=PASSWORD, next="//evil.example")
+    assert (wrong.status_code, right.headers["Location"]) == (401, "/admin")
+    assert owner.send(path).status_code == 200
+
+
+def test_the_owner_invites_and_the_link_works_once(owner, app, clock):
+    made = owner.send("/admin/staff", name="มานี", email="manee@taem.example", role="marketer")
+    code = re.search(r"/admin/welcome\?code=([\w-]+)", made.text)[1]
+    assert "welcome?code" not in owner.get("/admin/staff").text
+    again = owner.send("/admin/staff", name="x", email="manee@taem.example", role="marketer")
+    odd = owner.send("/admin/staff", name="x", email="b@taem.example", role="king")
+    assert (again.status_code, odd.status_code) == (409, 422)
+    guest = app.test_client()
+    page = Browser(guest, f"/admin/welcome?code={code}")
+    assert page.send("/admin/welcome", code=code, password=PASSWORD).status_code == 303
+    assert guest.get("/admin").status_code == 200
+    assert guest.get("/admin/staff").status_code == 403
+
+
+def test_Z23_another_role_or_none_takes_effect_on_the_next_request(owner, sign_in, database):
+    manager = sign_in("manager")
+    with database.read() as session:
+        staff_id = session.scalars(select(Staff.id).where(Staff.role == "manager")).one()
+    assert manager.get("/admin/tills").status_code == 200
+    assert owner.send(f"/admin/staff/{staff_id}/role", role="auditor").status_code == 303
+    assert manager.get("/admin/tills").status_code == 303
+    assert owner.send(f"/admin/staff/{staff_id}/out").status_code == 303
+    assert owner.send(f"/admin/staff/{staff_id}/back").status_code == 303
+    assert manager.get("/admin").status_code == 303  # old sessions stay dead
+    assert acts(database)[-3:] == ["staff.role_changed", "staff.sent_out", "staff.taken_back"]
+
+
+def test_the_last_owner_stays(owner, database):
+    with database.read() as session:
+        staff_id = session.scalars(select(Staff.id)).one()
+    assert owner.send(f"/admin/staff/{staff_id}/role", role="auditor").status_code == 409
+    assert owner.send(f"/admin/staff/{staff_id}/out").status_code == 409
+    assert owner.get("/admin/staff").status_code == 200
+
+
+def test_the_owner_helps_who_lost_phone_or_password(owner, client, runtime, clock, database):
+    enrolled(client, runtime, clock, "manager")
+    with database.read() as session:
+        staff_id = session.scalars(select(Staff.id).where(Staff.role == "manager")).one()
+    assert owner.send(f"/admin/staff/{staff_id}/second").status_code == 303
+    assert client.get("/admin").status_code == 303
+    sign_in(client, "manager")
+    assert "<code>" in client.get("/admin/second-factor").text
+    made = owner.send(f"/admin/staff/{staff_id}/link")
+    assert "/admin/welcome?code=" in made.text
+    assert sign_in(client, "manager").status_code == 401
+
+
+@pytest.mark.parametrize("role", ["manager", "marketer", "auditor"])
+def test_only_the_owner_sees_the_team(sign_in, role):
+    browser = sign_in(role)
+    assert browser.get("/admin/staff").status_code == 403
+    assert (
+        browser.send("/admin/staff", name="x", email="x@x.example", role="owner").status_code == 403
+    )
+
+
+def test_one_code_used_by_two_at_once_lets_one_in(runtime, clock):
+    staff_id = person(runtime, "owner")
+    secret = second_factor.new_secret()
+    with runtime.transaction() as session:
+        staff = session.get_one(Staff, staff_id)
+        sealed = runtime.vault.seal(f"staff.totp:{staff_id}", secret.encode())
+        session.execute(update(Staff).values(totp_sealed=sealed))
+        session.refresh(staff)
+        code = code_of(secret, clock)
+        tries = [
+            second_factor.is_right(session, runtime.vault, staff, code, clock.real_now())
+            for _ in range(2)
+        ]
+    assert tries == [True, False]
