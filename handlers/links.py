@@ -20,6 +20,7 @@ PAGES = {
     "stamps": "/m/stamps",
     "coupons": "/m/coupons",
     "my_data": "/m/me",
+    "topics": "/m/topics",
     "friends": "/m/friends",
     "tier": "/m/tier",
     "card": "/m/card",

@@ -95,7 +95,8 @@ def my_data(ctx: Context) -> Messages:
         joined_on=local_day(member.joined_at, ctx.runtime.clock.tz),
         accepts_marketing=consents.is_given(session, member.id, Purpose.MARKETING),
     )
-    page = [links.page_action(ctx, "my_data")]
+    topics = theme.postback_action(t(ctx.locale, "members.button_topics"), "topics.show")
+    page = [links.page_action(ctx, "my_data"), topics]
     return [theme.with_quick_reply(cards.my_data(data, ctx.locale), page)]
 
 

@@ -30,6 +30,7 @@ from handlers import (
     rewards,
     stamps,
     surveys,
+    topics,
 )
 from models.members import JoinForm, Member
 
@@ -144,6 +145,9 @@ POSTBACKS: dict[str, Handler] = {
     "referrals.show": referrals.show,
     "surveys.answer": surveys.answer,
     "conversations.open": conversations.open_chat,
+    "topics.show": topics.show,
+    "topics.set": topics.set_topic,
+    "topics.often": topics.set_often,
     "links.open": links.open_page,
     "menus.switched": ignore,
 }
@@ -162,6 +166,7 @@ WORDS: dict[str, Handler] = {
     **dict.fromkeys(("ชวนเพื่อน", "invite"), referrals.show),
     **dict.fromkeys(("ข้อมูลของฉัน", "my data"), members.my_data),
     **dict.fromkeys(("ภาษา", "language"), members.language),
+    **dict.fromkeys(("รับข่าวอะไรบ้าง", "what news"), topics.show),
     **dict.fromkeys(("เมนู", "ช่วยเหลือ", "menu", "help"), members.help_me),
     **dict.fromkeys(("ติดต่อพนักงาน", "staff"), conversations.open_chat),
     **dict.fromkeys(("โค้ด", "code"), coupons.ask_code),

@@ -567,6 +567,7 @@ HELP_WORDS: tuple[tuple[str, str], ...] = (
     ("card", "members.card"),
     ("invite", "referrals.show"),
     ("my_data", "members.my_data"),
+    ("topics", "topics.show"),
     ("language", "members.language"),
     ("staff", "conversations.open"),
 )

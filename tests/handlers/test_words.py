@@ -23,6 +23,7 @@ WORDS = [
     (("บัตร", "บัตรสมาชิก", "card"), "members.card_hint", MUST_JOIN),
     (("ชวนเพื่อน", "invite"), "referrals.title", MUST_JOIN),
     (("ข้อมูลของฉัน", "my data"), "members.my_data_title", MUST_JOIN),
+    (("รับข่าวอะไรบ้าง", "what news"), "topics.title", MUST_JOIN),
     (("ภาษา", "language"), "members.language_title", "members.language_title"),
     (("เมนู", "ช่วยเหลือ", "menu", "help"), "members.help_title", "members.help_title"),
     (("ติดต่อพนักงาน", "staff"), "conversations.staff_called", "conversations.staff_called"),

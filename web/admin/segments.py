@@ -5,15 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, abort, g, make_response, render_template, request
-from sqlalchemy import select
+from sqlalchemy import delete, select
 
+from core.db import insert_into
 from core.errors import Invalid, Refused
 from core.i18n import t
-from engagement import segments
+from engagement import segments, topics
+from engagement.topics import Choice
 from models.members import Member, MemberTotals
-from models.segments import Segment, SegmentVersion
-from web.admin import segment_forms
+from models.segments import MemberTag, Segment, SegmentVersion
+from web.admin import forms, segment_forms
 from web.admin.ground import back, blueprint, may, noted
+from web.admin.members import member_of
 from web.admin.segment_forms import Form, described
 from web.auth import staff_only
 from web.ground import db, locale, runtime
@@ -119,6 +122,49 @@ def segment_archive(segment_id: int) -> Response:
     segment.archived_at = None if is_back else runtime().clock.now()
     noted("segments.archived", segment=segment.id, back=is_back)
     return back("admin.segments_page", note="console.saved")
+
+
+@blueprint.post("/members/<string:public_id>/tester")
+@staff_only("members.edit")
+def member_tester(public_id: str) -> Response:
+    """Have test sends go to this member, or not any more."""
+    person = member_of(public_id)
+    person.is_test = request.form.get("on") == "1"
+    noted("members.tester", member=person.public_id, on=person.is_test)
+    return back("admin.member", note="console.saved", public_id=public_id)
+
+
+@blueprint.post("/members/<string:public_id>/tags")
+@staff_only("members.edit")
+def member_tags(public_id: str) -> Response:
+    """Put a tag on this member, or take one off."""
+    person = member_of(public_id)
+    taken = request.form.get("take", "")
+    if taken:
+        db().execute(
+            delete(MemberTag).where(MemberTag.member_id == person.id, MemberTag.tag == taken)
+        )
+        noted("members.tag_taken", member=person.public_id, tag=taken)
+        return back("admin.member", note="console.saved", public_id=public_id)
+    tag = forms.words("tag", "segments.field_tags", segments.MAX_LETTERS)
+    db().execute(
+        insert_into(db(), MemberTag)
+        .values(member_id=person.id, tag=tag, at=runtime().clock.now(), by=f"staff:{g.staff.id}")
+        .on_conflict_do_nothing(index_elements=["member_id", "tag"])
+    )
+    noted("members.tagged", member=person.public_id, tag=tag)
+    return back("admin.member", note="console.saved", public_id=public_id)
+
+
+def tags_of(member: Member) -> list[str]:
+    """The words that staff and journeys put on somebody."""
+    own = select(MemberTag.tag).where(MemberTag.member_id == member.id)
+    return list(db().scalars(own.order_by(MemberTag.tag)))
+
+
+def choice_of(member: Member) -> Choice:
+    """What this member wants to hear about."""
+    return topics.choice_of(db(), member.id)
 
 
 def _segment(segment_id: int) -> Segment:

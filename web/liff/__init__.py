@@ -20,6 +20,7 @@ from web.liff import (
     stamps,
     surveys,
     tiers,
+    topics,
 )
 from web.liff.ground import blueprint
 
@@ -40,6 +41,7 @@ __all__ = [
     "stamps",
     "surveys",
     "tiers",
+    "topics",
 ]
 
 

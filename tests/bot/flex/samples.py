@@ -20,6 +20,7 @@ from bot.flex import (
     rewards,
     stamps,
     surveys,
+    topics,
 )
 
 TODAY = date(2026, 11, 22)
@@ -174,6 +175,10 @@ SAMPLES: dict[str, Sample] = {
         "high", locale, is_first=True, review_url=LINK, can_invite=True
     ),
     "surveys.why_kept": lambda locale, _: surveys.why_kept(locale),
+    "topics.choices": lambda locale, _: topics.choices(
+        [("offers", True), ("news", False)], 1, [0, 1, 2], locale, accepts=True
+    ),
+    "topics.stopped": lambda locale, _: topics.choices([], None, [0], locale, accepts=False),
     "errors.sorry": lambda _, name: errors.sorry(name),
     "conversations.called": lambda locale, _: conversations.staff_called(locale),
     "conversations.reply": lambda _, name: conversations.staff_reply(name, staff_name="นก"),

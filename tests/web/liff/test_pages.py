@@ -12,6 +12,7 @@ from sqlalchemy import select
 from werkzeug.routing import IntegerConverter
 
 from core.i18n import t
+from engagement import topics
 from loyalty import codes, consents, coupons, members, personal, purchases, stamp_pictures
 from models.coupons import CodeState, Obtained, ScanCode, Voucher
 from models.members import Member, MemberState, Purpose
@@ -19,7 +20,9 @@ from tests import factories
 from tests.moments import BANGKOK, NOW
 from tests.processes import ROOT
 
-PAGES = ["home", "points", "stamps", "coupons", "rewards", "card", "me", "me/leave", "privacy"]
+PAGES = [
+    "home", "points", "stamps", "coupons", "rewards", "card", "me", "me/leave", "topics", "privacy",
+]  # fmt: skip
 PAGE_BYTES = 100 * 1024
 
 
@@ -430,3 +433,14 @@ def test_my_data_can_be_taken_along(open_phone, praew, form, holds):
     assert "attachment" in answer.headers["Content-Disposition"]
     assert answer.headers["Cache-Control"].startswith("no-store")
     assert holds in answer.text
+
+
+def test_a_member_chooses_what_they_hear(open_phone, praew, database):
+    phone = open_phone(praew)
+    kept = phone.send("/m/topics", topic=["offers", "birthday"], often="1")
+    assert kept.status_code == 303
+    with database.read() as session:
+        choice = topics.choice_of(session, praew.id)
+    assert choice.muted == {"news", "reminders", "surveys"}
+    assert choice.per_week == 1
+    assert "checked" in phone.get("/m/topics?done=1").text
