@@ -4,7 +4,10 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest
-TEST_WORKERS ?= 2
+# More than cores: many tests wait for a server, a lease or a browser.
+TEST_WORKERS ?= 3
+# Bytecode kept from one run spares every worker seconds of reading the tests again.
+unexport PYTHONDONTWRITEBYTECODE
 CODE := app.py checkup.py cli.py config.py demo.py history.py seed.py bot core engagement handlers insights loyalty models rich_menus scheduler simulator web worker
 
 .PHONY: help

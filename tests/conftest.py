@@ -182,9 +182,11 @@ def drop_database(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 @pytest.fixture(scope="session")
-def postgres_pool(postgres_url: str, new_database: Callable[..., str]) -> postgres.Pool:
+def postgres_pool(postgres_url: str, new_database: Callable[..., str]) -> Iterator[postgres.Pool]:
     """Clean PostgreSQL databases of this worker."""
-    return postgres.Pool(postgres_url, lambda: new_database("postgresql"))
+    pool = postgres.Pool(postgres_url, lambda: new_database("postgresql"))
+    yield pool
+    pool.close()
 
 
 class Shelf:

@@ -20,32 +20,13 @@ from subprocess import TimeoutExpired
 from typing import IO, Any
 
 _forks = multiprocessing.get_context("forkserver")
-#: What a process of ours would import once it runs; read by the fork server alone.
-_PRELOADED = (
-    "app",
-    "worker.serve",
-    "worker.desk",
-    "worker.sender",
-    "worker.loops",
-    "scheduler.runner",
-    "granian.server",
-    "waitress",
-    "web",
-    "tests.factories",
-    "tests.handlers.crashing",
-    "tests.lives",
-    "tests.loyalty.players",
-    "tests.loyalty.racers",
-    "tests.scheduler.claimers",
-    "tests.worker.nursery",
-)
 
 
 class Forked:
     """One running process, as `subprocess.Popen` would show it."""
 
     def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
-        _forks.set_forkserver_preload([__name__, *_PRELOADED])
+        _forks.set_forkserver_preload([__name__, "tests.preloaded"])
         self._process: ForkServerProcess = _forks.Process(target=target, args=arguments)
         self._process.start()
         assert self._process.pid is not None

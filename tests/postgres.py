@@ -128,6 +128,8 @@ class Pool:
         self._make = make
         self._clean: list[str] = []
         self._pristine: _Pristine | None = None
+        #: One for each database, kept: it knows the tables already.
+        self._cleaners: dict[str, Connection] = {}
 
     def take(self) -> str:
         """The URL of a clean database."""
@@ -135,19 +137,35 @@ class Pool:
             return self._clean.pop()
         url = self._make()
         if self._pristine is None:
-            with psycopg.connect(plain_url(url), autocommit=True) as connection:
-                self._pristine = _Pristine(connection)
+            self._pristine = _Pristine(self._cleaner(url))
         return url
 
     def give_back(self, url: str) -> None:
         """Empty the database for the next one, whoever is still connected to it."""
         assert self._pristine is not None
-        with psycopg.connect(plain_url(url), autocommit=True) as connection:
-            is_clean = self._pristine.restore(connection)
+        try:
+            is_clean = self._pristine.restore(self._cleaner(url))
+        except psycopg.OperationalError:  # the test has cut our connection, too
+            self._dismiss(url)
+            is_clean = self._pristine.restore(self._cleaner(url))
         if is_clean:
             self._clean.append(url)
         else:
+            self._dismiss(url)
             drop(self.server_url, url)
+
+    def close(self) -> None:
+        """Let go of every database."""
+        for url in list(self._cleaners):
+            self._dismiss(url)
+
+    def _cleaner(self, url: str) -> Connection:
+        if url not in self._cleaners:
+            self._cleaners[url] = psycopg.connect(plain_url(url), autocommit=True)
+        return self._cleaners[url]
+
+    def _dismiss(self, url: str) -> None:
+        self._cleaners.pop(url).close()
 
 
 class _Pristine:
@@ -205,17 +223,21 @@ def drop(server_url: str, url: str) -> None:
 
 
 def _guards(connection: Connection) -> tuple[Any, ...]:
-    """A fingerprint of tables, columns, constraints, indexes and triggers."""
+    """A fingerprint of tables, columns, constraints, indexes, triggers and functions.
+
+    Copies of one template share their ids and the transactions that wrote them (`xmin`); whatever
+    is changed afterwards is written by another one.
+    """
     return tuple(
         connection.execute("""
             SELECT
               (SELECT sum(hashtext(relname || relkind::text || relnatts)::bigint) FROM pg_class
                WHERE relnamespace = 'public'::regnamespace),
-              (SELECT sum(hashtext(conname || pg_get_constraintdef(oid))::bigint) FROM pg_constraint
+              (SELECT sum(hashtext(oid::text || xmin::text)::bigint) FROM pg_constraint
                WHERE connamespace = 'public'::regnamespace),
-              (SELECT sum(hashtext(tgname || tgenabled::text)::bigint) FROM pg_trigger
+              (SELECT sum(hashtext(oid::text || xmin::text)::bigint) FROM pg_trigger
                WHERE NOT tgisinternal),
-              (SELECT sum(hashtext(proname || prosrc)::bigint) FROM pg_proc
+              (SELECT sum(hashtext(oid::text || xmin::text)::bigint) FROM pg_proc
                WHERE pronamespace = 'public'::regnamespace)
         """).fetchone()
         or ()

@@ -11,7 +11,9 @@ from tests import factories, postgres
 
 @pytest.fixture
 def pool(postgres_url, new_database):
-    return postgres.Pool(postgres_url, lambda: new_database("postgresql"))
+    pool = postgres.Pool(postgres_url, lambda: new_database("postgresql"))
+    yield pool
+    pool.close()
 
 
 def count(url: str, table: str) -> int:
@@ -74,6 +76,17 @@ def test_lent_database_comes_back_without_sessions_of_the_one_before(pool, postg
     postgres.drop(postgres_url, url)
 
 
+def test_lent_database_comes_back_even_when_every_session_was_cut(pool, postgres_url):
+    url = pool.take()
+    fill(url)
+    cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+    statements(url, f"{cut} AND datname = current_database()")
+    pool.give_back(url)
+    assert pool.take() == url
+    assert count(url, "members") == 0
+    postgres.drop(postgres_url, url)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -81,6 +94,7 @@ def test_lent_database_comes_back_without_sessions_of_the_one_before(pool, postg
         "ALTER TABLE members ADD COLUMN extra integer",
         "DROP INDEX uq_members_proven_phone",
         "CREATE TABLE extra (id integer)",
+        "ALTER TABLE audit_rows DISABLE TRIGGER USER",
     ],
 )
 def test_database_with_a_guard_removed_is_not_lent_again(pool, postgres_url, change):
