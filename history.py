@@ -24,12 +24,15 @@ from core.db import is_sqlite
 from core.runtime import Runtime
 from loyalty import coupons, earning, lifecycle, personal, points, tier_gifts
 from models.activities import Activity
-from models.base import Base
+from models.base import Base, table_of
+from models.campaigns import Campaign, CampaignRecipient, CampaignState
 from models.coupons import Coupon, Redemption, Voucher, VoucherState
 from models.members import Consent, Member, MemberKey, MemberState, MemberTotals, Purpose
 from models.outbox import Message, MessageClass, MessageState
 from models.points import EntryKind, LedgerEntry, Lot, LotDraw
 from models.purchases import Purchase, PurchaseState
+from models.results import Tap
+from models.segments import Segment
 from models.staff import Branch
 from models.stamps import CardState, Stamp, StampCard, StampProgram
 
@@ -49,6 +52,24 @@ HABITS = ((0.16, 5, 0.10), (0.26, 14, 0.25), (0.24, 33, 0.35), (0.14, 80, 0.5), 
 BILLS = (5500, 6500, 7000, 8500, 9500, 12000, 14500, 18000, 24000)
 REWARD_CHANCE = 0.35
 CLAIM_CHANCE = 0.10
+#: Days since the campaign that its report shows, and what it said.
+CAMPAIGN_AGO = 21
+CAMPAIGN_WORDS = {
+    "th": {
+        "default": {
+            "title": "ลาเต้มะพร้าวน้ำหอมมาแล้ว",
+            "body": "หอมมะพร้าวจากแม่กลอง คั่วอ่อนนุ่ม ๆ แวะมาลองที่ {shop} ได้ทุกวันนะคะ",
+            "button": "ดูคูปองของฉัน",
+        }
+    },
+    "en": {
+        "default": {
+            "title": "Our coconut latte is here",
+            "body": "Coconut from Mae Klong over a light roast. Come and try it at {shop}.",
+            "button": "My coupons",
+        }
+    },
+}
 NUMBER_STEP = 61_803_399  # coprime with 10^8: every member number is visited once
 FIRST_BLOCK_SHARE = 0.06
 
@@ -129,7 +150,91 @@ def make(
         say(f"{start + count:,} members, {written:,} rows")
     _nights(runtime)
     _climb(runtime)
+    if day_count > CAMPAIGN_AGO:
+        written += _campaign(runtime)
     return written
+
+
+def _campaign(runtime: Runtime) -> int:
+    """A campaign of three weeks ago, with what became of everybody; once."""
+    tz = runtime.clock.tz
+    now = runtime.clock.now()
+    began = at_local(local_day(now, tz) - timedelta(days=CAMPAIGN_AGO), 10, 0, tz)
+    rng = random.Random(SEED)
+    with runtime.database.write() as session:
+        segment = session.scalar(select(Segment).order_by(Segment.id.desc()))
+        if segment is None or session.scalar(
+            select(Campaign.id).where(Campaign.state == CampaignState.DONE)
+        ):
+            return 0
+        consented = set(
+            session.scalars(
+                select(Consent.member_id).where(
+                    Consent.purpose == Purpose.MARKETING, Consent.withdrawn_at.is_(None)
+                )
+            )
+        )
+        people = session.execute(
+            select(Member.id, Member.is_following, Member.line_user_id).where(
+                Member.state == MemberState.MEMBER, Member.joined_at < began
+            )
+        ).all()
+        campaign = Campaign(
+            name="ลาเต้มะพร้าวน้ำหอม เมนูใหม่", state=CampaignState.DONE, topic="news",
+            segment_id=segment.id, segment_version=segment.current_version,
+            variants={"a": {"texts": CAMPAIGN_WORDS}}, test={}, estimate={}, audience=len(people),
+            holdout_percent=10, created_at=began - timedelta(days=1), made_by="seed",
+            started_at=began, started_by="seed", ended_at=began + timedelta(minutes=3),
+        )  # fmt: skip
+        session.add(campaign)
+        session.flush()
+        source = f"campaign:{campaign.id}:a"
+        ids_of = _next_ids(session)
+        rows: dict[str, list[dict[str, Any]]] = {"messages": [], "recipients": [], "taps": []}
+        for one in people:
+            recipient: dict[str, Any] = {
+                "campaign_id": campaign.id, "member_id": one.id, "state": "queued",
+                "arm": "treated", "variant": "a", "reason": None, "message_id": None,
+                "decided_at": began,
+            }  # fmt: skip
+            rows["recipients"].append(recipient)
+            if rng.random() < 0.1:
+                recipient |= {"state": "held_out", "arm": "held_out", "variant": None}
+            elif not one.is_following or not one.line_user_id:
+                recipient |= {"state": "skipped", "reason": "delivery.unreachable"}
+            elif one.id not in consented:
+                recipient |= {"state": "skipped", "reason": "delivery.no_consent"}
+            else:
+                recipient["message_id"] = ids_of.take(T["messages"])
+                rows["messages"].append(
+                    {
+                        "id": recipient["message_id"], "key": f"campaign:{campaign.id}:{one.id}",
+                        "member_id": one.id, "klass": "promotional", "kind": "campaigns.send",
+                        "source": source, "state": "sent", "channel": "multicast",
+                        "created_at": began, "due_at": began,
+                        "finished_at": began + timedelta(minutes=1),
+                    }
+                )  # fmt: skip
+                if rng.random() < 0.24:
+                    rows["taps"].append(
+                        {
+                            "key": str(recipient["message_id"]), "member_id": one.id,
+                            "source": source, "message_id": recipient["message_id"],
+                            "at": began + timedelta(minutes=rng.randrange(2, 600)),
+                        }
+                    )  # fmt: skip
+        copy_many(session, table_of(Message), rows["messages"])
+        _advance_ids(session, table_of(Message))
+        copy_many(session, table_of(CampaignRecipient), rows["recipients"])
+        copy_many(session, table_of(Tap), rows["taps"])
+    return sum(map(len, rows.values()))
+
+
+def _advance_ids(session: Session, table: Table) -> None:
+    """Let the database count on after ids that were written out."""
+    if not is_sqlite(session):
+        highest = select(func.max(table.c.id)).scalar_subquery()
+        session.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), highest)))
 
 
 def _nights(runtime: Runtime) -> None:

@@ -13,12 +13,14 @@ from sqlalchemy.orm import Session
 
 from core.clock import local_day
 from core.runtime import Runtime
+from engagement import campaigns, segments
 from loyalty import coupons as rules
 from loyalty import draws, earn_rules, imports, people, shop, stamps
 from models.coupons import CodeBatch, Coupon, CouponKind, CouponState, Obtained
 from models.draws import Draw
 from models.earn_rules import EarnRule, EarnRuleKind, Product
 from models.members import SourceCode
+from models.segments import Segment
 from models.staff import Branch, Cashier, Role, Staff
 from models.stamps import CardExpiry, StampProgram, StampRule
 from models.tiers import Tier
@@ -369,6 +371,25 @@ EARN_RULES: tuple[dict[str, Any], ...] = (
 )
 
 
+#: What the draft campaign says.
+NEARLY_FULL = {
+    "th": {
+        "default": {
+            "title": "อีกนิดเดียวก็เต็มแล้ว",
+            "body": "คุณ{name} แวะมาเติมแสตมป์ให้ครบ แล้วรับ {gift} ไปเลยค่ะ ใช้ได้ถึง {expires}",
+            "button": "ดูแสตมป์ของฉัน",
+        }
+    },
+    "en": {
+        "default": {
+            "title": "Your card is nearly full",
+            "body": "{name}, come and fill your card, and take {gift} with you. Good until {expires}.",
+            "button": "My stamp card",
+        }
+    },
+}
+
+
 def cafe(runtime: Runtime) -> list[str]:
     """Open the demo café. Returns what to tell the person at the terminal."""
     with runtime.transaction() as session:
@@ -384,6 +405,7 @@ def cafe(runtime: Runtime) -> list[str]:
         _sources(session)
         _earning(session, now, local_day(now, runtime.clock.tz))
         _people(session, now, has_sign_ins=runtime.settings.demo)
+        _campaigns(session, now)
     if runtime.settings.demo:
         _members_of_before(runtime)
     if not runtime.settings.demo:
@@ -434,6 +456,37 @@ def _earning(session: Session, now: datetime, today: date) -> None:
     for values in EARN_RULES:
         if values["key"] not in keys:
             earn_rules.create(session, EarnRule(created_at=now, **values), today=today)
+
+
+def _campaigns(session: Session, now: datetime) -> None:
+    """Two segments to begin with, and a campaign that is still being written."""
+    if session.scalar(select(Segment.id)) is not None:
+        return
+    nearly = segments.create(
+        session, "แสตมป์ใกล้เต็ม", segments.READY["stamps_nearly"], made_by="seed", now=now
+    )
+    tree = {
+        "all": [
+            {"field": "member.following", "is": "yes"},
+            {"field": "member.joined", "is": "known"},
+        ]
+    }
+    segments.create(session, "สมาชิกทุกคนใน LINE", tree, made_by="seed", now=now)
+    draft = campaigns.create(session, "อีกนิดเดียวแสตมป์ก็เต็ม", made_by="seed", now=now)
+    campaigns.save(
+        session,
+        draft,
+        campaigns.Content(
+            name=draft.name,
+            topic="offers",
+            segment_id=nearly.id,
+            variants={"a": {"texts": NEARLY_FULL}},
+            test={},
+            coupon_key="coffee_20",
+            action="stamps.show",
+            holdout_percent=10,
+        ),
+    )
 
 
 def _members_of_before(runtime: Runtime) -> None:
