@@ -485,7 +485,7 @@ def _trigger_reasons(
             return [Reason("journeys.why_never_bought")]
         silent = (local_day(now, tz) - date.fromisoformat(known["last_on"])).days
         limit = known["limit_days"]
-        facts = {"silent": silent, "limit": limit}
+        facts = {"silent": silent, "limit": f"{limit:g}"}
         return [Reason("journeys.why_silent", facts, is_met=silent > limit)]
     return _date_reasons(session, plan, member, known, now, tz)
 

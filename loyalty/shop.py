@@ -54,10 +54,6 @@ DEFAULTS: dict[str, Any] = {
     "adjustments.manager_ceiling": 500,
     # What a point costs the shop, for the figures of the liability.
     "points.satang_each": 25,
-    # Win-back ladder: days of silence without a known gap.
-    "win_back.at_risk_days": 45,
-    "win_back.second_days": 60,
-    "win_back.third_days": 90,
     # Where a member stands (L1, L2): days, times the own gap, counts; see `loyalty/lifecycle/`.
     "lifecycle.retention_days": 90,
     "lifecycle.retention_gaps": 3.0,

@@ -91,8 +91,6 @@ def register(app: Flask) -> None:
         adjustment_ceiling=adjustments.ceiling,
         tags_of=segments.tags_of,
         choice_of=segments.choice_of,
-        tags_of=segments.tags_of,
-        choice_of=segments.choice_of,
         next_acts=weekly.acts,
         next_act_of=weekly.act_of,
         liking_of=weekly.liking_of,

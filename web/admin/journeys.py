@@ -1,4 +1,4 @@
-"""Lifecycle messages: one switch each, Thai and English words with variants, and a preview."""
+"""Journeys: one switch each, what they did, their steps in words and drawn, and every version."""
 
 from __future__ import annotations
 
@@ -9,26 +9,31 @@ from sqlalchemy import func, select
 
 from core.errors import Refused
 from core.i18n import LOCALES, t
-from engagement import definitions, texts
-from engagement.journeys import COMMON_PLACEHOLDERS
+from engagement import definitions, journey_shapes, texts
+from insights import results as figures
 from loyalty import shop
-from models.journeys import Intent, Journey, JourneyVersion
+from models.journeys import Enrolment, EnrolmentState, Intent, Journey
+from models.members import Member
+from web.admin import forms, journey_forms, journey_words
 from web.admin.ground import back, blueprint, noted
+from web.admin.journey_diagram import drawn
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
+#: An invented guest's facts, for previews.
 SAMPLE = {
-    "points": 12,
-    "balance": 148,
-    "days": 60,
-    "expires": "31 ม.ค. 2570",
-}
+    "points": 12, "balance": 148, "days": 60, "left": 2, "years": 1, "missing": "320",
+}  # fmt: skip
+#: The last members under way that the page of a journey names.
+UNDER_WAY = 20
 
 
 @blueprint.get("/messages")
 @staff_only("journeys.read")
 def journeys() -> str:
-    """Every lifecycle message with its switch and what became of it."""
+    """Every journey with its switch and what became of it."""
+    is_archive = request.args.get("archived") == "1"
+    shown = Journey.archived_at.is_not(None) if is_archive else Journey.archived_at.is_(None)
     tally: dict[int, dict[str, int]] = {}
     for journey_id, state, count in db().execute(
         select(Intent.journey_id, Intent.state, func.count()).group_by(
@@ -36,25 +41,74 @@ def journeys() -> str:
         )
     ):
         tally.setdefault(journey_id, {})[state.value] = count
-    rows = db().scalars(select(Journey).order_by(Journey.id)).all()
-    return render_template("admin/journeys.html", journeys=rows, tally=tally)
+    under_way = {
+        row[0]: row[1]
+        for row in db().execute(
+            select(Enrolment.journey_id, func.count())
+            .where(Enrolment.state == EnrolmentState.ACTIVE)
+            .group_by(Enrolment.journey_id)
+        )
+    }
+    order = {key: place for place, key in enumerate(definitions.DEFAULTS)}
+    rows = sorted(
+        db().scalars(select(Journey).where(shown)),
+        key=lambda row: (order.get(row.key, len(order)), row.id),
+    )
+    return render_template(
+        "admin/journeys.html",
+        journeys=[(row, definitions.current(db(), row).definition) for row in rows],
+        tally=tally,
+        under_way=under_way,
+        is_archive=is_archive,
+        words=journey_words,
+    )
 
 
 @blueprint.post("/messages/<int:journey_id>/switch")
 @staff_only("journeys.edit")
 def journey_switch(journey_id: int) -> Response:
-    """On or off. What is already owed to members stays owed."""
+    """On or off. What is already owed to members is not sent while it is off."""
     journey = _journey(journey_id)
-    journey.is_on = request.form.get("on") == "1"
+    definitions.switch(journey, is_on=request.form.get("on") == "1")
     noted("journeys.switched", journey=journey.key, on=journey.is_on)
     return back("admin.journeys", note="console.saved")
+
+
+@blueprint.post("/messages/<int:journey_id>/archive")
+@staff_only("journeys.edit")
+def journey_archive(journey_id: int) -> Response:
+    """Out of the list, and off."""
+    journey = _journey(journey_id)
+    definitions.archive(journey, runtime().clock.now())
+    noted("journeys.archived", journey=journey.key)
+    return back("admin.journeys", note="console.saved")
+
+
+@blueprint.post("/messages/new")
+@staff_only("journeys.edit")
+def journey_create() -> Response:
+    """A journey of the shop's own, begun from another one."""
+    like = _journey(forms.whole("like", "journeys.begin_with", 1, 2**31))
+    definition = definitions.copy_of(definitions.current(db(), like).definition)
+    definition.pop("priority", None)
+    row = definitions.create(
+        db(),
+        forms.words("name", "journeys.own_name"),
+        definition,
+        klass=like.klass,
+        made_by=f"staff:{g.staff.id}",
+        now=runtime().clock.real_now(),
+    )
+    noted("journeys.created", journey=row.key, like=like.key)
+    return back("admin.journey", note="console.saved", journey_id=row.id)
 
 
 @blueprint.get("/messages/<int:journey_id>")
 @staff_only("journeys.read")
 def journey(journey_id: int) -> str:
-    """The words of one message, step by step, with a preview."""
-    return _page(_journey(journey_id), None, "")
+    """One journey: what begins it, its steps, who is under way, and what it brought."""
+    row = _journey(journey_id)
+    return _page(row, definitions.current(db(), row).definition, "")
 
 
 @blueprint.post("/messages/<int:journey_id>")
@@ -62,16 +116,50 @@ def journey(journey_id: int) -> str:
 def journey_save(journey_id: int) -> Any:
     """Save as a new version, or show the same page with what is wrong (FX19)."""
     row = _journey(journey_id)
-    words = _read(row)
+    is_own = definitions.is_own(row)
+    before = definitions.current(db(), row).definition
+    made = before
     try:
-        number = definitions.save_texts(
-            db(), row, words, made_by=f"staff:{g.staff.id}", now=runtime().clock.real_now()
+        made = journey_forms.read(before, is_own=is_own)
+        if is_own and (act := request.form.get("act", "")):
+            made = journey_forms.moved(made, act)
+        number = definitions.save(
+            db(), row, made, made_by=f"staff:{g.staff.id}", now=runtime().clock.real_now()
         )
+        held_out = forms.maybe_whole("held_out", "journeys.held_out", 0, 100)
+        if held_out is not None and held_out != row.holdout_percent:
+            definitions.set_held_out(row, held_out)
+            noted("journeys.held_out_changed", journey=row.key, percent=held_out)
     except Refused as error:
-        page = _page(row, words, t(locale(), error.code, **error.facts))
+        # Nothing half-saved: the page shows what was typed, and the rows stay as they were.
+        db().expire(row)
+        page = _page(row, made, t(locale(), error.code, **error.facts))
         return make_response(page, error.status)
     noted("journeys.changed", journey=row.key, version=number)
     return back("admin.journey", note="console.saved", journey_id=journey_id)
+
+
+@blueprint.get("/messages/<int:journey_id>/history")
+@staff_only("journeys.read")
+def journey_history(journey_id: int) -> str:
+    """Every version with what it changed, in words."""
+    row = _journey(journey_id)
+    rows = definitions.versions(db(), row)
+    shown = []
+    for place, version in enumerate(rows):
+        older = rows[place + 1] if place + 1 < len(rows) else None
+        is_readable = journey_shapes.is_current(version.definition) and (
+            older is None or journey_shapes.is_current(older.definition)
+        )
+        changes = (
+            journey_words.changes(older.definition, version.definition)
+            if older is not None and is_readable
+            else []
+        )
+        shown.append((version, changes, older is None))
+    return render_template(
+        "admin/journey_history.html", journey=row, versions=shown, words=journey_words
+    )
 
 
 def _journey(journey_id: int) -> Journey:
@@ -81,57 +169,39 @@ def _journey(journey_id: int) -> Journey:
     return row
 
 
-def _version(row: Journey) -> JourneyVersion:
-    return (
-        db()
-        .scalars(
-            select(JourneyVersion).where(
-                JourneyVersion.journey_id == row.id, JourneyVersion.version == row.current_version
-            )
-        )
-        .one()
+def _page(row: Journey, definition: dict[str, Any], refusal: str) -> str:
+    clock = runtime().clock
+    under_way = db().execute(
+        select(Enrolment, Member)
+        .join(Member, Member.id == Enrolment.member_id)
+        .where(Enrolment.journey_id == row.id, Enrolment.state == EnrolmentState.ACTIVE)
+        .order_by(Enrolment.id.desc())
+        .limit(UNDER_WAY)
     )
-
-
-def _read(row: Journey) -> dict[str, Any]:
-    """The form's words: step -> language -> variant -> field. Empty variants fall away."""
-    found: dict[str, Any] = {}
-    for step in _version(row).definition["steps"]:
-        book: dict[str, Any] = {}
-        for language in LOCALES:
-            for variant in texts.VARIANTS:
-                name = f"{step['key']}.{language}.{variant}"
-                words = {
-                    field: request.form.get(f"{name}.{field}", "")[:2000].strip()
-                    for field in texts.FIELDS
-                }
-                if variant == texts.DEFAULT or any(words.values()):
-                    book.setdefault(language, {})[variant] = words
-        found[step["key"]] = book
-    return found
-
-
-def _page(row: Journey, words: dict[str, Any] | None, refusal: str) -> str:
-    version = _version(row)
-    steps = [
-        {**step, "texts": words[step["key"]] if words else step["texts"]}
-        for step in version.definition["steps"]
-    ]
+    name = journey_words.name_of(row)
     return render_template(
         "admin/journey.html",
         journey=row,
-        version=version,
-        steps=steps,
+        name=name,
+        version=row.current_version,
+        definition=definition,
+        steps=definition["steps"],
+        is_own=definitions.is_own(row),
         refusal=refusal,
         variants=texts.VARIANTS,
         fields=texts.FIELDS,
         limits=texts.LIMITS,
-        placeholders=COMMON_PLACEHOLDERS,
-        previews=[_preview(step) for step in steps],
+        placeholders=journey_shapes.COMMON_PLACEHOLDERS,
+        previews={step["key"]: _preview(step) for step in journey_shapes.sends(definition)},
+        diagram=drawn(name, definition),
+        under_way=under_way.all(),
+        found=figures.of_journey(db(), row.id, clock.now(), clock.tz),
+        words=journey_words,
+        **journey_forms.choices(),
     )
 
 
-def _preview(step: dict[str, Any]) -> dict[str, dict[str, str]]:
+def _preview(step: Any) -> dict[str, dict[str, str]]:
     """Each language as a member would read it, with an invented guest's facts."""
     shown = {}
     for language in LOCALES:
@@ -141,6 +211,9 @@ def _preview(step: dict[str, Any]) -> dict[str, dict[str, str]]:
             "shop": shop.shop_name(db(), language),
             "offer": t(language, "console.sample_offer"),
             "gift": t(language, "console.sample_gift"),
+            "tier": t(language, "console.sample_tier"),
+            "best": t(language, "journeys.best_none"),
+            "expires": t(language, "console.sample_day"),
         }
         shown[language] = texts.words_for(step["texts"], language, texts.DEFAULT, facts)
     return shown

@@ -14,7 +14,6 @@ from engagement import definitions, outbox
 from loyalty import purchases
 from models.coupons import Coupon
 from models.inbox import Event, EventState, Quarantined, QuarantineState
-from models.journeys import Journey, JourneyVersion
 from models.members import Level, Member, MemberTotals
 from models.menus import Menu, MenuVersion
 from models.outbox import Call, CallState, Message, MessageClass, MessageState
@@ -145,42 +144,6 @@ def test_FG15_units_never_go_below_what_was_issued(owner, shop, busy, database):
     with database.read() as session:
         row = session.get_one(Coupon, shop.coupon.id)
         assert (row.total_units, row.issued_count) == (1, 1)
-
-
-def journey_form(database, **changes):
-    with database.read() as session:
-        row = session.scalars(select(JourneyVersion).where(JourneyVersion.journey_id == 1)).one()
-    form = {
-        f"{step['key']}.{language}.{variant}.{field}": words
-        for step in row.definition["steps"]
-        for language, variants in step["texts"].items()
-        for variant, fields in variants.items()
-        for field, words in fields.items()
-    }
-    body = next(name for name in form if name.endswith("th.default.body"))
-    return form | {body: changes["body"]} if "body" in changes else form
-
-
-def test_journey_words_are_saved_as_a_new_version(owner, busy, database):
-    form = journey_form(database, body="ขอบคุณค่ะ {name}")
-    assert owner.send("/admin/messages/1", **form).status_code == 303
-    with database.read() as session:
-        assert session.get_one(Journey, 1).current_version == 2
-    assert "ขอบคุณค่ะ" in owner.get("/admin/messages/1").text
-
-
-def test_FX19_unknown_placeholders_and_long_texts_are_refused_at_save(owner, busy, database):
-    odd = ["{nobody}", "{name.__class__}", "{0}", "x" * 2001, ""]
-    answers = [owner.send("/admin/messages/1", **journey_form(database, body=one)) for one in odd]
-    assert {answer.status_code for answer in answers} == {422}
-    with database.read() as session:
-        assert session.get_one(Journey, 1).current_version == 1
-
-
-def test_journey_is_switched(owner, busy, database):
-    owner.send("/admin/messages/1/switch", on="0")
-    with database.read() as session:
-        assert not session.get_one(Journey, 1).is_on
 
 
 @pytest.mark.parametrize(

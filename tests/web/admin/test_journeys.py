@@ -1,0 +1,277 @@
+"""Journeys in the console: seen, edited, kept in versions, tried without being run, explained."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+
+import pytest
+from sqlalchemy import func, select
+
+from core.i18n import t
+from engagement import definitions, journey_engine, journey_triggers
+from loyalty import purchases
+from models.journeys import Enrolment, Intent, Journey, JourneyVersion
+from models.members import Consent, Member, Purpose
+from models.outbox import Message
+from tests.moments import BANGKOK, NOW
+
+ROOT = "/admin/messages"
+
+
+class Fields(HTMLParser):
+    """What a browser would send of the form that edits a journey."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: dict[str, list[str]] = {}
+        self._in_form, self._select, self._area = False, "", ""
+        self._first = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag, attrs):
+        of = dict(attrs)
+        if tag == "form":
+            self._in_form = of.get("id") == "edit"
+        if not self._in_form:
+            return
+        name = of.get("name", "")
+        if tag == "input" and of.get("type") not in ("checkbox", "submit") and name:
+            self.found[name] = [of.get("value", "")]
+        elif tag == "input" and of.get("type") == "checkbox" and "checked" in of:
+            self.found[name] = [of["value"]]
+        elif tag == "textarea":
+            self._area = name
+            self.found[name] = [""]
+        elif tag == "select":
+            self._select, self._first = name, "multiple" if "multiple" in of else ""
+        elif tag == "option" and self._select:
+            if "selected" in of:
+                self.found[self._select] = [
+                    *(self.found.get(self._select, []) if self._first == "multiple" else []),
+                    of.get("value", ""),
+                ]
+            elif self._first == "":
+                self._first = "seen"
+                self.found.setdefault(self._select, [of.get("value", "")])
+
+    def handle_endtag(self, tag):
+        if tag == "textarea":
+            self._area = ""
+        elif tag == "select":
+            self._select = ""
+
+    def handle_data(self, data):
+        if self._area:
+            self.found[self._area] = [self.found[self._area][0] + data]
+
+
+@pytest.fixture
+def journeys(runtime, shop, somchai):
+    """The shipped journeys, and a purchase whose thanks are owed."""
+    with runtime.transaction() as session:
+        definitions.ensure(session, NOW)
+        purchases.record_purchase(
+            session, member_id=somchai.id, branch=shop.branch, amount_satang=25000,
+            operation_id="1", now=NOW, tz=BANGKOK, cashier_id=shop.cashier.id,
+        )  # fmt: skip
+    with runtime.database.read() as session:
+        return {row.key: row.id for row in session.scalars(select(Journey))}
+
+
+def form_of(browser, path):
+    found = Fields(browser.get(path).text).found
+    found.pop("csrf_token", None)
+    return found
+
+
+def definition_of(database, journey_id):
+    with database.read() as session:
+        return definitions.current(session, session.get_one(Journey, journey_id)).definition
+
+
+@pytest.mark.parametrize("language", ["th", "en"])
+def test_every_journey_is_shown_in_words_and_drawn(sign_in, journeys, language):
+    browser = sign_in("owner", locale=language)
+    assert browser.get(ROOT).text.count('class="panel journey"') == len(definitions.DEFAULTS)
+    for journey_id in journeys.values():
+        page = browser.get(f"{ROOT}/{journey_id}")
+        assert page.status_code == 200
+        assert '<svg class="journey-map"' in page.text
+
+
+def test_a_page_sent_back_as_it_is_changes_nothing(owner, journeys, database):
+    for journey_id in journeys.values():
+        form = form_of(owner, f"{ROOT}/{journey_id}")
+        assert owner.send(f"{ROOT}/{journey_id}", **form).status_code == 303
+    with database.read() as session:
+        assert set(session.scalars(select(Journey.current_version))) == {1}
+
+
+def test_words_waits_windows_and_numbers_become_a_version_with_history(owner, journeys, database):
+    path = f"{ROOT}/{journeys['lifecycle.win_back']}"
+    form = form_of(owner, path)
+    changed = {
+        "s.60.th.default.title": "กลับมานะคะ {name}", "s.until_60.days": "70",
+        "s.60.window_hours": "48", "t.days": "50", "held_out": "20",
+    }  # fmt: skip
+    assert owner.send(path, **{**form, **changed}).status_code == 303
+    made = definition_of(database, journeys["lifecycle.win_back"])
+    assert made["trigger"]["days"] == 50
+    steps = {step["key"]: step for step in made["steps"]}
+    assert (steps["until_60"]["days"], steps["60"]["window_hours"]) == (70, 48)
+    page = owner.get(f"{path}/history").text
+    assert "กลับมานะคะ" in page
+    assert "70" in page
+    with database.read() as session:
+        assert session.get_one(Journey, journeys["lifecycle.win_back"]).holdout_percent == 20
+        kept = session.scalar(select(func.count()).select_from(JourneyVersion))
+    assert kept == len(definitions.DEFAULTS) + 1
+
+
+@pytest.mark.parametrize("body", ["{nobody}", "{name.__class__}", "{0}", "x" * 2001, ""])
+def test_FX19_unknown_placeholders_and_long_texts_are_refused_at_save(
+    owner, journeys, database, body
+):
+    path = f"{ROOT}/{journeys['members.birthday']}"
+    form = form_of(owner, path) | {"s.greet.th.default.body": [body]}
+    assert owner.send(path, **form).status_code == 422
+    with database.read() as session:
+        assert session.get_one(Journey, journeys["members.birthday"]).current_version == 1
+
+
+@pytest.fixture
+def own(owner, journeys, database):
+    """A journey of the shop's own, begun from the win-back ladder."""
+    answer = owner.send(f"{ROOT}/new", name="ชวนดื่มชา", like=str(journeys["lifecycle.win_back"]))
+    assert answer.status_code == 303
+    with database.read() as session:
+        return session.scalars(select(Journey.id).where(Journey.key == "own.1")).one()
+
+
+KINDS = (
+    "send", "wait", "branch", "split", "give_points", "tag", "set_menu", "open_ticket",
+    "call_webhook",
+)  # fmt: skip
+
+
+def test_an_own_journey_is_built_step_by_step(owner, own, database):
+    path = f"{ROOT}/{own}"
+    assert "ชวนดื่มชา" in owner.get(ROOT).text
+    for kind in KINDS:
+        answer = owner.send(path, **form_of(owner, path), act=f"add:{kind}")
+        assert answer.status_code == 303, kind
+    owner.send(path, **form_of(owner, path), act="drop:60")
+    owner.send(path, **form_of(owner, path), act="up:tag_1")
+    form = form_of(owner, path) | {
+        "t.choice": ["activity:stamps.given"], "c.0.fact": ["left"], "c.0.is": ["at_most"],
+        "c.0.value": ["2"], "x.on": ["purchases.recorded", "stamps.card_filled"],
+        "r.kind": ["days"], "r.days": ["14"], "s.branch_1.else": ["end"],
+        "s.give_points_1.points": ["25"], "s.wait_1.count": ["3"],
+    }  # fmt: skip
+    assert owner.send(path, **form).status_code == 303
+    made = definition_of(database, own)
+    assert made["trigger"]["where"] == [{"fact": "left", "is": "at_most", "value": 2}]
+    assert made["reentry"] == {"kind": "days", "days": 14}
+    keys = [step["key"] for step in made["steps"]]
+    assert "60" not in keys
+    assert keys.index("tag_1") == keys.index("give_points_1") - 1
+    steps = {step["key"]: step for step in made["steps"]}
+    assert steps["branch_1"]["else"] == "end"
+    assert (steps["give_points_1"]["points"], steps["wait_1"]["minutes"]) == (25, 4320)
+    assert owner.get(f"{path}/history").status_code == 200
+    with database.read() as session:
+        assert not session.get_one(Journey, own).is_on
+
+
+def test_arrows_lead_forward_only(owner, own, database):
+    path = f"{ROOT}/{own}"
+    owner.send(path, **form_of(owner, path), act="add:branch")
+    form = form_of(owner, path) | {"s.branch_1.then": ["at_risk"]}
+    assert owner.send(path, **form).status_code == 422
+
+
+def test_an_own_journey_is_archived_and_a_shipped_one_stays(owner, own, journeys, database):
+    assert owner.send(f"{ROOT}/{own}/archive").status_code == 303
+    assert owner.send(f"{ROOT}/{journeys['members.birthday']}/archive").status_code == 409
+    assert "ชวนดื่มชา" not in owner.get(ROOT).text
+    assert "ชวนดื่มชา" in owner.get(f"{ROOT}?archived=1").text
+    assert owner.send(f"{ROOT}/{own}/switch", on="1").status_code == 409
+
+
+def test_a_journey_is_switched(owner, journeys, database):
+    owner.send(f"{ROOT}/{journeys['members.birthday']}/switch", on="0")
+    with database.read() as session:
+        assert not session.get_one(Journey, journeys["members.birthday"]).is_on
+
+
+def counts(database):
+    with database.read() as session:
+        return [
+            session.scalar(select(func.count()).select_from(table))
+            for table in (Enrolment, Intent, Message)
+        ]
+
+
+def test_trying_says_what_would_happen_and_writes_nothing(owner, journeys, database, somchai):
+    before = counts(database)
+    for journey_id in journeys.values():
+        page = owner.get(f"{ROOT}/{journey_id}/try?member={somchai.member_no}&begins=2026-12-01")
+        assert page.status_code == 200
+        assert 'data-testid="moments"' in page.text
+    ladder = owner.get(
+        f"{ROOT}/{journeys['lifecycle.win_back']}/try?member={somchai.member_no}&until=2027-01-25"
+    ).text
+    assert "คิดถึงคุณสมชาย" in ladder
+    assert 'class="ahead"' in ladder  # the last rung lies behind the date
+    assert owner.get(f"{ROOT}/1/try?member=nobody").status_code == 422
+    assert owner.get(f"{ROOT}/1/try?member={somchai.member_no}&until=x").status_code == 422
+    assert counts(database) == before
+
+
+def test_tomorrow_names_who_would_get_what_and_writes_nothing(owner, journeys, database):
+    before = counts(database)
+    page = owner.get(f"{ROOT}/tomorrow").text
+    assert "ขอบคุณหลังซื้อ" in page
+    assert "สมชาย" in page
+    assert counts(database) == before
+
+
+def test_why_did_this_member_get_this_and_why_not(owner, journeys, database, somchai, runtime):
+    path = f"/admin/members/{somchai.public_id}/messages"
+    page = owner.get(path).text
+    assert "ซื้อ 250" in page  # the thanks, because of this bill
+    for journey_id in journeys.values():
+        assert 'data-testid="reasons"' in owner.get(f"{path}?journey={journey_id}").text
+    asked = f"{path}?journey={journeys['lifecycle.win_back']}"
+    assert "ยังไม่เกิน 45 วัน" in owner.get(asked).text
+    with runtime.transaction() as session:
+        mine = Consent.member_id == somchai.id, Consent.purpose == Purpose.MARKETING
+        session.scalars(select(Consent).where(*mine)).one().withdrawn_at = NOW
+    assert t("th", "delivery.no_consent") in owner.get(asked).text
+    assert path in owner.get(f"/admin/members/{somchai.public_id}").text
+
+
+def test_a_walk_is_told_step_by_step(owner, journeys, runtime, somchai):
+    with runtime.transaction() as session:
+        plan = journey_triggers.plan_of(session, "lifecycle.second_visit")
+        member = session.get_one(Member, somchai.id)
+        facts = {"field": "stage", "before": "consideration", "after": "purchase"}
+        one = journey_triggers.Candidate(member.id, "once", facts)
+        enrolment = (
+            journey_engine.enrol(session, plan, one, NOW)
+            or session.scalars(
+                select(Enrolment).where(Enrolment.journey_id == plan.journey.id)
+            ).one()
+        )
+        if not enrolment.path:
+            journey_engine.advance(journey_engine.Walk(session, runtime, plan, enrolment, NOW))
+    page = owner.get(f"/admin/members/{somchai.public_id}/messages?journey={plan.journey.id}").text
+    assert "รอถึง" in page
+
+
+@pytest.mark.parametrize("role,seen,edited", [("auditor", 200, 403), ("marketer", 200, 303)])
+def test_auditors_read_and_marketers_edit(sign_in, journeys, role, seen, edited):
+    browser = sign_in(role)
+    path = f"{ROOT}/{journeys['members.birthday']}"
+    assert browser.get(path).status_code == seen
+    assert browser.send(f"{path}/switch", on="1").status_code == edited

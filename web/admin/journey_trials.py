@@ -1,0 +1,166 @@
+"""Journeys looked at without being run: one member on a date, everybody tomorrow, and why (not)."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import Any
+
+from flask import abort, render_template, request
+from sqlalchemy import select
+
+from core.clock import at_local, local_day, start_of_day
+from core.errors import Invalid
+from core.i18n import t
+from engagement import definitions, journey_shapes, journey_trials
+from engagement.journey_triggers import Plan
+from loyalty import members as rules
+from models.journeys import Enrolment, Journey
+from models.members import Member, MemberState
+from web.admin import journey_words
+from web.admin.forms import FIRST_YEAR, LAST_YEAR
+from web.admin.ground import blueprint
+from web.admin.members import member_of
+from web.auth import staff_only
+from web.ground import db, locale, runtime
+
+STEP = timedelta(days=7)
+TOLD = 60
+
+
+@blueprint.get("/messages/<int:journey_id>/try")
+@staff_only("journeys.read")
+def journey_try(journey_id: int) -> str:
+    """One member through it: what would happen when, up to a date, and why."""
+    row = _journey(journey_id)
+    plan = _plan(row)
+    clock = runtime().clock
+    now, tz = clock.now(), clock.tz
+    text = request.args.get("member", "").strip()
+    person = _member(text) if text else None
+    shown: dict[str, Any] = {}
+    if person is not None:
+        begins_on = _day("begins")
+        begins = (
+            at_local(begins_on, 10, 0, tz)
+            if begins_on is not None
+            else journey_trials.begins_on(db(), plan, person, now, tz)
+        )
+        until = _day("until") or local_day(begins, tz) + timedelta(days=30)
+        moments = journey_trials.simulate(
+            db(), runtime(), plan, person,
+            begins=begins, until=start_of_day(until + timedelta(days=1), tz),
+        )  # fmt: skip
+        shown = {
+            "begins": local_day(begins, tz),
+            "until": until,
+            "earlier": until - STEP,
+            "later": until + STEP,
+            "moments": [
+                (one, journey_words.at(one.at), journey_words.moment_words(one)) for one in moments
+            ],
+            "steps": {step["key"]: step for step in plan.definition["steps"]},
+            "reasons": [
+                (one, journey_words.reason_words(one))
+                for one in journey_trials.why_not(db(), runtime(), row, plan, person, now)
+            ],
+        }
+    return render_template(
+        "admin/journey_try.html",
+        journey=row,
+        name=journey_words.name_of(row),
+        text=text,
+        person=person,
+        words=journey_words,
+        **shown,
+    )
+
+
+@blueprint.get("/messages/tomorrow")
+@staff_only("journeys.read")
+def journeys_tomorrow() -> str:
+    """Who would get what tomorrow, worked out and written nowhere."""
+    clock = runtime().clock
+    found = journey_trials.tomorrow(db(), runtime(), clock.now())
+    day = local_day(clock.now(), clock.tz) + timedelta(days=1)
+    return render_template(
+        "admin/journeys_tomorrow.html", found=found, day=day, words=journey_words
+    )
+
+
+@blueprint.get("/members/<string:public_id>/messages")
+@staff_only("members.read")
+def member_messages(public_id: str) -> str:
+    """Why this member got what they got; and for any journey, why they are (not) on it."""
+    person = member_of(public_id)
+    told = journey_trials.told(db(), person.id, TOLD)
+    rows = (
+        db()
+        .scalars(select(Journey).where(Journey.archived_at.is_(None)).order_by(Journey.id))
+        .all()
+    )
+    chosen = next((row for row in rows if str(row.id) == request.args.get("journey", "")), None)
+    reasons: list[Any] = []
+    enrolments: list[Enrolment] = []
+    if chosen is not None:
+        plan = _plan(chosen)
+        now = runtime().clock.now()
+        reasons = [
+            (one, journey_words.reason_words(one))
+            for one in journey_trials.why_not(db(), runtime(), chosen, plan, person, now)
+        ]
+        enrolments = list(
+            db().scalars(
+                select(Enrolment)
+                .where(Enrolment.member_id == person.id, Enrolment.journey_id == chosen.id)
+                .order_by(Enrolment.id.desc())
+                .limit(10)
+            )
+        )
+    return render_template(
+        "admin/member_messages.html",
+        member=person,
+        told=told,
+        journeys=rows,
+        chosen=chosen,
+        reasons=reasons,
+        enrolments=enrolments,
+        words=journey_words,
+    )
+
+
+def _journey(journey_id: int) -> Journey:
+    row = db().get(Journey, journey_id)
+    if row is None:
+        abort(404)
+    return row
+
+
+def _plan(row: Journey) -> Plan:
+    version = definitions.current(db(), row)
+    if not journey_shapes.is_current(version.definition):
+        abort(404)
+    return Plan(row, version.version, version.definition)
+
+
+def _day(field: str) -> date | None:
+    text = request.args.get(field, "").strip()
+    if not text:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        day = None
+    if day is None or not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise Invalid("errors.invalid_field", field=t(locale(), "journeys.try_day"))
+    return day
+
+
+def _member(text: str) -> Member:
+    """By number, or by the address of their page."""
+    digits = "".join(text.split())
+    found = rules.by_number(db(), digits) if digits.isascii() and digits.isdigit() else None
+    if found is None:
+        found = db().scalar(select(Member).where(Member.public_id == text[:64]))
+    if found is None or found.state in (MemberState.ERASED, MemberState.MERGED):
+        raise Invalid("errors.invalid_field", field=t(locale(), "console.number"))
+    return found
