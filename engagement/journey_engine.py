@@ -143,8 +143,15 @@ def _begin(runtime: Runtime, session: Session, facts: list[Activity], now: datet
         if _is_said_for(plan, one.facts, thanked):
             continue
         enrolment = enrol(session, plan, one, now)
-        if enrolment is not None:
+        if enrolment is not None and _is_light(plan):
             advance(Walk(session, runtime, plan, enrolment, now, thanked))
+
+
+def _is_light(plan: Plan) -> bool:
+    """Whether the first step costs the fact's transaction nothing and can harm nothing in it;
+    everything else is the next tick's."""
+    first = plan.step(plan.first)
+    return first["kind"] == "send" or (first["kind"] == "wait" and first["how"] in ("time", "hour"))
 
 
 def _is_said_for(plan: Plan, facts: Mapping[str, Any], thanked: set[int]) -> bool:

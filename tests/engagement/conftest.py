@@ -57,6 +57,7 @@ class Life:
             vault=self.vault,
             reactions=(lifecycle.react, journey_engine.react, notices.react),
         )
+        self.session.info["vault"] = self.vault
         definitions.ensure(self.session, NOW)
         self.branch = factories.make_branch(self.session)
 

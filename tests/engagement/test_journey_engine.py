@@ -1,0 +1,538 @@
+"""M1: what begins a journey, what each step does, what ends it, and whether one may come again."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from core.clock import start_of_day
+from core.errors import Refused
+from engagement import definitions, journey_engine, journey_shapes
+from loyalty import activities, coupons, erasure
+from models.conversations import Ticket
+from models.coupons import Voucher
+from models.feed import FeedEvent
+from models.journeys import EnrolmentState, Journey, JourneyVersion
+from models.members import Level, Member, MemberState, Stage
+from models.menus import Menu
+from models.points import LedgerEntry
+from models.segments import MemberTag
+from tests import factories
+from tests.moments import BANGKOK, NOW
+
+WORDS = {"title": "สวัสดีค่ะ", "body": "ถึงคุณ{name}", "button": ""}
+TEXTS = {"th": {"default": WORDS}, "en": {"default": WORDS}}
+SEND = {"key": "say", "kind": "send", "window_hours": 0, "not_after_hours": 48, "texts": TEXTS}
+BOUGHT = {"on": "activity", "kind": "purchases.recorded"}
+TAG = {"key": "tag", "kind": "tag", "tag": "was_here"}
+
+
+@pytest.fixture
+def journey(life):
+    """`journey(steps, trigger=…, …)`: the only journey that is on."""
+
+    def make(*steps, trigger=BOUGHT, reentry=None, exit_=None, **more):
+        definition = {
+            "topic": "offers", "trigger": trigger, "exit": exit_ or {"on": []},
+            "reentry": reentry or {"kind": "each"}, "steps": list(steps),
+        }  # fmt: skip
+        for row in life.session.scalars(select(Journey)):
+            row.is_on = False
+        made = definitions.create(
+            life.session, "ทดลอง", definition, made_by="staff:1", now=NOW, **more
+        )
+        made.is_on = True
+        life.session.flush()
+        return made
+
+    return make
+
+
+def tags(life):
+    """Who was tagged, once everybody who is due has been moved on."""
+    while life.walk():
+        pass
+    return set(life.session.scalars(select(MemberTag.member_id)))
+
+
+# Triggers
+
+
+@pytest.mark.parametrize(
+    "condition, begins",
+    [
+        ({"fact": "points", "is": "at_least", "value": 10}, True),
+        ({"fact": "points", "is": "at_least", "value": 11}, False),
+        ({"fact": "points", "is": "at_most", "value": 10}, True),
+        ({"fact": "is_first", "is": "yes"}, True),
+        ({"fact": "is_first", "is": "no"}, False),
+        ({"fact": "branch_code", "is": "one_of", "value": ["siam"]}, True),
+        ({"fact": "branch_code", "is": "none_of", "value": ["siam"]}, False),
+        ({"fact": "purchase_days", "is": "at_most", "value": 0}, False),
+        ({"fact": "no_such_fact", "is": "at_least", "value": 1}, False),
+    ],
+)
+def test_m1_a_fact_begins_it_when_its_conditions_hold(life, somchai, journey, condition, begins):
+    factories.make_policy(life.session)
+    journey(TAG, trigger={**BOUGHT, "where": [condition]})
+    life.buy(somchai, 250)
+    assert tags(life) == ({somchai.id} if begins else set())
+
+
+@pytest.mark.parametrize(
+    "trigger, begins",
+    [
+        ({"field": "stage", "kind": "stages.changed", "to": ["purchase"]}, True),
+        ({"field": "stage", "kind": "stages.changed", "to": ["retention"]}, False),
+        ({"field": "stage", "kind": "stages.changed", "to": []}, True),
+        ({"field": "level", "kind": "stages.changed", "to": ["neutral"]}, True),
+        ({"field": "level", "kind": "stages.changed", "to": ["vip"]}, False),
+        ({"field": "tier", "kind": "tiers.changed", "to": ["gold"]}, True),
+        ({"field": "tier", "kind": "tiers.changed", "to": ["silver"]}, False),
+    ],
+)
+def test_m1_a_change_of_stage_level_or_tier_begins_it(life, somchai, journey, trigger, begins):
+    journey(TAG, trigger={"on": "change", **trigger})
+    life.buy(somchai)
+    facts = {"before": None, "after": "gold", "cause": "earned", "is_up": True, "until": None}
+    if trigger["field"] == "tier":
+        activities.record(life.session, somchai.id, "tiers.changed", life.now, facts)
+        life.settle()
+    assert tags(life) == ({somchai.id} if begins else set())
+
+
+@pytest.mark.parametrize("days, on", [(0, (11, 23)), (-3, (11, 20)), (2, (11, 25))])
+def test_m1_a_birthday_begins_it_so_many_days_before_or_after(life, somchai, journey, days, on):
+    journey(TAG, trigger={"on": "date", "kind": "birthday", "days": days})
+    life.birthday(somchai, date(1990, 11, 23))
+    life.at(2026, *on, 9, 0)
+    life.later(days=-1)
+    life.run("members.birthday")
+    assert tags(life) == set()
+    life.later(days=1)
+    life.run("members.birthday")
+    life.run("members.birthday")
+    assert tags(life) == {somchai.id}
+
+
+@pytest.mark.parametrize(
+    "joined, day, years",
+    [
+        ((2024, 11, 23), (2026, 11, 23), [2]),
+        ((2024, 11, 22), (2026, 11, 23), []),
+        ((2026, 11, 23), (2026, 11, 23), []),
+        ((2024, 2, 29), (2025, 2, 28), [1]),
+        ((2024, 2, 29), (2028, 2, 28), []),
+        ((2024, 2, 29), (2028, 2, 29), [4]),
+    ],
+)
+def test_m1_the_joining_day_begins_it_each_year(life, somchai, journey, joined, day, years):
+    made = journey(TAG, trigger={"on": "date", "kind": "joined", "days": 0})
+    somchai.joined_at = datetime(*joined, 23, 30, tzinfo=BANGKOK).astimezone(UTC)
+    life.at(*day, 9, 5)
+    life.run("members.anniversary")
+    assert [row.facts["years"] for row in life.enrolments(made.key)] == years
+
+
+def test_m1_expiring_vouchers_begin_it_once_for_each_day(life, somchai, journey):
+    made = journey(TAG, trigger={"on": "date", "kind": "vouchers", "days": -5})
+    coupon = life.coupon("gift", valid_days=30)
+    for key in ("a", "b"):
+        voucher_of(life, coupon, somchai, key)
+    for _ in range(31):
+        life.later(days=1)
+        life.run("vouchers.expiring_notice")
+    [row] = life.enrolments(made.key)
+    assert (row.facts["count"], row.facts["days"]) == (2, 5)
+
+
+def voucher_of(life, coupon, member, key):
+    return coupons.issue(
+        life.session, coupon, member.id, source="test", source_id=key, now=life.now, tz=BANGKOK
+    )
+
+
+def test_m1_entering_a_segment_begins_it_at_night(life, somchai, malee, journey):
+    tree = {"field": "totals.purchase_count", "is": "at_least", "value": 1}
+    made = journey(TAG, trigger={"on": "segment", "tree": tree}, reentry={"kind": "never"})
+    life.run("journeys.segments")
+    assert tags(life) == set()
+    life.buy(malee)
+    for _ in range(3):
+        life.run("journeys.segments")
+        life.later(days=1)
+    assert tags(life) == {malee.id}
+    assert len(life.enrolments(made.key)) == 1
+
+
+def test_m1_silence_begins_it(life, somchai, journey):
+    journey(TAG, trigger={"on": "silence", "days": 20, "last_days": 40})
+    life.buy(somchai)
+    life.later(days=20)
+    life.run("lifecycle.win_back")
+    assert tags(life) == set()
+    life.later(days=1)
+    life.run("lifecycle.win_back")
+    assert tags(life) == {somchai.id}
+
+
+# Steps
+
+
+def at(life, *local):
+    life.at(*local)
+    return life.now
+
+
+def test_m1_waits_a_while_then_until_an_hour_of_the_shop(life, somchai, journey):
+    made = journey({"key": "w", "kind": "wait", "how": "time", "minutes": 1440, "hour": 11}, TAG)
+    at(life, 2026, 11, 22, 23, 30)
+    life.buy(somchai)
+    [row] = life.enrolments(made.key)
+    assert row.due_at == datetime(2026, 11, 24, 11, 0, tzinfo=BANGKOK)
+    at(life, 2026, 11, 24, 10, 59)
+    assert life.walk() == 0
+    at(life, 2026, 11, 24, 11, 0)
+    assert life.walk() == 1
+    assert tags(life) == {somchai.id}
+
+
+@pytest.mark.parametrize(
+    "bought, due", [((2026, 11, 22, 9, 59), (2026, 11, 22, 10)), ((2026, 11, 22, 10, 1), (2026, 11, 23, 10))]
+)  # fmt: skip
+def test_m1_waits_until_a_local_hour(life, somchai, journey, bought, due):
+    made = journey({"key": "w", "kind": "wait", "how": "hour", "hour": 10}, TAG)
+    at(life, *bought)
+    life.buy(somchai)
+    [row] = life.enrolments(made.key)
+    assert row.due_at == datetime(*due, tzinfo=BANGKOK)
+
+
+def test_m1_waits_until_days_before_a_date(life, somchai, journey):
+    wait = {"key": "w", "kind": "wait", "how": "date", "of": "birthday", "days": -7, "hour": 9}
+    made = journey(wait, TAG)
+    life.birthday(somchai, date(1990, 12, 24))
+    life.buy(somchai)
+    life.walk()
+    [row] = life.enrolments(made.key)
+    assert row.due_at == datetime(2026, 12, 17, 9, tzinfo=BANGKOK)
+
+
+def test_m1_a_date_that_nobody_knows_ends_it(life, somchai, journey):
+    wait = {"key": "w", "kind": "wait", "how": "date", "of": "birthday", "days": 0, "hour": 9}
+    made = journey(wait, TAG)
+    life.buy(somchai)
+    life.walk()
+    [row] = life.enrolments(made.key)
+    assert (row.state, row.path[-1]["what"]) == (EnrolmentState.DONE, "no_date")
+
+
+@pytest.mark.parametrize("baht, tag", [(100, "small"), (900, "large")])
+def test_m1_branches_by_a_segment(life, somchai, journey, baht, tag):
+    when = {"field": "totals.spent", "is": "at_least", "value": 50_000}
+    journey(
+        {"key": "b", "kind": "branch", "when": when, "then": "large", "else": "small"},
+        {"key": "large", "kind": "tag", "tag": "large", "next": "end"},
+        {"key": "small", "kind": "tag", "tag": "small"},
+    )
+    life.buy(somchai, baht)
+    life.walk()
+    assert set(life.session.scalars(select(MemberTag.tag))) == {tag}
+
+
+def test_m1_splits_by_a_stable_hash(life, journey):
+    parts = [{"percent": 30, "to": "a"}, {"percent": 70, "to": "b"}]
+    made = journey(
+        {"key": "s", "kind": "split", "parts": parts},
+        {"key": "a", "kind": "tag", "tag": "a", "next": "end"},
+        {"key": "b", "kind": "tag", "tag": "b"},
+    )
+    plan = life.plan(made.key)
+    places = [journey_engine.part_of(plan, plan.step("s"), n) for n in range(2000)]
+    assert 520 < places.count(0) < 680
+    assert places == [journey_engine.part_of(plan, plan.step("s"), n) for n in range(2000)]
+
+
+def test_m1_sends_and_goes_on_once_it_is_said(life, somchai, journey):
+    made = journey(SEND, TAG)
+    at(life, 2026, 11, 22, 12, 0)
+    life.buy(somchai)
+    assert life.walk() == 0
+    assert tags(life) == set()
+    life.turn()
+    life.walk()
+    assert "ถึงคุณสมชาย" in life.words(made.key)
+    assert tags(life) == {somchai.id}
+
+
+def test_m1_goes_on_when_the_gate_refuses(life, somchai, journey):
+    journey(SEND, TAG)
+    at(life, 2026, 11, 22, 12, 0)
+    life.promote(somchai)
+    life.promote(somchai)
+    life.buy(somchai)
+    life.turn()
+    life.walk()
+    assert life.messages() == []
+    assert tags(life) == {somchai.id}
+
+
+def test_m1_gives_a_voucher_and_names_it(life, somchai, journey):
+    life.coupon("gift")
+    words = {**WORDS, "body": "มี {gift} ให้ค่ะ"}
+    send = {**SEND, "texts": {"th": {"default": words}, "en": {"default": words}}}
+    made = journey({"key": "v", "kind": "issue_voucher", "coupon": "gift"}, send)
+    at(life, 2026, 11, 22, 12, 0)
+    life.buy(somchai)
+    life.walk()
+    life.turn()
+    assert life.session.scalar(select(func.count()).select_from(Voucher)) == 1
+    assert "มี ของขวัญ gift ให้ค่ะ" in life.words(made.key)
+
+
+def test_m1_a_coupon_that_has_ended_does_not_stop_it(life, somchai, journey):
+    made = journey({"key": "v", "kind": "issue_voucher", "coupon": "nothing"}, TAG)
+    life.buy(somchai)
+    assert tags(life) == {somchai.id}
+    assert life.enrolments(made.key)[0].path[0]["what"] == "no_coupon"
+
+
+def test_m1_gives_points_as_the_shop_and_never_twice(life, somchai, journey):
+    factories.make_policy(life.session)
+    made = journey({"key": "p", "kind": "give_points", "points": 25, "reason": "ขอบคุณค่ะ"})
+    life.buy(somchai)
+    life.walk()
+    given = select(LedgerEntry).where(LedgerEntry.reason == "ขอบคุณค่ะ")
+    [entry] = life.session.scalars(given).all()
+    assert (entry.points, entry.staff_id) == (25, None)
+    [row] = life.enrolments(made.key)
+    row.state, row.step, row.due_at = EnrolmentState.ACTIVE, "p", life.now
+    life.session.flush()
+    life.walk()  # somebody walks the same step again
+    assert len(life.session.scalars(given).all()) == 1
+    assert somchai.totals.balance == 25 + 4
+
+
+def test_m1_tags_sets_the_menu_opens_a_ticket_and_calls_a_webhook(life, somchai, journey):
+    menu = Menu(key="vip", name_th="วีไอพี", name_en="VIP", priority=1, audience={"override": "vip"})
+    life.session.add(menu)
+    journey(
+        TAG, {"key": "m", "kind": "set_menu", "menu": "vip"},
+        {"key": "t", "kind": "open_ticket", "subject": "โทรหาลูกค้า"},
+        {"key": "c", "kind": "call_webhook"},
+    )  # fmt: skip
+    life.buy(somchai)
+    assert tags(life) == {somchai.id}
+    assert somchai.menu_override == "vip"
+    [ticket] = life.session.scalars(select(Ticket)).all()
+    assert (ticket.member_id, ticket.subject) == (somchai.id, "โทรหาลูกค้า")
+    called = select(FeedEvent).where(FeedEvent.kind == "journeys.called")
+    [event] = life.session.scalars(called).all()
+    assert event.body["member_no"] == somchai.member_no
+    assert event.body["step"] == "c"
+
+
+def test_m1_what_a_journey_does_begins_no_other(life, somchai, journey):
+    """Two journeys that begin each other would go on for ever."""
+    trigger = {"on": "activity", "kind": "conversations.opened"}
+    made = journey({"key": "t", "kind": "open_ticket", "subject": "x"}, trigger=trigger)
+    step = {"key": "p", "kind": "give_points", "points": 1, "reason": "x"}
+    other = definitions.create(
+        life.session, "อีกอัน", {**life.plan(made.key).definition, "steps": [step]},
+        made_by="staff:1", now=NOW,
+    )  # fmt: skip
+    other.is_on = True
+    activities.record(life.session, somchai.id, "conversations.opened", life.now)
+    life.settle()
+    assert len(life.enrolments()) == 2
+
+
+# Exit and re-entry
+
+
+def test_m1_leaves_when_they_buy(life, somchai, journey):
+    wait = {"key": "w", "kind": "wait", "how": "time", "minutes": 60}
+    made = journey(
+        wait, TAG, trigger={"on": "activity", "kind": "coupons.claimed"},
+        exit_={"on": [{"kind": "purchases.recorded"}]},
+    )  # fmt: skip
+    activities.record(life.session, somchai.id, "coupons.claimed", life.now, {"voucher_id": 1})
+    life.settle()
+    life.buy(somchai)
+    life.later(hours=2)
+    life.walk()
+    [row] = life.enrolments(made.key)
+    assert (row.state, row.why_ended) == (EnrolmentState.EXITED, "journeys.bought")
+    assert tags(life) == set()
+
+
+def test_m1_leaves_when_a_condition_holds(life, somchai, journey):
+    when = {"field": "totals.level", "is": "one_of", "value": ["vip"]}
+    wait = {"key": "w", "kind": "wait", "how": "time", "minutes": 60}
+    made = journey(wait, TAG, exit_={"on": [], "when": when})
+    life.buy(somchai)
+    somchai.totals.level = Level.VIP
+    life.later(hours=2)
+    life.walk()
+    assert life.enrolments(made.key)[0].why_ended == "journeys.exit_met"
+    assert tags(life) == set()
+
+
+@pytest.mark.parametrize(
+    "reentry, times",
+    [({"kind": "never"}, 1), ({"kind": "each"}, 4), ({"kind": "days", "days": 7}, 2)],
+)
+def test_m1_re_entry_is_stated(life, somchai, journey, reentry, times):
+    made = journey(TAG, reentry=reentry)
+    for _ in range(4):
+        life.buy(somchai)
+        life.later(days=3)
+    assert len(life.enrolments(made.key)) == times
+
+
+def test_m1_members_under_way_finish_under_their_version(life, somchai, malee, journey):
+    wait = {"key": "w", "kind": "wait", "how": "time", "minutes": 60}
+    made = journey(wait, TAG)
+    life.buy(somchai)
+    changed = {**life.plan(made.key).definition, "steps": [wait, {**TAG, "tag": "newer"}]}
+    definitions.save(life.session, made, changed, made_by="staff:1", now=life.now)
+    life.buy(malee)
+    life.later(hours=2)
+    life.walk()
+    found = life.session.execute(select(MemberTag.member_id, MemberTag.tag)).all()
+    assert {tuple(row) for row in found} == {(somchai.id, "was_here"), (malee.id, "newer")}
+
+
+def test_m1_merged_erased_and_left_members_leave(life, journey):
+    wait = {"key": "w", "kind": "wait", "how": "time", "minutes": 60}
+    made = journey(wait, TAG)
+    merged, erased, left = (
+        factories.make_member(life.session, name, vault=life.vault) for name in "กขค"
+    )
+    for person in (merged, erased, left):
+        life.buy(person)
+    merged.state = MemberState.MERGED
+    erasure.erase(life.session, life.vault, erased, asked_by="member", now=life.now)
+    activities.record(life.session, left.id, "members.left", life.now)
+    life.settle()
+    life.later(hours=2)
+    assert tags(life) == set()
+    assert {row.state for row in life.enrolments(made.key)} == {EnrolmentState.EXITED}
+
+
+# Time (faults 3.5)
+
+
+def test_fs08_after_a_day_down_each_is_done_and_after_a_week_it_is_left_out(
+    life, somchai, malee, journey
+):
+    made = journey({"key": "w", "kind": "wait", "how": "time", "minutes": 60}, TAG)
+    life.buy(somchai)
+    life.later(days=8)
+    life.buy(malee)
+    life.later(hours=26)
+    life.walk()
+    assert tags(life) == {malee.id}
+    assert [row.path[-1]["what"] for row in life.enrolments(made.key)] == ["too_late", "tagged"]
+
+
+def test_fs02_one_broken_step_costs_the_others_nothing(life, somchai, malee, journey):
+    made = journey({"key": "w", "kind": "wait", "how": "time", "minutes": 60}, TAG)
+    life.buy(somchai)
+    life.buy(malee)
+    life.enrolments(made.key)[0].step = "nowhere"
+    life.later(hours=2)
+    assert life.walk() == 2
+    assert tags(life) == {malee.id}
+    broken = life.enrolments(made.key)[0]
+    assert broken.due_at == life.now + timedelta(hours=1)
+
+
+@pytest.mark.parametrize("moment, day", [("16:59:59.999999", 23), ("17:00:00", 24)])
+def test_fs04_a_day_later_begins_at_bangkoks_midnight(life, somchai, journey, moment, day):
+    wait = {"key": "w", "kind": "wait", "how": "date", "of": "on", "days": 1, "hour": 0}
+    made = journey(wait, TAG)
+    life.clock.moment = datetime.fromisoformat(f"2026-11-22T{moment}+00:00")
+    on = life.clock.today().isoformat()
+    life.begin(made.key, somchai, "x", on=on)
+    [row] = life.enrolments(made.key)
+    assert row.due_at == start_of_day(date(2026, 11, day), BANGKOK)
+
+
+def test_a_journey_that_is_switched_off_stands_still(life, somchai, journey):
+    made = journey({"key": "w", "kind": "wait", "how": "time", "minutes": 60}, TAG)
+    life.buy(somchai)
+    made.is_on = False
+    life.later(hours=2)
+    assert life.walk() == 0
+    made.is_on = True
+    assert life.walk() == 1
+    assert tags(life) == {somchai.id}
+
+
+# Definitions
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trigger": {"on": "activity", "kind": "no.such"}},
+        {"trigger": {"on": "change", "field": "stage", "kind": "tiers.changed"}},
+        {"trigger": {"on": "date", "kind": "points", "days": 3}},
+        {"trigger": {"on": "silence", "days": 0, "last_days": 9}},
+        {"trigger": {"on": "segment", "tree": {"field": "no", "is": "yes"}}},
+        {"reentry": {"kind": "days"}},
+        {"reentry": {"kind": "sometimes"}},
+        {"exit": {"on": [{"kind": "no.such"}]}},
+        {"topic": "weather"},
+        {"steps": []},
+        {"steps": [TAG, TAG]},
+        {"steps": [{"key": "x", "kind": "explode"}]},
+        {"steps": [{**TAG, "key": "end"}]},
+        {"steps": [{**SEND, "action": "javascript:alert(1)"}]},
+        {"steps": [{**SEND, "window_hours": 9999}]},
+        {"steps": [TAG, {"key": "b", "kind": "branch", "when": {"all": []}, "then": "tag"}]},
+        {"steps": [{"key": "s", "kind": "split", "parts": [{"percent": 99}, {"percent": 2}]}]},
+        {"steps": [{"key": "p", "kind": "give_points", "points": 0, "reason": "x"}]},
+        {"steps": [{"key": "w", "kind": "wait", "how": "time", "minutes": 0}]},
+    ],
+)
+def test_fx19_a_definition_that_could_fail_later_is_refused_at_the_save(change):
+    fine = {"trigger": BOUGHT, "reentry": {"kind": "each"}, "steps": [TAG]}
+    journey_shapes.check(fine)
+    with pytest.raises(Refused):
+        journey_shapes.check({**fine, **change})
+
+
+def test_a_segment_is_no_occasion_of_its_own():
+    trigger = {"on": "segment", "tree": {"all": []}}
+    with pytest.raises(Refused):
+        journey_shapes.check({"trigger": trigger, "reentry": {"kind": "each"}, "steps": [TAG]})
+
+
+def test_journeys_of_before_the_engine_are_brought_onto_it(session):
+    old = {
+        "trigger": {"on": "silence"},
+        "steps": [{**SEND, "key": "at_risk"}, {**SEND, "key": "60"}],
+    }
+    row = Journey(key="lifecycle.win_back", klass="promotional")
+    session.add(row)
+    session.flush()
+    session.add(
+        JourneyVersion(journey_id=row.id, version=1, definition=old, made_by="staff:1", made_at=NOW)
+    )
+    definitions.ensure(session, NOW)
+    made = definitions.current(session, row).definition
+    assert journey_shapes.is_current(made)
+    assert journey_shapes.step_of(made, "60")["texts"] == TEXTS
+    assert journey_shapes.step_of(made, "90")["texts"] != TEXTS
+
+
+def test_stage_is_known_to_conditions(life, somchai, journey):
+    where = [{"fact": "stage", "is": "one_of", "value": ["purchase"]}]
+    journey(TAG, trigger={**BOUGHT, "where": where})
+    life.buy(somchai)
+    assert life.session.get_one(Member, somchai.id).totals.stage == Stage.PURCHASE
+    assert tags(life) == {somchai.id}
