@@ -39,6 +39,16 @@ def bars(title: str, points: Sequence[tuple[date, int]], colour: str = LEAF) -> 
     return _svg(chart)
 
 
+def named_bars(title: str, points: Sequence[tuple[str, int]], colour: str = LEAF) -> Markup:
+    """One bar for each name, every one labelled. Texts are made here or escaped by pygal."""
+    chart = _chart("Bar", (colour,), show_legend=False, height=260)
+    chart.x_labels = [name for name, _ in points]
+    chart.config.x_labels_major_every = 1
+    chart.config.show_minor_x_labels = True
+    chart.add(title, [value for _, value in points])
+    return _svg(chart)
+
+
 def moves(days: Sequence[date], series: Sequence[tuple[str, Sequence[int]]]) -> Markup:
     """Several lines over days, named below."""
     chart = _chart("Line", (LEAF, AMBER, CORAL), show_legend=True, height=320)

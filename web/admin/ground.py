@@ -61,10 +61,14 @@ _READ = frozenset(
         "settings.read",
         "results.read",
         "alarms.read",
+        "lifecycle.read",
+        "surveys.read",
     }
 )
 _MARKETING = frozenset(
     {
+        "lifecycle.edit",
+        "surveys.edit",
         "results.edit",
         "offers.edit",
         "draws.edit",
@@ -86,6 +90,8 @@ _WATCH = frozenset({"suspects.read", "suspects.export", "adjustments.ceilings"})
 _FLOOR = frozenset(
     {
         "alarms.edit",
+        "tickets.edit",
+        "surveys.words",
         "members.edit",
         "conversations.reply",
         "outbox.decide",
@@ -144,6 +150,8 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "stamps.read",
             "referrals.read",
             "results.read",
+            "lifecycle.read",
+            "surveys.read",
         }
     )
     | _MARKETING,
@@ -154,6 +162,8 @@ NAVIGATION = (
     ("admin.dashboard", "dashboard.read", "console.dashboard", "bar-chart-line"),
     ("admin.members", "members.read", "console.members", "people"),
     ("admin.conversations_list", "conversations.read", "console.conversations", "chat-dots"),
+    ("admin.lifecycle_page", "lifecycle.read", "console.lifecycle", "arrow-repeat"),
+    ("admin.surveys_page", "surveys.read", "console.surveys", "emoji-smile"),
     ("admin.offers", "offers.read", "console.offers", "ticket-perforated"),
     ("admin.draws_page", "draws.read", "console.draws", "gift"),
     ("admin.stamps_page", "stamps.read", "console.stamps", "grid-3x3-gap"),

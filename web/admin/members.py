@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,12 +13,16 @@ from core.errors import Invalid
 from core.i18n import money, t
 from core.ids import is_member_number
 from core.text import western_digits
-from loyalty import activities, coupons, merges, personal, points, stamps
+from insights.rfm import PLACE
+from loyalty import activities, coupons, lifecycle, merges, personal, points, stamps
 from loyalty import members as rules
+from loyalty.lifecycle import GROUPS
 from models.activities import Activity
-from models.members import Consent, Member, MemberState, MemberTotals
+from models.members import Consent, Level, Member, MemberState, MemberTotals, Stage
 from models.menus import Menu
 from models.outbox import Message
+from models.scores import MemberScore
+from models.tiers import Tier
 from web.admin.ground import (
     Column,
     back,
@@ -33,6 +38,8 @@ from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 TIMELINE = 60
+#: A square of the RFM grid: recency, and the mean of frequency and money.
+_SQUARE = re.compile(r"([1-5])-([1-5])")
 COLUMNS = (
     Column("name", "console.name", Member.name),
     Column("number", "console.number", Member.member_no),
@@ -56,8 +63,31 @@ def members() -> str:
     )
     if text := search_text():
         query = query.where(_matches(text))
+    query, chosen = _filtered(query)
     table = table_of(query, COLUMNS, default="joined", tie=Member.id.desc())
-    return render_template("admin/members.html", table=table)
+    return render_template(
+        "admin/members.html", table=table, chosen=chosen, stages=Stage, levels=Level, groups=GROUPS
+    )
+
+
+def _filtered(query: Any) -> tuple[Any, dict[str, str]]:
+    """Only those of the stage, level and RFM group (or square, e.g. `5-4`) in the address; what is
+    none of ours filters nothing."""
+    chosen = {name: request.args.get(name, "") for name in ("stage", "level", "rfm")}
+    if chosen["stage"] in set(Stage):
+        query = query.where(MemberTotals.stage == Stage(chosen["stage"]))
+    if chosen["level"] in set(Level):
+        query = query.where(MemberTotals.level == Level(chosen["level"]))
+    square = _SQUARE.fullmatch(chosen["rfm"])
+    if square or chosen["rfm"] in GROUPS:
+        query = query.join(MemberScore, MemberScore.member_id == MemberTotals.member_id)
+    if square:
+        query = query.where(MemberScore.recency == int(square[1]), int(square[2]) == PLACE)
+    elif chosen["rfm"] in GROUPS:
+        query = query.where(MemberScore.rfm_group == chosen["rfm"])
+    else:
+        chosen["rfm"] = ""
+    return query, chosen
 
 
 def _matches(text: str) -> Any:
@@ -89,14 +119,36 @@ def figures_of(language: str, numbers: Mapping[str, Any]) -> list[tuple[str, str
     """The numbers behind a level as people read them: names and figures."""
     shown = []
     for name, value in numbers.items():
-        if name == "change" or value is None:
+        if name in ("change", "brought") or value is None:
             continue
-        if name.startswith("spent_"):
-            figure = t(language, "facts.baht", baht=money(language, int(value)))
-        else:
-            figure = f"{value:,.1f}".removesuffix(".0")
-        shown.append((t(language, f"facts.{name}"), figure))
+        shown.append((t(language, f"facts.{name}"), _figure(language, name, value)))
     return shown
+
+
+def _figure(language: str, name: str, value: Any) -> str:
+    if name == "tier":
+        tier = db().scalar(select(Tier).where(Tier.key == value))
+        return str(value) if tier is None else tier.name_th if language == "th" else tier.name_en
+    if name.startswith("spent_") or name.endswith("_satang"):
+        return t(language, "facts.baht", baht=money(language, int(value)))
+    return f"{value:,.1f}".removesuffix(".0")
+
+
+def change_of(language: str, numbers: Mapping[str, Any]) -> str:
+    """What would change a level, in a sentence with its figures."""
+    change = numbers.get("change")
+    if not change:
+        return ""
+    names = ("limit_days", "next_days", "needs_days", "needs_tickets", "tickets_days", "csat_days",
+             "potential_days", "vip_satang", "tier")  # fmt: skip
+    facts = {
+        name: _figure(language, name, numbers[name]) if numbers.get(name) is not None else "–"
+        for name in names
+    }
+    key = f"facts.change_{change}"
+    if numbers.get("next_days") is not None:
+        key = "facts.change_buys_or_gone"
+    return t(language, key, **facts)
 
 
 @blueprint.get("/members/<string:public_id>")
@@ -108,6 +160,7 @@ def member(public_id: str) -> str:
     now = held.clock.now()
     phone = personal.phone_of(session, held.vault, person)
     totals = session.get_one(MemberTotals, person.id)
+    verdict = lifecycle.explain(session, totals, now, held.clock.tz)
     timeline = session.scalars(
         select(Activity)
         .where(Activity.member_id == person.id)
@@ -118,7 +171,9 @@ def member(public_id: str) -> str:
         "admin/member.html",
         member=person,
         totals=totals,
-        why=figures_of(language, totals.level_why),
+        why=figures_of(language, verdict.why),
+        change=change_of(language, verdict.why),
+        score=session.get(MemberScore, person.id),
         balance=points.balance_of(session, person.id, now),
         phone=rules.masked_phone(phone) if phone else None,
         entries=points.history(session, person.id, 20),
