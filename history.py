@@ -18,25 +18,30 @@ from sqlalchemy import Table, func, select, text, update
 from sqlalchemy.orm import Session
 
 from core import ids
-from core.bulk import copy_many
+from core.bulk import copy_many, insert_many
 from core.clock import at_local, local_day, start_of_day
 from core.db import is_sqlite
 from core.runtime import Runtime
+from engagement import definitions
 from loyalty import coupons, earning, lifecycle, personal, points, tier_gifts
 from models.activities import Activity
 from models.base import Base, table_of
 from models.campaigns import Campaign, CampaignRecipient, CampaignState
 from models.coupons import Coupon, Redemption, Voucher, VoucherState
+from models.journeys import Arm, Intent, IntentState, Journey, JourneyVersion
 from models.members import Consent, Member, MemberKey, MemberState, MemberTotals, Purpose
 from models.outbox import Message, MessageClass, MessageState
 from models.points import EntryKind, LedgerEntry, Lot, LotDraw
-from models.purchases import Purchase, PurchaseState
+from models.purchases import Purchase, PurchaseItem, PurchaseState
 from models.results import Tap
 from models.segments import Segment
-from models.staff import Branch
+from models.staff import Branch, Cashier
 from models.stamps import CardState, Stamp, StampCard, StampProgram
+from scheduler import nightly
+from scheduler.jobs import Run
 
 CHUNK = 2_000
+THANKS = "lifecycle.thank_you"
 CLIMB_CHUNK, MOST_CLIMBS = 500, 3_000
 SEED = 2569
 FIRST = (
@@ -794,3 +799,128 @@ class _Story:
             "level_at": now,
             "level_why": dict(verdict.why),
         }
+
+
+# --- What the messages of that past made ------------------------------------------------------
+
+#: A café of this size and age has enough held out for a result to say something.
+CAFE_MEMBERS, CAFE_DAYS = 300, 110
+COMPARED_DAYS = 85
+#: Held out of a hundred: more of those who bought little afterwards, or nothing was to be seen.
+HELD_SHARE, HELD_SHARE_OF_FEW = 0.01, 0.28
+TAP_SHARE = 0.3
+#: What lies on a bill, most often first, and what goes with what.
+COMPANIONS = {"LATTE": ("CROISSANT", 0.55), "AMERICANO": ("CROISSANT", 0.15)}
+WATCHED_BILLS = 22
+
+
+def cafe(runtime: Runtime) -> None:
+    """A season of the demo café behind it, once: bills with items, thanks with their hold-out, one
+    cashier whose figures deserve a look, and last night's work."""
+    with runtime.database.read() as session:
+        if session.scalar(select(Purchase.id).limit(1)) is not None:
+            return
+    make(runtime, CAFE_MEMBERS, CAFE_DAYS, say=lambda _: None)
+    now = runtime.clock.now()
+    rng = random.Random(SEED)
+    with runtime.database.write() as session:
+        _fill_bills(session, rng)
+        _compare_thanks(session, rng, now)
+        _favour_somebody(session, now)
+    night = Run(runtime=runtime, now=now, limit=CHUNK)
+    with runtime.transaction(now) as session:
+        while nightly.work_out(session, night):
+            session.flush()
+
+
+def _fill_bills(session: Session, rng: random.Random) -> None:
+    rows = []
+    for purchase_id, amount in session.execute(select(Purchase.id, Purchase.amount_satang)):
+        sku = rng.choices(("LATTE", "AMERICANO", "BEAN250"), (5, 4, 1))[0]
+        skus = [sku]
+        if sku in COMPANIONS and rng.random() < COMPANIONS[sku][1]:
+            skus.append(COMPANIONS[sku][0])
+        parts = [amount - amount // 3, amount // 3] if len(skus) > 1 else [amount]
+        rows += [
+            {"purchase_id": purchase_id, "sku": one, "quantity": 1, "amount_satang": part}
+            for one, part in zip(skus, parts, strict=True)
+        ]
+    insert_many(session, table_of(PurchaseItem), rows)
+
+
+def _compare_thanks(session: Session, rng: random.Random, now: datetime) -> None:
+    """Make the thanks of the last weeks occasions of their journey; some were never sent."""
+    definitions.ensure(session, now)
+    journey = session.scalars(select(Journey).where(Journey.key == THANKS)).one()
+    version = session.scalars(
+        select(JourneyVersion).where(
+            JourneyVersion.journey_id == journey.id,
+            JourneyVersion.version == journey.current_version,
+        )
+    ).one()
+    step = next(one["key"] for one in version.definition["steps"] if one["kind"] == "send")
+    bills: dict[int, list[tuple[datetime, int]]] = {}
+    bought = select(Purchase.member_id, Purchase.purchased_at, Purchase.amount_satang)
+    for member_id, at, amount in session.execute(bought):
+        bills.setdefault(member_id, []).append((at, amount))
+    thanks = session.scalars(
+        select(Message)
+        .where(Message.kind == THANKS, Message.created_at > now - timedelta(days=COMPARED_DAYS))
+        .order_by(Message.id)
+    ).all()
+    later: dict[int, list[int]] = {}
+    for message in thanks:
+        until = message.created_at + timedelta(days=14)
+        spent = [
+            amount for at, amount in bills[message.member_id] if message.created_at < at <= until
+        ]
+        later.setdefault(message.member_id, []).append(sum(spent))
+    means = {member_id: sum(sums) / len(sums) for member_id, sums in later.items()}
+    middle = sorted(means.values())[len(means) // 2] if means else 0.0
+    held = {
+        member_id
+        for member_id, mean in sorted(means.items())
+        if rng.random() < (HELD_SHARE_OF_FEW if mean <= middle else HELD_SHARE)
+    }
+    source = f"journey:{journey.id}:{step}"
+    for message in thanks:
+        is_held = message.member_id in held
+        at = max(one for one, _ in bills[message.member_id] if one <= message.created_at)
+        intent = Intent(
+            member_id=message.member_id, journey_id=journey.id, version=version.version,
+            occasion=f"purchase:{message.key.rpartition(':')[2]}", step=step, klass=journey.klass,
+            created_at=at, window_from=at, deadline=at + timedelta(hours=24),
+            not_after=at + timedelta(hours=36), decided_at=message.finished_at,
+            arm=Arm.HELD_OUT if is_held else Arm.TREATED,
+            state=IntentState.HELD_OUT if is_held else IntentState.TURNED, facts={},
+        )  # fmt: skip
+        session.add(intent)
+        if is_held:
+            session.delete(message)
+            continue
+        session.flush()  # the message needs its intent's id
+        message.intent_id, message.source = intent.id, source
+        if rng.random() < TAP_SHARE:
+            tapped_at = min(message.created_at + timedelta(hours=rng.randrange(1, 20)), now)
+            session.add(
+                Tap(
+                    key=str(message.id), member_id=message.member_id, source=source,
+                    message_id=message.id, at=tapped_at,
+                )
+            )  # fmt: skip
+
+
+def _favour_somebody(session: Session, now: datetime) -> None:
+    """One cashier rings up one member again and again: a thing the watchdog finds."""
+    cashier_id = session.scalar(select(func.min(Cashier.id)))
+    since = now - timedelta(days=29)
+    lately = select(Purchase).where(Purchase.recorded_at > since).order_by(Purchase.id)
+    by_member: dict[int, list[Purchase]] = {}
+    for bill in session.scalars(lately):
+        by_member.setdefault(bill.member_id, []).append(bill)
+    if cashier_id is None or not by_member:
+        return
+    regulars = sorted(by_member.values(), key=lambda found: -sum(one.points for one in found))
+    others = sorted((one for found in regulars[1:] for one in found), key=lambda one: one.points)
+    for bill in [*regulars[0], *others[: WATCHED_BILLS - len(regulars[0])]]:
+        bill.cashier_id = cashier_id

@@ -11,11 +11,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+import history
 from core.clock import local_day
 from core.runtime import Runtime
 from engagement import campaigns, segments
 from loyalty import coupons as rules
 from loyalty import draws, earn_rules, imports, people, shop, stamps
+from models.conversations import KeywordReply, SavedReply
 from models.coupons import CodeBatch, Coupon, CouponKind, CouponState, Obtained
 from models.draws import Draw
 from models.earn_rules import EarnRule, EarnRuleKind, Product
@@ -45,6 +47,9 @@ SHOP: dict[str, Any] = {
     "shop.about_en": "Coffee roasted every morning, cakes baked every day.",
     "shop.hours_th": "เปิดทุกวัน 7.00–19.00 น.",
     "shop.hours_en": "Open daily 7:00–19:00",
+    "messages.plan_fee_satang": 128_000,
+    "messages.plan_included": 5_000,
+    "messages.extra_satang": 10,
     "members.join_gift": "welcome_gift",
     "referrals.friend_gift": "friend_welcome",
     "referrals.referrer_gift": "friend_thanks",
@@ -406,8 +411,10 @@ def cafe(runtime: Runtime) -> list[str]:
         _earning(session, now, local_day(now, runtime.clock.tz))
         _people(session, now, has_sign_ins=runtime.settings.demo)
         _campaigns(session, now)
+        _ready_answers(session, now)
     if runtime.settings.demo:
         _members_of_before(runtime)
+        history.cafe(runtime)
     if not runtime.settings.demo:
         return ["The café is open. Add people with `staff add` and `cashiers add`."]
     return [
@@ -497,6 +504,36 @@ def _members_of_before(runtime: Runtime) -> None:
         if reading.new:
             sealed = imports.seal(runtime.vault, reading, locale="th", now=now, tz=tz)
             imports.apply(session, reading, sealed, now=now, tz=tz, actor="cli", good_only=True)
+
+
+def _ready_answers(session: Session, now: datetime) -> None:
+    """Words the bot answers by itself, and an answer the team often gives."""
+    if session.scalar(select(KeywordReply.id).limit(1)) is not None:
+        return
+    for words, is_exact, thai, english in (
+        (
+            ["wifi", "ไวไฟ", "รหัสไวไฟ"],
+            True,
+            "รหัส Wi-Fi อยู่ท้ายใบเสร็จทุกใบค่ะ",
+            "The Wi-Fi password is at the end of every receipt.",
+        ),
+        (
+            ["ที่จอดรถ", "parking"],
+            False,
+            "จอดรถหลังร้านได้ 8 คันค่ะ จอดฟรีเมื่อมีใบเสร็จ",
+            "There are eight places behind the shop, free with a receipt.",
+        ),
+    ):
+        session.add(
+            KeywordReply(words=words, is_exact=is_exact, text_th=thai, text_en=english, made_at=now)
+        )
+    session.add(
+        SavedReply(
+            title="ขอบคุณที่ทักมา",
+            text="ขอบคุณที่ทักมานะคะ ขอเวลาตรวจสอบสักครู่ เดี๋ยวตอบกลับค่ะ",
+            made_at=now,
+        )
+    )
 
 
 def _branches(session: Session) -> None:

@@ -20,12 +20,12 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
-from loyalty import shop
 from models.campaigns import Campaign, CampaignRecipient
 from models.journeys import Arm, Intent, IntentState
 from models.outbox import CallKind, Message, MessageState
 from models.purchases import Purchase
 from models.results import LineFigure, Tap
+from models.shop import ShopSetting
 
 WINDOW_DAYS = 14
 WINDOW = timedelta(days=WINDOW_DAYS)
@@ -37,6 +37,10 @@ LIKELY, CLEAR = 0.80, 0.95
 UNKNOWN_WORDS, LIKELY_WORDS, CLEAR_WORDS = "results.unknown", "results.likely", "results.clear"
 #: Said instead where the difference is a loss.
 LOSS_WORDS = {LIKELY_WORDS: "results.likely_loss", CLEAR_WORDS: "results.clear_loss"}
+#: The plan at LINE before the owner entered one, as in `loyalty/shop.py`.
+PLAN = {
+    "messages.plan_fee_satang": 0, "messages.plan_included": 300, "messages.extra_satang": 0,
+}  # fmt: skip
 GONE_OUT = (MessageState.SENT, MessageState.SENT_UNKNOWN)
 
 
@@ -303,11 +307,12 @@ def of_campaign(session: Session, campaign_id: int, now: datetime, tz: ZoneInfo)
 
 def price_satang(session: Session) -> int:
     """What one more message costs: the price per extra, or its share of the fee without one."""
-    extra = int(shop.get(session, "messages.extra_satang"))
-    included = int(shop.get(session, "messages.plan_included"))
+    rows = session.scalars(select(ShopSetting).where(ShopSetting.key.in_(PLAN)))
+    plan = PLAN | {row.key: int(row.value["value"]) for row in rows}
+    extra, included = plan["messages.extra_satang"], plan["messages.plan_included"]
     if extra or not included:
         return extra
-    return -(-int(shop.get(session, "messages.plan_fee_satang")) // included)
+    return -(-plan["messages.plan_fee_satang"] // included)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session, aliased
 from core.bulk import insert_many
 from core.expressions import local_hour
 from models.base import table_of
+from models.earn_rules import Product
 from models.purchases import Purchase, PurchaseItem, PurchaseState
 from models.scores import ItemPair, MemberScore
 
@@ -156,6 +157,12 @@ def suggest(session: Session, member_id: int, now: datetime) -> str | None:
         .order_by(pair.lift.desc(), pair.bills.desc(), pair.other_sku)
         .limit(1)
     )
+
+
+def labels(session: Session, locale: str) -> dict[str, str]:
+    """What products are called, by sku; one that is not on the list is called by its sku."""
+    rows = session.execute(select(Product.sku, Product.name_th, Product.name_en))
+    return {row.sku: row.name_th if locale == "th" else row.name_en for row in rows}
 
 
 def best_pairs(session: Session, limit: int = 10) -> list[ItemPair]:

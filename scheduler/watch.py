@@ -56,12 +56,19 @@ def find_missed(session: Session, runtime: Runtime, now: datetime) -> list[Findi
     lasts = {job.id: due for job in JOBS.values() if (due := _last_due(job, runtime, now))}
     tz = runtime.clock.tz
     rows = session.execute(
-        select(Occurrence.job, Occurrence.local_on, Occurrence.state, Occurrence.reason).where(
+        select(
+            Occurrence.job,
+            Occurrence.local_on,
+            Occurrence.state,
+            Occurrence.reason,
+            Occurrence.lease_until,
+        ).where(
             Occurrence.subject == "",
             Occurrence.local_on.in_({local_day(due, tz) for due in lasts.values()}),
         )
     )
     known = {(row.job, row.local_on): row for row in rows}
+    real_now = runtime.clock.real_now()
     firsts = select(Occurrence.job, func.min(Occurrence.local_on)).group_by(Occurrence.job)
     began = {row[0]: row[1] for row in session.execute(firsts)}
     found = []
@@ -71,6 +78,7 @@ def find_missed(session: Session, runtime: Runtime, now: datetime) -> list[Findi
         is_done = row is not None and (
             row.state == OccurrenceState.DONE
             or (row.state == OccurrenceState.SKIPPED and row.reason != TOO_LATE)
+            or (row.state == OccurrenceState.RUNNING and row.lease_until >= real_now)
         )
         # What was due before the first run of all was nobody's to do.
         if not is_done and job_id in began and began[job_id] <= on:

@@ -7,13 +7,16 @@ from sqlalchemy import func, select
 import history
 import seed
 from core.clock import local_day
-from loyalty import lifecycle, proof, tiers
+from insights import results, suggestions
+from loyalty import alarms, lifecycle, proof, tiers
 from models.coupons import Coupon
+from models.journeys import Journey
 from models.members import Member, MemberTotals
 from models.points import LedgerEntry
 from models.purchases import Purchase
 from models.staff import Branch
 from models.tiers import MemberTier
+from tests import factories
 from tests.moments import NOW
 
 
@@ -89,3 +92,22 @@ def test_r1_members_of_the_history_stand_in_their_tiers_at_once(runtime):
     assert climbers == []
     with runtime.database.write() as session:
         assert proof.check_all(session, NOW) == []
+
+
+def test_M8_the_demo_cafe_shows_a_result_that_speaks_and_one_alarm(runtime):
+    seed.cafe(runtime)
+    with runtime.transaction() as session:
+        factories.nok(session)
+    history.cafe(runtime)
+    before = counts(runtime, Member, Purchase)
+    history.cafe(runtime)  # a second time nothing is added
+    assert counts(runtime, Member, Purchase) == before
+    with runtime.database.read() as session:
+        thanks = session.scalars(select(Journey).where(Journey.key == history.THANKS)).one()
+        found = results.of_journey(session, thanks.id, NOW, runtime.clock.tz)
+        assert found.held.count >= results.LEAST_PER_ARM
+        assert found.words in (results.LIKELY_WORDS, results.CLEAR_WORDS)
+        assert found.taps > 0
+        assert [one.kind for one in alarms.open_ones(session)] == ["suspects.cashier"]
+        assert suggestions.best_pairs(session)
+        assert proof.find_all(session) == []

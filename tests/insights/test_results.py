@@ -202,7 +202,12 @@ def test_M6_one_more_message_costs_its_price_or_its_share_of_the_fee(
     for name, value in (("plan_fee", fee), ("extra", extra)):
         shop.set(session, f"messages.{name}_satang", value, NOW)
     shop.set(session, "messages.plan_included", included, NOW)
+    session.flush()
     assert results.price_satang(session) == price
+
+
+def test_the_plan_before_the_owner_entered_one_is_the_shops_default():
+    assert {key: shop.DEFAULTS[key] for key in results.PLAN} == results.PLAN
 
 
 # Campaigns

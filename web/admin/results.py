@@ -110,10 +110,11 @@ def journey_name(journey: Journey) -> str:
 def _journeys() -> Rows:
     clock = runtime().clock
     rows = db().scalars(select(Journey).where(Journey.archived_at.is_(None)).order_by(Journey.id))
-    return [
+    found = [
         (journey_name(row), figures.of_journey(db(), row.id, clock.now(), clock.tz))
         for row in rows.all()
     ]
+    return sorted(found, key=lambda row: row[1].sent_total == 0)  # the idle ones last
 
 
 def _campaigns() -> Rows:

@@ -65,6 +65,7 @@ def weekly() -> str:
         before=(first_on - figures.WEEK).isoformat(),
         after=(first_on + figures.WEEK).isoformat() if first_on < last else None,
         pairs=suggestions.best_pairs(db()),
+        labels=suggestions.labels(db(), language),
     )
 
 
@@ -86,6 +87,7 @@ def liking_of(member_id: int) -> list[str]:
     if hour is not None:
         found.append(t(locale(), "members.best_hour", hour=f"{hour:02d}"))
     if item is not None:
+        item = suggestions.labels(db(), locale()).get(item, item)
         found.append(t(locale(), "members.suggested", item=item))
     return found
 
