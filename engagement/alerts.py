@@ -65,6 +65,11 @@ def _names(session: Session, alarm: Alarm, locale: str) -> dict[str, str]:
     if "cashier_id" in facts:
         cashier = session.get(Cashier, facts["cashier_id"])
         named["cashier"] = cashier.name if cashier else "?"
+    if "member_id" in facts:
+        member = session.get(Member, facts["member_id"])
+        named["member_no"] = (member.member_no if member else None) or "–"
+    if "disputed" in facts:
+        named["what"] = t(locale, f"alarms.disputed_{facts['disputed'].replace('.', '_')}")
     if "job" in facts:
         key = f"alarms.job_{facts['job'].replace('.', '_')}"
         named["job"] = t(locale, key) if key in texts(locale) else facts["job"]

@@ -35,6 +35,7 @@ def react(runtime: Runtime, session: Session, activities: list[Activity], now: d
             continue
         klass, build = rule
         member = session.get_one(Member, activity.member_id)
+        session.flush()  # the activity's id names the message, and what its button objects to
         message = build(session, activity, member.locale)
         if _is_void(activity):
             message = _voided(session, activity, activities, member.locale)
@@ -45,7 +46,6 @@ def react(runtime: Runtime, session: Session, activities: list[Activity], now: d
         )
         if decision.reason is not None:
             continue
-        session.flush()  # the activity's id is the message's key
         outbox.queue(
             session,
             key=f"activity:{activity.id}",
@@ -74,7 +74,19 @@ def _redeemed(session: Session, activity: Activity, locale: str) -> dict[str, An
             amount=money(locale, facts.get("discount_satang", 0)),
         ),
         action=theme.postback_action(t(locale, "notices.see_coupons"), "coupons.show"),
+        object_to=_not_me(activity, locale),
     )
+
+
+def _not_me(activity: Activity, locale: str) -> dict[str, Any]:
+    """The button of whom this should never have happened to (`faults.md` AC3)."""
+    words = t(locale, "notices.not_me")
+    return theme.postback_action(words, "members.not_me", display_text=words, act=activity.id)
+
+
+def _unfrozen(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
+    del session, activity
+    return notice(t(locale, "notices.unfrozen_title"), t(locale, "notices.unfrozen_body"))
 
 
 def _redemption_reversed(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
@@ -127,6 +139,7 @@ def _adjusted(session: Session, activity: Activity, locale: str) -> dict[str, An
         t(locale, "notices.adjusted_title"),
         t(locale, key, points=abs(points)),
         action=theme.postback_action(t(locale, "notices.see_history"), "points.history"),
+        object_to=_not_me(activity, locale),
     )
 
 
@@ -221,6 +234,7 @@ RULES: dict[str, tuple[MessageClass, Build]] = {
     REVERSED: (MessageClass.TRANSACTIONAL, _redemption_reversed),
     "purchases.returned": (MessageClass.TRANSACTIONAL, _returned),
     "points.adjusted": (MessageClass.TRANSACTIONAL, _adjusted),
+    "members.unfrozen": (MessageClass.TRANSACTIONAL, _unfrozen),
     "stamps.card_filled": (MessageClass.SERVICE, _card_filled),
     "stamps.card_expiring": (MessageClass.SERVICE, _card_expiring),
     "referrals.rewarded": (MessageClass.SERVICE, _referral_rewarded),

@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from engagement.outbox import IS_OPEN, KEPT_KINDS
-from loyalty import alarms
+from loyalty import alarms, disputes
 from models.journeys import Intent, IntentState, Journey
 from models.members import MemberTotals
 from models.outbox import Call, CallState, ChannelState
@@ -154,7 +154,12 @@ def _sending(session: Session, now: datetime) -> list[Finding]:
 
 def _frozen(session: Session) -> list[Finding]:
     count = session.scalar(
-        select(func.count()).select_from(MemberTotals).where(MemberTotals.frozen_at.is_not(None))
+        select(func.count())
+        .select_from(MemberTotals)
+        .where(
+            MemberTotals.frozen_at.is_not(None),
+            func.coalesce(MemberTotals.frozen_why, "") != disputes.NOT_ME,
+        )
     )
     return [Finding(f"{FROZEN}:members", FROZEN, {"count": count})] if count else []
 

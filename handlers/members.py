@@ -7,12 +7,25 @@ from typing import TYPE_CHECKING
 from bot import theme
 from bot.flex import errors
 from bot.flex import members as cards
+from bot.flex.journeys import notice
 from bot.flex.members import MyData
 from bot.flex.tiers import progress_words
 from core.clock import local_day
+from core.errors import Refused
 from core.i18n import t
+from core.text import parse_whole
 from handlers import joining, links
-from loyalty import codes, consents, coupons, erasure, members, personal, points, tiers
+from loyalty import (
+    codes,
+    consents,
+    coupons,
+    disputes,
+    erasure,
+    members,
+    personal,
+    points,
+    tiers,
+)
 from loyalty.members import shown_name
 from models.members import Purpose
 
@@ -155,3 +168,14 @@ def set_language(ctx: Context) -> Messages:
 def help_me(ctx: Context) -> Messages:
     """`เมนู`, `ช่วยเหลือ`: what one can say here."""
     return [cards.help_card(ctx.locale, is_member=ctx.member.is_member)]
+
+
+def not_me(ctx: Context) -> Messages:
+    """A tap on *not me* under a notice: points and coupons rest, and the shop is told (AC3)."""
+    act = parse_whole(ctx.postback.params.get("act", "")) if ctx.postback else None
+    try:
+        disputes.dispute(ctx.session, ctx.member.id, act or 0, ctx.now)
+    except Refused as refusal:
+        return [errors.sorry(t(ctx.locale, refusal.code, **refusal.facts))]
+    title, body = t(ctx.locale, "members.disputed_title"), t(ctx.locale, "members.disputed_body")
+    return [notice(title, body)]

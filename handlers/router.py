@@ -125,6 +125,7 @@ POSTBACKS: dict[str, Handler] = {
     "members.stop_marketing": members.stop_marketing,
     "members.start_marketing": members.start_marketing,
     "members.leave": members.leave,
+    "members.not_me": members.not_me,
     "members.confirm_leave": members.confirm_leave,
     "members.language": members.language,
     "members.set_language": members.set_language,

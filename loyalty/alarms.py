@@ -20,7 +20,14 @@ from models.results import Alarm
 IS_OPEN = text("alarms.ended_at IS NULL")
 #: Told at once, whatever the hour; the others wait for the day's digest.
 GRAVE = frozenset(
-    {"ledger.difference", "sending.paused", "sending.quota", "journeys.overdue", "jobs.missed"}
+    {
+        "ledger.difference",
+        "sending.paused",
+        "sending.quota",
+        "journeys.overdue",
+        "jobs.missed",
+        "members.disputed",
+    }
 )
 
 

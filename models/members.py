@@ -166,8 +166,10 @@ class MemberTotals(Base):
     #: Satang carried to the next bill; may be negative after a reversal.
     carry_satang: Mapped[bigint] = mapped_column(default=0)
     earned_total: Mapped[bigint] = mapped_column(default=0)
-    #: Set by the ledger check on a difference: no burning until it is cleared.
+    #: No burning until somebody has cleared it.
     frozen_at: Mapped[moment | None]
+    #: `ledger`: the check found a difference. `not_me`: the member disowned something.
+    frozen_why: Mapped[short | None]
 
     purchase_count: Mapped[int] = mapped_column(default=0)
     spent_satang: Mapped[bigint] = mapped_column(default=0)

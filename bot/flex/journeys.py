@@ -56,8 +56,13 @@ def message_bubble(
     return theme.flex(f"{title} {body}", card)
 
 
-def notice(title: str, body: str, *, action: Action | None = None) -> Message:
-    """Make the quiet card of a transactional notice: a redemption, a void, an adjustment."""
+def notice(
+    title: str, body: str, *, action: Action | None = None, object_to: Action | None = None
+) -> Message:
+    """Make the quiet card of a transactional notice: a redemption, a void, an adjustment.
+
+    `object_to` is the small button under it, for whom it should never have happened.
+    """
     words = theme.column(
         theme.text(theme.clip_graphemes(title, 120), size="lg", weight="bold"),
         theme.text(
@@ -66,5 +71,9 @@ def notice(title: str, body: str, *, action: Action | None = None) -> Message:
         spacing="sm",
         padding="20px",
     )
-    foot = theme.footer(theme.button(action, style="secondary")) if action else None
+    buttons = [
+        theme.button(action, style="secondary") if action else None,
+        theme.button(object_to, style="link", color=theme.MUTED) if object_to else None,
+    ]
+    foot = theme.footer(*buttons) if any(buttons) else None
     return theme.flex(f"{title} {body}", theme.bubble(words, footer=foot))

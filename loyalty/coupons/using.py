@@ -21,6 +21,7 @@ from core.text import receipt_key
 from loyalty import activities
 from loyalty.coupons.conditions import Conditions, refusal_at_till, standing_of
 from loyalty.coupons.rows import ASKED_FOR, COUPONS, REDEMPTIONS, refuse_unless, set_voucher
+from loyalty.disputes import refuse_if_disputed
 from models.coupons import (
     Coupon,
     CouponKind,
@@ -108,10 +109,11 @@ def refuse_unless_fits(
 
     Refused: `coupons.min_bill`, `coupons.other_branch`, `coupons.other_day`,
     `coupons.other_hours`, `coupons.other_tier`, `coupons.first_purchase_only`,
-    `coupons.not_stackable`, `coupons.needs_proof`.
+    `coupons.not_stackable`, `coupons.needs_proof`, `coupons.frozen`.
     """
     coupon = voucher.coupon
     wanted = Conditions.of(coupon)
+    refuse_if_disputed(session, voucher.member_id)
     is_asked_for = voucher.source in ASKED_FOR
     standing = (
         standing_of(session, voucher.member_id, now) if wanted.tiers and is_asked_for else None

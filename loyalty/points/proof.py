@@ -110,7 +110,7 @@ def freeze(session: Session, suspects: Collection[int], now: datetime) -> list[D
     session.execute(
         update(TOTALS)
         .where(TOTALS.c.member_id.in_(frozen), TOTALS.c.frozen_at.is_(None))
-        .values(frozen_at=now)
+        .values(frozen_at=now, frozen_why="ledger")
     )
     for member_id in frozen:
         forget_totals(session, member_id)
@@ -119,5 +119,6 @@ def freeze(session: Session, suspects: Collection[int], now: datetime) -> list[D
 
 def unfreeze(session: Session, member_id: int) -> None:
     """Let a member burn again, after someone has looked into the difference."""
-    session.execute(update(TOTALS).where(TOTALS.c.member_id == member_id).values(frozen_at=None))
+    cleared = update(TOTALS).where(TOTALS.c.member_id == member_id)
+    session.execute(cleared.values(frozen_at=None, frozen_why=None))
     forget_totals(session, member_id)

@@ -473,6 +473,42 @@ def upgrade() -> None:
         postgresql_where=is_waiting,
         sqlite_where=is_waiting,
     )
+    op.create_table(
+        "saved_replies",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column("title", sa.String(length=100), nullable=False),
+        sa.Column("text", sa.String(length=2000), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_saved_replies")),
+        sa.UniqueConstraint("title", name=op.f("uq_saved_replies_title")),
+    )
+    op.create_table(
+        "keyword_replies",
+        sa.Column(
+            "id",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            autoincrement=True,
+            nullable=False,
+        ),
+        sa.Column(
+            "words",
+            sa.JSON().with_variant(postgresql.JSONB(astext_type=sa.Text()), "postgresql"),
+            nullable=False,
+        ),
+        sa.Column("is_exact", sa.Boolean(), nullable=False),
+        sa.Column("priority", sa.Integer(), nullable=False),
+        sa.Column("text_th", sa.String(length=1000), nullable=False),
+        sa.Column("text_en", sa.String(length=1000), nullable=False),
+        sa.Column("is_on", sa.Boolean(), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_keyword_replies")),
+    )
+    op.create_index("ix_keyword_replies_priority", "keyword_replies", ["priority", "id"])
     op.add_column("staff", sa.Column("totp_step", sa.BigInteger(), nullable=True))
     op.add_column(
         "staff_sessions", sa.Column("confirmed_at", sa.DateTime(timezone=True), nullable=True)
@@ -481,6 +517,8 @@ def upgrade() -> None:
     op.add_column("journeys", sa.Column("name", sa.String(length=100), nullable=True))
     op.add_column("journeys", sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("messages", sa.Column("source", sa.String(length=64), nullable=True))
+    op.add_column("member_totals", sa.Column("frozen_why", sa.String(length=64), nullable=True))
+    op.execute("UPDATE member_totals SET frozen_why = 'ledger' WHERE frozen_at IS NOT NULL")
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     found = "json_extract(body, '$.{0}')" if is_sqlite else "body ->> '{0}'"
     for column in ("member_no", "gone_member_no"):
@@ -498,11 +536,14 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_table("keyword_replies")
+    op.drop_table("saved_replies")
     with op.batch_alter_table("feed_events", schema=None) as batch_op:
         batch_op.drop_index("ix_feed_events_gone_member_no")
         batch_op.drop_index("ix_feed_events_member_no")
         batch_op.drop_column("gone_member_no")
         batch_op.drop_column("member_no")
+    op.drop_column("member_totals", "frozen_why")
     op.drop_column("staff_sessions", "browser")
     op.drop_column("staff_sessions", "confirmed_at")
     op.drop_column("staff", "totp_step")

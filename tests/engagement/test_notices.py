@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import select
 
-from loyalty import codes, coupons, points
+from loyalty import codes, coupons, disputes, points
+from models.activities import Activity
 from models.coupons import CodePurpose
-from models.outbox import MessageClass
+from models.outbox import Call, MessageClass
 from tests import factories
 from tests.moments import BANGKOK, NOW
 
@@ -132,3 +133,27 @@ def test_one_fact_is_said_once(life, somchai, use):
     facts = list(life.session.scalars(select(Activity)))
     notices.react(life.runtime, life.session, facts, life.now)
     assert len(life.messages("vouchers.redeemed")) == 1
+
+
+def test_ac3_notices_of_a_redemption_and_of_an_adjustment_can_be_objected_to(
+    life, session, somchai, use
+):
+    use(somchai)
+    points.adjust(
+        session, somchai.id, 5, reason="x", staff_id=None, source_id="a", now=life.now, tz=BANGKOK
+    )
+    life.settle()
+    for kind in ("vouchers.redeemed", "points.adjusted"):
+        [act] = session.scalars(select(Activity).where(Activity.kind == kind))
+        [message] = life.messages(kind)
+        body = session.get_one(Call, message.call_id).body
+        assert f"members.not_me?act={act.id}" in body.decode()
+
+
+def test_ac3_a_released_member_is_told(life, session, somchai, use):
+    use(somchai)
+    act = session.scalars(select(Activity).where(Activity.kind == "vouchers.redeemed")).one()
+    disputes.dispute(session, somchai.id, act.id, life.now)
+    disputes.lift(session, somchai.id, life.now)
+    life.settle()
+    assert "ใช้แต้มและคูปองได้ตามปกติ" in life.words("members.unfrozen")

@@ -10,7 +10,8 @@ from sqlalchemy import select
 
 from core.errors import Refused
 from core.i18n import t
-from loyalty import codes, consents, members
+from engagement import alerts
+from loyalty import alarms, codes, consents, members, points
 from models.activities import Activity
 from models.members import Erasure, Member, MemberKey, MemberState, Purpose
 from tests import factories
@@ -271,3 +272,34 @@ def test_FW21_what_was_sent_after_leaving_is_a_strangers(database, runtime):
     with database.read() as session:
         states = session.scalars(select(Member.state).order_by(Member.id)).all()
         assert states == [MemberState.ERASED, MemberState.FRIEND]
+
+
+# Not me (AC3)
+
+
+def test_ac3_a_tap_on_not_me_freezes_and_says_so(chat):
+    chat.joins()
+    points.adjust(
+        chat.session, chat.member.id, 20, reason="x", staff_id=None, source_id="a",
+        now=chat.clock.now(), tz=chat.clock.tz,
+    )  # fmt: skip
+    chat.session.flush()
+    adjusted = select(Activity.id).where(Activity.kind == "points.adjusted")
+    act = chat.session.scalars(adjusted).one()
+    answer = chat.taps(f"members.not_me?act={act}")
+    assert t("th", "members.disputed_title") in words_of(answer)
+    with pytest.raises(Refused, match=r"points.frozen"):
+        points.burn(
+            chat.session, chat.member.id, 1, source="voucher", source_id="1", now=chat.clock.now()
+        )
+    [alarm] = alarms.open_ones(chat.session)
+    title, body = alerts.words(chat.session, alarm, "th", chat.clock.tz)
+    assert chat.member.member_no in title
+    assert t("th", "alarms.disputed_points_adjusted") in body
+
+
+@pytest.mark.parametrize("act", ["", "0", "x", "99999", "9" * 40])
+def test_ac3_a_tap_on_nothing_of_theirs_is_answered_kindly(chat, act):
+    chat.joins()
+    answer = chat.taps(f"members.not_me?act={act}")
+    assert t("th", "members.not_disputable") in words_of(answer)

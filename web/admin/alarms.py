@@ -29,6 +29,7 @@ PLACES = {
     "jobs": ("admin.health", "health.read"),
     "suspects": ("admin.suspects", "suspects.read"),
     "ledger": ("admin.liability", "liability.read"),
+    "members": ("admin.members", "members.read"),
 }
 
 

@@ -83,7 +83,14 @@ _MARKETING = frozenset(
 )
 #: Points are money: who plans them, gives them by hand, and takes their figures out.
 _POINTS = frozenset(
-    {"earning.edit", "adjustments.give", "adjustments.decide", "liability.edit", "liability.export"}
+    {
+        "earning.edit",
+        "adjustments.give",
+        "adjustments.decide",
+        "liability.edit",
+        "liability.export",
+        "members.unfreeze",
+    }
 )
 #: Who is watched does not see the list, and who is limited does not set the limit.
 _WATCH = frozenset({"suspects.read", "suspects.export", "adjustments.ceilings"})
@@ -94,6 +101,7 @@ _FLOOR = frozenset(
         "surveys.words",
         "members.edit",
         "conversations.reply",
+        "replies.edit",
         "outbox.decide",
         "quarantine.decide",
         "tills.edit",
@@ -164,6 +172,7 @@ NAVIGATION = (
     ("admin.conversations_list", "conversations.read", "console.conversations", "chat-dots"),
     ("admin.lifecycle_page", "lifecycle.read", "console.lifecycle", "arrow-repeat"),
     ("admin.surveys_page", "surveys.read", "console.surveys", "emoji-smile"),
+    ("admin.replies_page", "conversations.read", "console.replies", "chat-left-quote"),
     ("admin.offers", "offers.read", "console.offers", "ticket-perforated"),
     ("admin.draws_page", "draws.read", "console.draws", "gift"),
     ("admin.stamps_page", "stamps.read", "console.stamps", "grid-3x3-gap"),
