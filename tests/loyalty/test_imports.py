@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 import zipfile
 from datetime import UTC, date, datetime
 from typing import Any
@@ -224,6 +225,7 @@ def test_too_many_lines_are_refused(session, vault, monkeypatch):
         read(session, vault, HEAD + "x,0812345678,,1,,A,,yes,\n" * 3)
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 def test_fg19_broken_line_in_fifty_thousand_then_run_twice(database, vault, scale):
     """Nothing or all, by choice; a second run brings nobody new."""
@@ -237,9 +239,11 @@ def test_fg19_broken_line_in_fifty_thousand_then_run_twice(database, vault, scal
     assert [one.line for one in reading.troubles] == [count * 3 // 5 + 2]
     with pytest.raises(Refused), database.write() as session:
         apply(session, vault, reading)
+    began = time.process_time()
     with database.write() as session:
         done = apply(session, vault, reading, good_only=True)
     assert done.new == count - 1
+    assert time.process_time() - began <= 60  # seconds of this process, at fifty thousand lines
     with database.write() as session:
         again = read(session, vault, content)
         assert (again.counts["new"], again.known) == (0, count - 1)

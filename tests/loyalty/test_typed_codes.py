@@ -51,6 +51,7 @@ def test_generated_codes_are_long_and_plain_to_read(session, offer):
     assert most < 6500 / len(LOOK_ALIKE_FREE) * 1.6  # no letter is favoured
 
 
+@pytest.mark.soak
 def test_many_codes_are_made_by_one_statement(database, scale):
     """A hundred thousand under `make soak`; never one insert each."""
     size = max(10_000, scale(100_000))
