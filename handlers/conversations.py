@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bot import theme
 from bot.flex import conversations as cards
 from bot.flex import members as member_cards
 from handlers import joining, surveys
-from loyalty import conversations
+from loyalty import conversations, keywords
 from loyalty import surveys as questions
 
 if TYPE_CHECKING:
@@ -23,10 +24,16 @@ def open_chat(ctx: Context) -> Messages:
 def free_text(ctx: Context) -> Messages:
     """Text that is no command goes to staff; the help card comes along now and then (M11).
 
-    Right after a mark it is the reason for it, and opens no chat.
+    Right after a mark it is the reason for it, and opens no chat; nor does a word that the shop
+    has an answer for.
     """
     kept = surveys.take_why(ctx)
-    return kept if kept is not None else _keep(ctx, ctx.text)
+    if kept is not None:
+        return kept
+    answer = keywords.answer_to(ctx.session, ctx.member, ctx.text, ctx.now)
+    if answer is not None:
+        return [theme.text_message(answer)]
+    return _keep(ctx, ctx.text)
 
 
 def other_message(ctx: Context) -> Messages:

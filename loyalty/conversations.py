@@ -22,6 +22,8 @@ from models.members import Member
 HELP_EVERY_HOURS = 12
 SILENT_MINUTES = 30
 LINE_LETTERS = 5000
+#: The kind of a line that only staff see.
+NOTE = "note"
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,24 @@ def reply_of_staff(
     conversation.last_staff_reply_at = now
     conversation.unread_count = 0
     session.flush()  # the outbox key names the line
+    return line
+
+
+def note(
+    session: Session, vault: Vault, member: Member, *, staff_id: int, text: str, now: datetime
+) -> ConversationLine:
+    """A note between staff, beside the member's lines; it is never sent to anybody."""
+    conversation = of(session, member)
+    assert conversation is not None, "noted from its page"
+    cleaned = clean_lines(text, LINE_LETTERS)
+    line = ConversationLine(
+        conversation_id=conversation.id,
+        staff_id=staff_id,
+        kind=NOTE,
+        text_sealed=personal.seal(session, vault, member, personal.LINE_FIELD, cleaned, now),
+        at=now,
+    )
+    session.add(line)
     return line
 
 

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import local_day
 from core.crypto import Vault
-from loyalty import conversations, personal
+from loyalty import conversations, personal, surveys
 from models.coupons import Coupon, Voucher
 from models.members import Consent, Member, MemberKey, MemberState, MemberTotals, Purpose
 from models.points import LedgerEntry
@@ -110,7 +110,7 @@ def own_data(session: Session, vault: Vault, member: Member, now: datetime) -> d
                 "question": one.kind.value,
                 "score": one.score,
                 "answered_at": _moment(one.answered_at),
-                "why": personal.unseal(session, vault, member, personal.WHY_FIELD, one.why_sealed),
+                "why": surveys.why_of(session, vault, member, one),
             }
             for one in session.scalars(
                 select(SurveyAnswer).where(SurveyAnswer.member_id == member.id)
@@ -119,6 +119,7 @@ def own_data(session: Session, vault: Vault, member: Member, now: datetime) -> d
         "chat": [
             {"at": _moment(one.at), "by": "shop" if one.staff_id else "you", "text": one.text}
             for one in conversations.lines_of(session, vault, member, limit=MAX_LINES)
+            if one.kind != conversations.NOTE
         ],
     }
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from sqlalchemy import ForeignKey, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, BigId, bigid, moment, short, state_of
+from models.base import Base, BigId, Json, bigid, moment, short, state_of
 
 
 class ConversationState(StrEnum):
@@ -43,7 +43,7 @@ class ConversationLine(Base):
     #: NULL when the member wrote it.
     staff_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("staff.id"))
     line_message_id: Mapped[short | None] = mapped_column(unique=True)
-    #: `text`, `sticker`, `image`, ...
+    #: `text`, `sticker`, `image`, ...; `note` is between staff and never leaves.
     kind: Mapped[short]
     text_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     at: Mapped[moment]
@@ -69,3 +69,33 @@ class Ticket(Base):
     opened_at: Mapped[moment]
     done_at: Mapped[moment | None]
     assigned_staff_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("staff.id"))
+
+
+class SavedReply(Base):
+    """An answer that staff give often, ready to be sent or changed first."""
+
+    __tablename__ = "saved_replies"
+
+    id: Mapped[bigid]
+    title: Mapped[str] = mapped_column(String(100), unique=True)
+    text: Mapped[str] = mapped_column(String(2000))
+    made_at: Mapped[moment]
+
+
+class KeywordReply(Base):
+    """What the bot answers by itself to a word that is no chat word."""
+
+    __tablename__ = "keyword_replies"
+    __table_args__ = (Index("ix_keyword_replies_priority", "priority", "id"),)
+
+    id: Mapped[bigid]
+    #: As `match_key` folds them, e.g. ["wifi", "ไวไฟ"].
+    words: Mapped[list[str]] = mapped_column(Json)
+    #: True: the whole text is the word; False: it stands somewhere in it.
+    is_exact: Mapped[bool] = mapped_column(default=True)
+    #: The smallest number wins where several fit.
+    priority: Mapped[int] = mapped_column(default=100)
+    text_th: Mapped[str] = mapped_column(String(1000))
+    text_en: Mapped[str] = mapped_column(String(1000))
+    is_on: Mapped[bool] = mapped_column(default=True)
+    made_at: Mapped[moment]

@@ -7,9 +7,14 @@ from sqlalchemy import select
 
 from core.i18n import t
 from loyalty import conversations
-from models.conversations import Conversation, ConversationLine, ConversationState
+from models.conversations import (
+    Conversation,
+    ConversationLine,
+    ConversationState,
+    KeywordReply,
+)
 from models.staff import AuditRow
-from tests.factories import prem
+from tests.factories import NOW, prem
 from tests.handlers.chat import words_of
 
 HELP = "members.help_title"
@@ -95,3 +100,54 @@ def test_hostile_text_is_cleaned(chat):
     assert "\x00" not in text
     assert "\u202e" not in text
     assert len(text) < 30
+
+
+# Words that the bot answers by itself
+
+
+@pytest.fixture
+def wifi(session):
+    for words, is_exact, priority, thai in (
+        (["wifi", "ไวไฟ"], True, 10, "รหัสอยู่บนใบเสร็จค่ะ"),
+        (["ที่จอดรถ"], False, 20, "จอดหลังร้านได้ค่ะ"),
+        (["รถ"], False, 30, "มีจักรยานให้เช่าค่ะ"),
+        (["แต้ม"], True, 1, "ไม่มีวันได้ตอบ"),
+    ):
+        session.add(
+            KeywordReply(
+                words=words, is_exact=is_exact, priority=priority, text_th=thai,
+                text_en="On the receipt", made_at=NOW,
+            )
+        )  # fmt: skip
+    session.flush()
+
+
+@pytest.mark.usefixtures("wifi")
+def test_a_word_of_the_shop_is_answered_and_opens_no_chat(chat):
+    assert words_of(chat.says("  ＷｉＦｉ ")) == "รหัสอยู่บนใบเสร็จค่ะ"
+    assert words_of(chat.says("มีที่จอดรถไหมคะ")) == "จอดหลังร้านได้ค่ะ"  # the smaller number wins
+    assert chat.session.scalars(select(Conversation)).all() == []
+    chat.says("wifi ช้ามากเลย")  # not the whole text
+    assert chat.session.scalars(select(Conversation)).one().unread_count == 1
+
+
+@pytest.mark.usefixtures("wifi")
+def test_a_word_of_the_shop_never_hides_a_chat_word(chat):
+    assert "ไม่มีวันได้ตอบ" not in words_of(chat.says("แต้ม"))
+
+
+@pytest.mark.usefixtures("wifi")
+def test_a_word_of_the_shop_keeps_quiet_while_staff_talk(chat):
+    chat.says("ร้านเปิดกี่โมงคะ")
+    owner = prem(chat.session)
+    conversations.reply_of_staff(
+        chat.session,
+        chat.vault,
+        chat.member,
+        staff_id=owner.id,
+        text="8 โมงค่ะ",
+        now=chat.clock.now(),
+    )
+    assert chat.says("wifi") == []
+    chat.clock.advance(minutes=30)
+    assert words_of(chat.says("wifi")) == "รหัสอยู่บนใบเสร็จค่ะ"

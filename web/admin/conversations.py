@@ -9,14 +9,17 @@ from sqlalchemy import select
 
 from bot.flex.conversations import staff_reply
 from core.errors import Invalid, Refused
+from core.i18n import t
 from engagement import delivery, outbox
 from loyalty import conversations as rules
-from models.conversations import Conversation, ConversationState
+from models.conversations import Conversation, ConversationState, SavedReply
 from models.members import Level, Member, MemberTotals
 from models.outbox import MessageClass
-from web.admin.ground import Column, back, blueprint, noted, table_of
+from models.staff import Role, Staff
+from web.admin import forms
+from web.admin.ground import PERMISSIONS, Column, back, blueprint, noted, table_of
 from web.auth import staff_only
-from web.ground import db, runtime
+from web.ground import db, locale, runtime
 
 COLUMNS = (
     Column("name", "console.name", Member.name),
@@ -25,6 +28,7 @@ COLUMNS = (
     Column("last", "console.last_at", Conversation.last_at),
 )
 LINES = 200
+REPLY_LETTERS = 2000
 
 
 @blueprint.get("/conversations")
@@ -42,9 +46,11 @@ def conversations_list() -> str:
         .join(MemberTotals, MemberTotals.member_id == Member.id)
         .where(Conversation.state == state)
     )
+    if request.args.get("mine") == "1":
+        query = query.where(Conversation.assigned_staff_id == g.staff.id)
     first = (MemberTotals.level == Level.HIGH_MAINTENANCE).desc()
     table = table_of(query.order_by(first), COLUMNS, default="last", tie=Conversation.id)
-    return render_template("admin/conversations.html", table=table, state=state.value)
+    return render_template("admin/conversations.html", table=table, state=state.value, team=_team())
 
 
 def _conversation(conversation_id: int) -> tuple[Conversation, Member]:
@@ -66,7 +72,46 @@ def conversation(conversation_id: int) -> str:
         member=member,
         lines=lines,
         totals=db().get_one(MemberTotals, member.id),
+        team=_team(),
+        replies=db().scalars(select(SavedReply).order_by(SavedReply.title)).all(),
     )
+
+
+def _team() -> dict[int, str]:
+    """Who may be asked to answer, by id."""
+    able = [role for role in Role if "conversations.reply" in PERMISSIONS[role]]
+    people = select(Staff).where(Staff.is_active, Staff.role.in_(able)).order_by(Staff.name)
+    return {one.id: one.name for one in db().scalars(people)}
+
+
+@blueprint.post("/conversations/<int:conversation_id>/assign")
+@staff_only("conversations.reply")
+def conversation_assign(conversation_id: int) -> Response:
+    """Hand it to somebody of the team, or to nobody."""
+    row, _member = _conversation(conversation_id)
+    chosen = forms.choice("staff", "conversations.assigned", ["", *map(str, _team())])
+    row.assigned_staff_id = int(chosen) if chosen else None
+    noted("conversations.assigned", conversation=row.id, staff=row.assigned_staff_id)
+    return back("admin.conversation", note="console.saved", conversation_id=conversation_id)
+
+
+@blueprint.post("/conversations/<int:conversation_id>/note")
+@staff_only("conversations.reply")
+def conversation_note(conversation_id: int) -> Response:
+    """A note that only the team reads."""
+    row, member = _conversation(conversation_id)
+    text = _typed()
+    held = runtime()
+    rules.note(db(), held.vault, member, staff_id=g.staff.id, text=text, now=held.clock.now())
+    noted("conversations.noted", conversation=row.id)
+    return back("admin.conversation", note="console.saved", conversation_id=conversation_id)
+
+
+def _typed() -> str:
+    text = request.form.get("text", "").strip()
+    if not text or len(text) > REPLY_LETTERS:
+        raise Invalid("errors.invalid_field", field=t(locale(), "console.your_reply"))
+    return text
 
 
 @blueprint.post("/conversations/<int:conversation_id>/reply")
@@ -74,9 +119,7 @@ def conversation(conversation_id: int) -> str:
 def conversation_reply(conversation_id: int) -> Any:
     """Answer by push through the outbox; the bot keeps silent for half an hour."""
     row, member = _conversation(conversation_id)
-    text = request.form.get("text", "").strip()
-    if not text or len(text) > 2000:
-        raise Invalid("errors.invalid_field", field="text")
+    text = _typed()
     held = runtime()
     now = held.clock.now()
     decision = delivery.decide(

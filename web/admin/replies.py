@@ -1,0 +1,114 @@
+"""Answers kept ready: saved replies for staff, and words that the bot answers by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, abort, make_response, render_template, request
+from sqlalchemy import select
+
+from core.errors import Refused
+from core.i18n import t
+from core.text import clean_lines
+from loyalty import keywords
+from models.conversations import KeywordReply, SavedReply
+from web.admin import forms
+from web.admin.ground import back, blueprint, may, noted
+from web.auth import staff_only
+from web.ground import db, locale, runtime
+
+MOST_PRIORITY = 999
+
+
+@blueprint.get("/replies")
+@staff_only("conversations.read")
+def replies_page() -> str:
+    """Both lists, each with its form; `?try=` shows what a text would be answered."""
+    return _page()
+
+
+def _page(refusal: str = "") -> str:
+    words = db().scalars(select(KeywordReply).order_by(KeywordReply.priority, KeywordReply.id))
+    tried = request.args.get("try", "")[:200]
+    said = keywords.match_key(tried)
+    rules = keywords.rules_in_force(db())
+    fits = (one for one in rules if keywords.fits(one.words, said, is_exact=one.is_exact))
+    return render_template(
+        "admin/replies.html",
+        words=words.all(),
+        replies=db().scalars(select(SavedReply).order_by(SavedReply.title)).all(),
+        tried=tried,
+        found=next(fits, None) if said else None,
+        refusal=refusal,
+        typed=request.form,
+        can_edit=may("replies.edit"),
+    )
+
+
+@blueprint.post("/replies/saved")
+@staff_only("replies.edit")
+def reply_add() -> Any:
+    """Keep an answer; one of the same title is replaced."""
+    try:
+        title = forms.words("title", "replies.title", 100)
+        text = _lines("text", "replies.text", 2000)
+    except Refused as error:
+        return make_response(_page(t(locale(), error.code, **error.facts)), error.status)
+    known = db().scalar(select(SavedReply).where(SavedReply.title == title))
+    if known is None:
+        db().add(SavedReply(title=title, text=text, made_at=runtime().clock.now()))
+    else:
+        known.text = text
+    noted("replies.saved", title=title)
+    return back("admin.replies_page", note="console.saved")
+
+
+@blueprint.post("/replies/saved/<int:reply_id>/drop")
+@staff_only("replies.edit")
+def reply_drop(reply_id: int) -> Response:
+    """Throw one away."""
+    known = db().get(SavedReply, reply_id) or abort(404)
+    noted("replies.dropped", title=known.title)
+    db().delete(known)
+    return back("admin.replies_page", note="console.saved")
+
+
+@blueprint.post("/replies/words")
+@staff_only("replies.edit")
+def keyword_add() -> Any:
+    """Words and what the bot says to them."""
+    try:
+        reply = KeywordReply(
+            words=keywords.read_words(request.form.get("words", "")[:2000]),
+            is_exact=forms.choice("how", "replies.how", ["exact", "contains"]) == "exact",
+            priority=forms.whole("priority", "replies.priority", 1, MOST_PRIORITY),
+            text_th=_lines("text_th", "replies.text_th", 1000),
+            text_en=_lines("text_en", "replies.text_en", 1000),
+            made_at=runtime().clock.now(),
+        )
+    except Refused as error:
+        return make_response(_page(t(locale(), error.code, **error.facts)), error.status)
+    db().add(reply)
+    noted("keywords.added", words=reply.words)
+    return back("admin.replies_page", note="console.saved")
+
+
+@blueprint.post("/replies/words/<int:keyword_id>/<any(on, off, drop):act>")
+@staff_only("replies.edit")
+def keyword_change(keyword_id: int, act: str) -> Response:
+    """On, off, or away."""
+    known = db().get(KeywordReply, keyword_id) or abort(404)
+    noted("keywords.changed", words=known.words, change=act)
+    if act == "drop":
+        db().delete(known)
+    else:
+        known.is_on = act == "on"
+    return back("admin.replies_page", note="console.saved")
+
+
+def _lines(field: str, label: str, limit: int) -> str:
+    typed = request.form.get(field, "")
+    text = clean_lines(typed, limit)
+    if not text or len(typed) > limit:
+        raise forms.bad(label)
+    return text
