@@ -6,6 +6,7 @@ value by value, by the driver. SQLite, which lives in this process, takes row af
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -15,6 +16,7 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Table,
+    Text,
     any_,
     func,
     literal,
@@ -143,3 +145,11 @@ def is_one_of(session: Session, column: Any, ids: Sequence[int]) -> Any:
     if is_sqlite(session):
         return column.in_(ids)
     return column == any_(literal(list(ids), postgresql.ARRAY(BigInteger)))
+
+
+def is_one_text(session: Session, column: Any, texts: Sequence[str]) -> Any:
+    """`column IN texts`, bound as one value: thousands of them would each be put in by hand."""
+    if is_sqlite(session):
+        each = func.json_each(json.dumps(list(texts))).table_valued("value")
+        return column.in_(select(each.c.value))
+    return column == any_(literal(list(texts), postgresql.ARRAY(Text)))

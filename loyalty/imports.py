@@ -20,7 +20,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core import ids
-from core.bulk import copy_many, take_ids
+from core.bulk import copy_many, is_one_text, take_ids
 from core.clock import local_day, start_of_day
 from core.crypto import Vault
 from core.errors import Refused
@@ -249,7 +249,8 @@ def _sort_out(session: Session, vault: Vault, batch: list[Person], reading: Read
     taken = set(
         session.scalars(
             select(Member.phone_index).where(
-                Member.phone_index.in_(indexes), Member.phone_proven_at.is_not(None)
+                is_one_text(session, Member.phone_index, indexes),
+                Member.phone_proven_at.is_not(None),
             )
         )
     )
@@ -265,7 +266,9 @@ def _sort_out(session: Session, vault: Vault, batch: list[Person], reading: Read
 def _known_keys(session: Session, keys: list[str]) -> set[str]:
     return set(
         session.scalars(
-            select(ImportedMember.external_key).where(ImportedMember.external_key.in_(keys))
+            select(ImportedMember.external_key).where(
+                is_one_text(session, ImportedMember.external_key, keys)
+            )
         )
     )
 
@@ -647,7 +650,8 @@ class _Writer:
         found: dict[str, None] = {}
         while len(found) < count:
             fresh = [make() for _ in range(count - len(found))]
-            taken = set(self.session.scalars(select(column).where(column.in_(fresh))))
+            known = select(column).where(is_one_text(self.session, column, fresh))
+            taken = set(self.session.scalars(known))
             found.update(dict.fromkeys(name for name in fresh if name not in taken))
         return list(found)
 
