@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest
 TEST_WORKERS ?= 3
 # Bytecode kept from one run spares every worker seconds of reading the tests again.
 unexport PYTHONDONTWRITEBYTECODE
-CODE := app.py checkup.py cli.py config.py demo.py history.py seed.py bot core engagement handlers insights loyalty models rich_menus scheduler simulator web worker
+CODE := app.py cli.py config.py demo.py history.py seed.py bot core engagement handlers insights loyalty models rich_menus scheduler simulator web worker
 
 .PHONY: help
 help:  ## Show this list

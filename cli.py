@@ -694,7 +694,7 @@ def sending_release(*, is_dropped: bool) -> None:
 @with_appcontext
 def doctor() -> None:
     """Check everything a live shop needs, and say what to do; exit code 1 on a problem."""
-    import checkup
+    from web import checkup
 
     findings = checkup.examine(held())
     for finding in findings:

@@ -35,6 +35,7 @@ from web.admin import (
     results,
     segments,
     settings,
+    setup,
     staff,
     stamps,
     surveys,
@@ -78,6 +79,7 @@ __all__ = [
     "results",
     "segments",
     "settings",
+    "setup",
     "staff",
     "stamps",
     "surveys",
@@ -93,6 +95,7 @@ def register(app: Flask) -> None:
     app.context_processor(context)
     app.jinja_env.globals.update(
         message_kind=message_kind,
+        setup_step=setup.welcome_step,
         adjustments_of=adjustments.recent_of,
         tier_standing_of=tiers.standing_of,
         giveable_vouchers=offers.giveable,

@@ -195,6 +195,7 @@ NAVIGATION = (
     ("admin.api_keys", "api_keys.read", "console.api_keys", "key"),
     ("admin.webhooks", "webhooks.read", "console.webhooks", "broadcast"),
     ("admin.alarms", "alarms.read", "console.alarms", "bell"),
+    ("admin.setup_page", "settings.read", "console.setup", "list-check"),
     ("admin.settings_page", "settings.read", "console.settings", "sliders"),
     ("admin.staff_page", "staff.read", "console.staff", "person-badge"),
     ("admin.audit_page", "audit.read", "console.audit", "journal-check"),

@@ -1,0 +1,62 @@
+"""The poster beside the till: a QR code that leads into the shop's chat, drawn on A5 paper as PDF."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+from PIL import Image, ImageDraw
+
+from bot.drawing import rgb, rounded, write
+
+#: A5 at 200 dots an inch.
+WIDTH, HEIGHT, DOTS = 1165, 1654, 200
+LEAF, INK, CREAM, WHITE = rgb("#0E6B57"), rgb("#1D2624"), rgb("#FAF5EA"), rgb("#FFFFFF")
+QR_SIDE = 720
+
+
+@dataclass(frozen=True)
+class Words:
+    """What stands on it, top to bottom."""
+
+    shop: str
+    title: str
+    lead: str
+    foot: str
+
+
+def draw(words: Words, code: Image.Image) -> Image.Image:
+    """The poster; `code` is a square black and white QR picture."""
+    picture = Image.new("RGB", (WIDTH, HEIGHT), CREAM)
+    pen = ImageDraw.Draw(picture)
+    pen.rectangle((0, 0, WIDTH, 360), fill=LEAF)
+    middle, room = WIDTH // 2, WIDTH - 160
+    _line(pen, (middle, 150), words.shop, "Bold", 96, room, WHITE)
+    _line(pen, (middle, 270), words.title, "SemiBold", 60, room, WHITE)
+    side = QR_SIDE + 120
+    left, top = (WIDTH - side) // 2, 440
+    rounded(picture, (left, top, left + side, top + side), 60, WHITE)
+    sharp = code.convert("RGB").resize((QR_SIDE, QR_SIDE), Image.Resampling.NEAREST)
+    picture.paste(sharp, ((WIDTH - QR_SIDE) // 2, top + 60))
+    _line(pen, (middle, top + side + 110), words.lead, "SemiBold", 56, room, INK)
+    _line(pen, (middle, top + side + 210), words.foot, "Regular", 42, room, INK)
+    return picture
+
+
+def as_pdf(picture: Image.Image) -> bytes:
+    """One page that prints at its own size."""
+    written = BytesIO()
+    picture.save(written, "PDF", resolution=DOTS)
+    return written.getvalue()
+
+
+def _line(
+    pen: ImageDraw.ImageDraw,
+    at: tuple[int, int],
+    words: str,
+    weight: str,
+    size: int,
+    width: int,
+    colour: tuple[int, int, int],
+) -> None:
+    write(pen, at, words, weight=weight, size=size, width=width, colour=colour)
