@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -63,25 +64,65 @@ def clone(folder: Path) -> Path:
     return shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
 
 
+def first_start(run_folder: Path) -> Path:
+    """The folder of a café that has been opened and closed once; made once in a run.
+
+    What its start printed is in `printed` there.
+    """
+    opened = run_folder / "cafe"
+    with (run_folder / "cafe.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker may be opening it
+        if not opened.exists():
+            making = run_folder / "cafe-making"
+            shutil.rmtree(making, ignore_errors=True)
+            processes = Processes(run_folder)
+            try:
+                cafe = start(clone(making), processes)
+            finally:
+                processes.stop_all(politely=True)
+            links = f"{cafe.simulator_port}\n{cafe.port}\n"
+            (making / "printed").write_text(links + cafe.output)
+            making.rename(opened)
+    return opened
+
+
+def start_again(run_folder: Path, folder: Path, processes: Processes) -> Cafe:
+    """The café of `first_start`, started again elsewhere from a copy of its data."""
+    opened = first_start(run_folder)
+    clone(folder)
+    shutil.copytree(opened / "instance", folder / "instance")
+    return start(folder, processes)
+
+
+@pytest.fixture
+def opened(run_folder: Path) -> Path:
+    return first_start(run_folder)
+
+
 @pytest.fixture(scope="module")
-def cafe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cafe]:
-    """The demo after its first start; nothing may be broken in it."""
+def cafe(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cafe]:
+    """A running demo; nothing may be broken in it."""
     processes = Processes(tmp_path_factory.mktemp("logs"))
     try:
-        yield start(clone(tmp_path_factory.mktemp("cafe") / "taem"), processes)
+        yield start_again(run_folder, tmp_path_factory.mktemp("cafe") / "taem", processes)
     finally:
         processes.stop_all(politely=True)
 
 
 @pytest.fixture
-def second_start(cafe: Cafe, tmp_path: Path, processes: Processes) -> Cafe:
-    """The same café, started again elsewhere from a copy of its data."""
-    folder = clone(tmp_path / "taem")
-    shutil.copytree(cafe.folder / "instance", folder / "instance")
-    return start(folder, processes)
+def second_start(run_folder: Path, tmp_path: Path, processes: Processes) -> Cafe:
+    """A running demo of this test alone."""
+    return start_again(run_folder, tmp_path / "taem", processes)
 
 
-def test_prints_the_three_links(cafe):
+def test_first_start_prints_the_three_links(opened):
+    simulator_port, port, printed = (opened / "printed").read_text().split("\n", 2)
+    assert f"http://127.0.0.1:{simulator_port}" in printed
+    assert f"http://127.0.0.1:{port}/cashier" in printed
+    assert f"http://127.0.0.1:{port}/admin" in printed
+
+
+def test_second_start_prints_the_three_links(cafe):
     assert f"http://127.0.0.1:{cafe.simulator_port}" in cafe.output
     assert f"http://127.0.0.1:{cafe.port}/cashier" in cafe.output
     assert f"http://127.0.0.1:{cafe.port}/admin" in cafe.output
@@ -96,8 +137,8 @@ def test_phone_answers_behind_its_link(cafe):
     assert answers(f"http://127.0.0.1:{cafe.simulator_port}/")
 
 
-def test_keeps_its_secrets_from_other_users_of_the_machine(cafe):
-    assert (cafe.folder / "instance" / "demo.env").stat().st_mode & 0o077 == 0
+def test_keeps_its_secrets_from_other_users_of_the_machine(opened):
+    assert (opened / "instance" / "demo.env").stat().st_mode & 0o077 == 0
 
 
 def test_says_which_port_is_taken_and_ends_with_1(cafe, tmp_path):
@@ -128,16 +169,18 @@ def test_says_which_variable_is_not_a_port(cafe):
     assert "PORT: not a port number" in result.stderr
 
 
-def secrets(place: Cafe) -> list[str]:
-    lines = (place.folder / "instance" / "demo.env").read_text().splitlines()
+def secrets(folder: Path) -> list[str]:
+    lines = (folder / "instance" / "demo.env").read_text().splitlines()
     return [line for line in lines if "KEY" in line or "SECRET" in line or "TOKEN" in line]
 
 
-def test_second_start_keeps_data_and_secrets_and_prepares_nothing(second_start, cafe):
-    assert "Preparing" in cafe.output
-    assert "Preparing" not in second_start.output
-    assert "Opening" not in second_start.output
-    assert secrets(second_start) == secrets(cafe)
+def test_second_start_keeps_data_and_secrets_and_prepares_nothing(cafe, opened):
+    printed = (opened / "printed").read_text()
+    assert "Preparing" in printed
+    assert "Opening" in printed
+    assert "Preparing" not in cafe.output
+    assert "Opening" not in cafe.output
+    assert secrets(cafe.folder) == secrets(opened) != []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -20,7 +20,7 @@ import zxingcpp
 from PIL import Image
 
 from tests.processes import Processes
-from tests.test_demo import Cafe, clone, start
+from tests.test_demo import Cafe, start_again
 
 pytestmark = pytest.mark.e2e
 
@@ -29,11 +29,11 @@ WITHIN = 15_000  # milliseconds a page may take on a busy machine
 
 
 @pytest.fixture(scope="module")
-def cafe(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cafe]:
-    """`make run` on a machine of its own."""
+def cafe(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cafe]:
+    """`make run` on a machine of its own, where the café has opened before."""
     processes = Processes(tmp_path_factory.mktemp("story"))
     try:
-        yield start(clone(tmp_path_factory.mktemp("story-cafe") / "taem"), processes)
+        yield start_again(run_folder, tmp_path_factory.mktemp("story-cafe") / "taem", processes)
     finally:
         processes.stop_all(politely=True)
 
@@ -135,7 +135,13 @@ def story(cafe: Cafe, browser: Any) -> Iterator[Story]:
         context.close()
 
 
-def test_the_main_job_from_joining_to_being_won_back(story: Story, tmp_path: Path):
+def test_the_main_job_from_joining_to_being_won_back(story: Story):
+    live_through(story)
+    # One test: only a café that has lived through the story has something to tell.
+    no_log_holds_a_secret_or_a_person(story)
+
+
+def live_through(story: Story) -> None:
     # A friend becomes a member in the chat.
     story.phone.get_by_test_id("follow").click()
     story.sees("สมัครสมาชิกฟรี")
@@ -205,7 +211,7 @@ def test_the_main_job_from_joining_to_being_won_back(story: Story, tmp_path: Pat
     story.sees("คิดถึงนะ")
 
 
-def test_no_log_of_the_story_holds_a_secret_or_a_person(story: Story):
+def no_log_holds_a_secret_or_a_person(story: Story) -> None:
     """FX16: what was typed, scanned and signed in the story above is in no log."""
     instance = story.cafe.folder / "instance"
     planted = [
