@@ -57,6 +57,7 @@ def literals() -> set[str]:
         text = page.read_text("utf-8")
         # A key inside a quoted attribute is said too, but the attribute's own quotes hide it.
         found |= {match[2] for match in QUOTED.finditer(text)} | page_says(text)
+        found |= set(re.findall(r"""\bt\(\s*[\w.()]+\s*,\s*["']([^"']+)["']\s*~""", text))
     return found
 
 
