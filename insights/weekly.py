@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
@@ -160,7 +160,7 @@ def best_journey(session: Session, now: datetime, tz: ZoneInfo) -> Best | None:
     return found
 
 
-def _within(since: datetime, until: datetime) -> tuple[object, ...]:
+def _within(since: datetime, until: datetime) -> tuple[ColumnElement[bool], ...]:
     return (
         Purchase.purchased_at >= since,
         Purchase.purchased_at < until,
