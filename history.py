@@ -23,13 +23,21 @@ from core.clock import at_local, local_day, start_of_day
 from core.db import is_sqlite
 from core.runtime import Runtime
 from engagement import definitions
-from loyalty import coupons, earning, lifecycle, personal, points, tier_gifts
+from loyalty import coupons, earning, lifecycle, personal, points, surveys, tickets, tier_gifts
 from models.activities import Activity
 from models.base import Base, table_of
 from models.campaigns import Campaign, CampaignRecipient, CampaignState
 from models.coupons import Coupon, Redemption, Voucher, VoucherState
 from models.journeys import Arm, Intent, IntentState, Journey, JourneyVersion
-from models.members import Consent, Member, MemberKey, MemberState, MemberTotals, Purpose
+from models.members import (
+    Consent,
+    Member,
+    MemberKey,
+    MemberState,
+    MemberTotals,
+    Purpose,
+    StageChange,
+)
 from models.outbox import Message, MessageClass, MessageState
 from models.points import EntryKind, LedgerEntry, Lot, LotDraw
 from models.purchases import Purchase, PurchaseItem, PurchaseState
@@ -153,8 +161,8 @@ def make(
                 tellers.tell()
             written += tellers.write()
         say(f"{start + count:,} members, {written:,} rows")
-    _nights(runtime)
     _climb(runtime)
+    _nights(runtime)
     if day_count > CAMPAIGN_AGO:
         written += _campaign(runtime)
     return written
@@ -805,6 +813,15 @@ class _Story:
 
 #: A café of this size and age has enough held out for a result to say something.
 CAFE_MEMBERS, CAFE_DAYS = 300, 110
+#: How many were asked how it was, and what they said: marks with their weights.
+HEARD = 90
+CSAT_MARKS = {5: 50, 4: 30, 3: 12, 2: 6, 1: 4}
+NPS_MARKS = {10: 30, 9: 25, 8: 18, 7: 10, 6: 6, 4: 4, 2: 2}
+REASONS = {
+    "high": ("กาแฟหอม พนักงานยิ้มแย้ม", "นั่งสบาย ขนมอร่อย", "จำเมนูเราได้ ประทับใจ"),
+    "fine": ("โดยรวมดี แต่ที่จอดรถน้อย", "รอนิดหน่อยตอนเที่ยง"),
+    "low": ("รอนานไปหน่อย", "ลาเต้เย็นชืด", "สั่งแล้วได้ผิดเมนู"),
+}
 COMPARED_DAYS = 85
 #: Held out of a hundred: more of those who bought little afterwards, or nothing was to be seen.
 HELD_SHARE, HELD_SHARE_OF_FEW = 0.01, 0.28
@@ -827,10 +844,81 @@ def cafe(runtime: Runtime) -> None:
         _fill_bills(session, rng)
         _compare_thanks(session, rng, now)
         _favour_somebody(session, now)
+    with runtime.database.write() as session:
+        _hear_members(session, runtime, rng, now)
+        _remember_moves(session, now, runtime.clock.tz)
+    _nights(runtime)
     night = Run(runtime=runtime, now=now, limit=CHUNK)
     with runtime.transaction(now) as session:
         while nightly.work_out(session, night):
             session.flush()
+
+
+def _hear_members(session: Session, runtime: Runtime, rng: random.Random, now: datetime) -> None:
+    """Marks and reasons of the last weeks, by the rules; one who needs care, and two newcomers who
+    look at everything."""
+    session.info["vault"] = runtime.vault
+    buyers = session.scalars(
+        select(MemberTotals)
+        .where(MemberTotals.purchase_day_count > 0)
+        .order_by(MemberTotals.last_purchase_at.desc(), MemberTotals.member_id)
+        .limit(HEARD)
+    ).all()
+    for number, totals in enumerate(buyers):
+        member = session.get_one(Member, totals.member_id)
+        at = now - timedelta(days=rng.randint(1, 60), minutes=rng.randint(0, 600))
+        kind = "csat" if number % 3 else "nps"
+        question = surveys.ask(session, member.id, kind, f"before:{number}", at)
+        if question is None or rng.random() < 0.2:
+            continue
+        marks = CSAT_MARKS if kind == "csat" else NPS_MARKS
+        score = rng.choices(list(marks), list(marks.values()))[0]
+        taken = surveys.answer(session, member.id, question.id, score, at)
+        if taken is not None and number % 4 == 0:
+            words = rng.choice(REASONS[taken.mood.value])
+            surveys.take_why(session, runtime.vault, member, words, line_message_id=None, now=at)
+        if kind == "nps" and score >= 9 and number % 2 == 0:
+            surveys.note_review(session, question.id, at + timedelta(minutes=3))
+    newest = [one for one in buyers if one.purchase_count in (2, 3, 4)][-1:]
+    for totals in newest:
+        for days, words in ((6, "แจ้งว่าแต้มไม่เข้า"), (4, "ขอเปลี่ยนเบอร์โทร"), (1, "กาแฟผิดเมนู")):
+            tickets.open_ticket(session, totals.member_id, words, now - timedelta(days=days))
+    lately = select(Member.id).where(
+        Member.joined_at > now - timedelta(days=55), Member.state == MemberState.MEMBER
+    )
+    idle = select(MemberTotals.member_id).where(MemberTotals.purchase_count == 0)
+    for member_id in session.scalars(lately.where(Member.id.in_(idle)).limit(2)).all():
+        for days in (9, 4, 2):
+            at = now - timedelta(days=days)
+            session.add(Activity(member_id=member_id, kind="coupons.claimed", at=at))
+    lifecycle.react(runtime, session, session.info.pop("activities", []), now)
+    session.info.pop("activities", None)  # nobody is told of a made-up past
+
+
+def _remember_moves(session: Session, now: datetime, tz: ZoneInfo) -> None:
+    """When members came to where they stand: the matrix of moves and days at a stage tell it."""
+    known = set(session.scalars(select(StageChange.member_id).where(StageChange.field == "level")))
+    rows: list[dict[str, Any]] = []
+    for one in session.scalars(select(MemberTotals).where(MemberTotals.purchase_day_count > 0)):
+        days = [at_local(date.fromisoformat(on), 12, 0, tz) for on in reversed(one.purchase_days)]
+        steps = [("stage", "consideration", "purchase", days[0])]
+        steps += [("stage", "purchase", "retention", day) for day in days[1:2]]
+        steps.append(("level", "target", "neutral", days[0]))
+        steps += [("level", "neutral", "regular", day) for day in days[2:3]]
+        was = "regular" if len(days) > 2 else "neutral"
+        risk, gone = lifecycle.at_risk_after(one.own_gap_days), 90.0
+        if one.own_gap_days is not None:
+            gone = max(30.0, 3 * one.own_gap_days)
+        for after, limit in (("at_risk", risk), ("inactive", gone)):
+            steps.append(("level", was, after, days[-1] + timedelta(days=int(limit) + 1)))
+            was = after
+        rows += [
+            {"member_id": one.member_id, "field": field, "before": before, "after": after,
+             "why": {}, "at": at}
+            for field, before, after, at in steps
+            if at < now - timedelta(days=2) and not (field == "level" and one.member_id in known)
+        ]  # fmt: skip
+    insert_many(session, table_of(StageChange), rows)
 
 
 def _fill_bills(session: Session, rng: random.Random) -> None:

@@ -54,6 +54,10 @@ SHOP: dict[str, Any] = {
     "referrals.friend_gift": "friend_welcome",
     "referrals.referrer_gift": "friend_thanks",
     "referrals.min_satang": 8_000,
+    "shop.review_url": "https://www.google.com/maps",
+    # A small town: what takes twenty VIPs elsewhere takes five here.
+    "lifecycle.vip_percentile": 90,
+    "lifecycle.potential_vips": 5,
 }
 
 BRANCHES = (("SIAM", "สยาม", "Siam"), ("ARI", "อารีย์", "Ari"))

@@ -116,7 +116,9 @@ def _drop_chats(session: Session, member_id: int) -> None:
     session.execute(delete(JoinForm).where(JoinForm.member_id == member_id))
     session.execute(delete(CodeTry).where(CodeTry.member_id == member_id))
     session.execute(
-        update(SurveyAnswer).where(SurveyAnswer.member_id == member_id).values(why_sealed=None)
+        update(SurveyAnswer)
+        .where(SurveyAnswer.member_id == member_id)
+        .values(why_sealed=None, why_message_id=None)
     )
     for table in (MemberTag, MemberChoice, MemberScore, MemberTier):
         session.execute(delete(table).where(table.member_id == member_id))

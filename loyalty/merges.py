@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.crypto import Vault
@@ -30,6 +30,7 @@ from loyalty import (
     personal,
     points,
     stamps,
+    surveys,
 )
 from loyalty.purchases import recount_totals
 from models.activities import Activity
@@ -60,6 +61,7 @@ from models.menus import MenuLink
 from models.outbox import Message
 from models.purchases import Purchase
 from models.results import Tap
+from models.scores import MemberScore
 from models.segments import MemberChoice, MemberTag
 from models.staff import Cashier
 
@@ -163,6 +165,7 @@ def merge(
     moved["referrals"] = _move_referrals(session, gone_id, kept_id)
     moved["person"] = _move_person(session, vault, gone, kept, now)
     moved["campaigns"] = _move_wishes(session, gone_id, kept_id, now)
+    moved["answers"] = surveys.hand_over(session, gone, kept, now)
     moved["shadows"] = list(
         session.scalars(
             update(Member)
@@ -442,6 +445,8 @@ def _recount(session: Session, members: Sequence[int], now: datetime, tz: ZoneIn
         recount_totals(session, one)
         if session.get_one(Member, one).is_member:
             lifecycle.after_return(session, one, now, tz)
+        else:
+            session.execute(delete(MemberScore).where(MemberScore.member_id == one))
 
 
 # --- Parting ------------------------------------------------------------------------------------
@@ -505,6 +510,7 @@ def unmerge(
     _referrals_back(session, gone_id, kept_id, moved["referrals"])
     _person_back(session, gone, kept, moved["person"])
     _back(session, CampaignRecipient, moved.get("campaigns", []), kept_id, gone_id)
+    surveys.hand_over(session, kept, gone, now, only=moved.get("answers", []))
     session.execute(
         update(Member)
         .where(Member.id.in_(moved["shadows"]), Member.merged_into_id == kept_id)

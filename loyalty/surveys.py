@@ -178,8 +178,36 @@ def unsend(session: Session, member: Member, line_message_id: str) -> bool:
 
 
 def why_of(session: Session, vault: Vault, member: Member, row: SurveyAnswer) -> str | None:
-    """The reason in the member's words, if they gave one."""
-    return personal.unseal(session, vault, member, personal.WHY_FIELD, row.why_sealed)
+    """The reason in the member's words, if they gave one that can still be read."""
+    try:
+        return personal.unseal(session, vault, member, personal.WHY_FIELD, row.why_sealed)
+    except ValueError:  # parted from a merge without its key: it is sealed for another
+        return None
+
+
+def hand_over(
+    session: Session, source: Member, target: Member, now: datetime, only: list[int] | None = None
+) -> list[int]:
+    """Make one member's answers another's, as when two are merged; reasons under the new key.
+
+    What both answered on one occasion stays where it is. Returns the ids that went over.
+    """
+    vault: Vault | None = session.info.get("vault")
+    query = select(SurveyAnswer).where(SurveyAnswer.member_id == source.id)
+    if only is not None:
+        query = query.where(SurveyAnswer.id.in_(only))
+    own = select(SurveyAnswer.kind, SurveyAnswer.occasion)
+    taken = {tuple(row) for row in session.execute(own.where(SurveyAnswer.member_id == target.id))}
+    moved = []
+    for row in session.scalars(query).all():
+        if (row.kind, row.occasion) in taken:
+            continue
+        if vault is not None and (why := why_of(session, vault, source, row)) is not None:
+            row.why_sealed = personal.seal(session, vault, target, personal.WHY_FIELD, why, now)
+        row.member_id = target.id
+        moved.append(row.id)
+    session.flush()  # a level looks at whose marks they are
+    return moved
 
 
 # --- The review link --------------------------------------------------------------------------

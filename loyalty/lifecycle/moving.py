@@ -7,7 +7,7 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import or_, select
+from sqlalchemy import delete, or_, select
 from sqlalchemy.orm import Session
 
 from core.runtime import Runtime
@@ -20,7 +20,7 @@ from loyalty.surveys import HIGH
 from models.activities import Activity
 from models.members import Level, Member, MemberState, MemberTotals, Referral, Stage, StageChange
 from models.purchases import Purchase, PurchaseState
-from models.scores import SurveyAnswer, SurveyKind
+from models.scores import MemberScore, SurveyAnswer, SurveyKind
 
 #: Facts, besides bills, after which a level may be another.
 _JUDGED = frozenset({"tickets.opened", "surveys.answered", "tiers.changed"})
@@ -145,6 +145,7 @@ def after_return(session: Session, member_id: int, now: datetime, tz: ZoneInfo) 
     _set_stage(session, totals, stage, {"cause": "return"}, now)
     judge(session, [totals], now, tz)
     if not days:
+        session.execute(delete(MemberScore).where(MemberScore.member_id == member_id))
         _note_friend_returned(session, member_id, now, tz)
 
 

@@ -7,7 +7,6 @@ would be scored or placed otherwise than they are, and only they are touched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
@@ -46,9 +45,11 @@ from models.tiers import MemberTier
 
 #: A cursor is the phase times this, and the last id done.
 PHASE = 10**15
+#: Few rows change in a usual night: ranges without a row to write may be wider.
+WIDE = 5
 #: Levels changed in one transaction, so that nobody waits long for it.
 MOVES = 500
-SCORES, TOTALS = table_of(MemberScore), table_of(MemberTotals)
+SCORES = table_of(MemberScore)
 
 
 @dataclass(frozen=True)
@@ -114,24 +115,20 @@ def _night(session: Session, now: datetime, tz: ZoneInfo, limit: int) -> Night:
     )
 
 
-def _next(session: Session, after: int, limit: int) -> int | None:
-    """The last id of the next range; None when nobody is left."""
-    ids = (
-        select(MemberTotals.member_id)
-        .where(MemberTotals.member_id > after)
-        .order_by(MemberTotals.member_id)
-        .limit(limit)
-        .subquery()
-    )
-    last: int | None = session.scalar(select(func.max(ids.c.member_id)))
-    return last
+def _next(session: Session, after: int, width: int) -> int | None:
+    """The end of the next range of ids; None when nobody is left."""
+    ids = select(func.min(MemberTotals.member_id), func.max(MemberTotals.member_id))
+    first, last = session.execute(ids).one()
+    if last is None or after >= last:
+        return None
+    return min(max(after, first - 1) + width, int(last))
 
 
 # --- Phases -----------------------------------------------------------------------------------
 
 
 def _refresh(session: Session, night: Night, after: int) -> tuple[int, int | None]:
-    until = _next(session, after, night.limit)
+    until = _next(session, after, night.limit * (WIDE if night.last else 1))
     if until is None:
         return 0, None
     sums.refresh(session, night.now, night.tz, after, until, last=night.last)
@@ -145,18 +142,17 @@ def _cut(session: Session, night: Night, after: int) -> tuple[int, int | None]:
 
 def _score(session: Session, night: Night, after: int) -> tuple[int, int | None]:
     """Set the scores that are others than they were."""
-    until = _next(session, after, night.limit)
+    until = _next(session, after, night.limit * (WIDE if night.last else 1))
     if until is None:
         return 0, None
-    values = _scores(session, night, sums.cuts_of(session, night.today))
+    wanted = _scores(session, night, sums.cuts_of(session, night.today), after, until)
+    names = ("recency", "frequency", "money", "rfm_group", "expected_visits", "clv_satang")
     session.execute(
         update(SCORES)
-        .values(**values, as_of=night.today)
+        .values({name: wanted.c[name] for name in names} | {"as_of": night.today})
         .where(
-            SCORES.c.member_id > after,
-            SCORES.c.member_id <= until,
-            TOTALS.c.member_id == SCORES.c.member_id,
-            or_(*(SCORES.c[name] != value for name, value in values.items())),
+            SCORES.c.member_id == wanted.c.member_id,
+            or_(*(SCORES.c[name] != wanted.c[name] for name in names)),
         )
     )
     return 1, until
@@ -167,10 +163,13 @@ def _judge_buyers(session: Session, night: Night, after: int) -> tuple[int, int 
     if until is None:
         return 0, None
     if night.has_new_rules:
-        query = select(MemberTotals.member_id).where(MemberTotals.purchase_day_count > 0)
+        query = select(MemberTotals.member_id).where(
+            MemberTotals.purchase_day_count > 0, *_between(after, until)
+        )
     else:
-        query = _buyers_to_move(session, night, sums.cuts_of(session, night.today))
-    return _judge_some(session, night, query, after, until)
+        cuts = sums.cuts_of(session, night.today)
+        query = _buyers_to_move(session, night, cuts, after, until)
+    return _judge_some(session, night, query, until)
 
 
 def _judge_others(session: Session, night: Night, after: int) -> tuple[int, int | None]:
@@ -179,21 +178,20 @@ def _judge_others(session: Session, night: Night, after: int) -> tuple[int, int 
     if until is None:
         return 0, None
     cuts = sums.cuts_of(session, night.today)
-    return _judge_some(session, night, _others_to_move(night, cuts), after, until)
+    query = _others_to_move(night, cuts).where(*_between(after, until))
+    return _judge_some(session, night, query, until)
+
+
+def _between(after: int, until: int) -> tuple[Any, Any]:
+    return MemberTotals.member_id > after, MemberTotals.member_id <= until
 
 
 PHASES = (_refresh, _cut, _score, _judge_buyers, _judge_others)
 
 
-def _judge_some(
-    session: Session, night: Night, query: Any, after: int, until: int
-) -> tuple[int, int | None]:
-    """Judge whom the query finds in this range, at most `MOVES` of them in one transaction."""
-    ids = session.scalars(
-        query.where(MemberTotals.member_id > after, MemberTotals.member_id <= until)
-        .order_by(MemberTotals.member_id)
-        .limit(MOVES)
-    ).all()
+def _judge_some(session: Session, night: Night, query: Any, until: int) -> tuple[int, int | None]:
+    """Judge whom the query finds of a range, at most `MOVES` of them in one transaction."""
+    ids = session.scalars(query.order_by("member_id").limit(MOVES)).all()
     if not ids:
         return 1, until
     rows = session.scalars(
@@ -221,102 +219,135 @@ def _silent_days(session: Session, today: date, place: int = 0) -> Any:
     return case((days > 0, days), else_=0)
 
 
-def _limit(days: int, floor: int, gaps: float) -> Any:
+def _buyers(session: Session, night: Night, after: int, until: int) -> Any:
+    """Buyers of a range with their days of silence, worked out once."""
+    age = case(
+        (MemberTotals.purchase_day_count == 1, _silent_days(session, night.today)),
+        (MemberTotals.purchase_day_count == 2, _silent_days(session, night.today, 1)),
+        else_=None,
+    )
+    return (
+        select(
+            MemberTotals.member_id,
+            MemberTotals.spent_satang,
+            MemberTotals.purchase_count,
+            MemberTotals.purchase_day_count,
+            MemberTotals.own_gap_days,
+            MemberTotals.stage,
+            _silent_days(session, night.today).label("silent"),
+            age.label("age"),
+            _placed().label("placed"),
+        )
+        .where(MemberTotals.member_id > after, MemberTotals.member_id <= until)
+        .where(MemberTotals.purchase_day_count > 0)
+        .cte("buyers")
+        .prefix_with("MATERIALIZED")
+    )
+
+
+def _placed() -> Any:
+    """Level and kind of reason as they are, like `_put`."""
+    change = MemberTotals.level_why["change"].as_string()
+    return cast(MemberTotals.level, String) + literal(":") + func.coalesce(change, literal(""))
+
+
+def _limit(buyers: Any, days: int, floor: int, gaps: float) -> Any:
     """`levels.silence_limit` over the members' own gaps."""
-    gap = MemberTotals.own_gap_days
+    gap = buyers.c.own_gap_days
     by_gap = case((gap * gaps > floor, gap * gaps), else_=float(floor))
     return case((gap.is_(None), float(days)), else_=by_gap)
 
 
-def _inactive_limit(settings: Thresholds) -> Any:
-    return _limit(settings.inactive_days, settings.inactive_floor, settings.inactive_gaps)
+def _inactive_limit(buyers: Any, settings: Thresholds) -> Any:
+    return _limit(buyers, settings.inactive_days, settings.inactive_floor, settings.inactive_gaps)
 
 
-def _scores(session: Session, night: Night, cuts: Cuts) -> dict[str, Any]:
+def _scores(session: Session, night: Night, cuts: Cuts, after: int, until: int) -> Any:
     """Recency, frequency, money, group, visits and worth, as `scoring.py` has them."""
     settings = night.settings
-    silent = _silent_days(session, night.today)
+    buyers = _buyers(session, night, after, until)
     # A member without a bill in the year is off the scale; theirs are the lowest scores.
     has_bought = SCORES.c.bills_365 > 0
+    silent, bills_365 = buyers.c.silent, SCORES.c.bills_365
     recency = _stairs(has_bought, *((silent <= cut, 5 - n) for n, cut in enumerate(cuts.days)))
     frequency = _stairs(
-        has_bought, *((SCORES.c.bills_365 >= cut, 5 - n) for n, cut in enumerate(cuts.bills))
+        has_bought, *((bills_365 >= cut, 5 - n) for n, cut in enumerate(cuts.bills))
     )
     money = _stairs(
         has_bought, *((SCORES.c.spent_365 >= cut, 5 - n) for n, cut in enumerate(cuts.satang))
     )
-    place = (frequency + money + 1) // 2
-    group = case(
-        *(
-            (and_(recency == row, place == column), name)
-            for row, names in scoring.GRID.items()
-            for column, name in enumerate(names, start=1)
-        ),
-        else_="lost",
-    )
-    gap, bills = MemberTotals.own_gap_days, MemberTotals.purchase_count
-    is_gone = silent > _inactive_limit(settings)
+    gap, bills = buyers.c.own_gap_days, buyers.c.purchase_count
+    is_gone = silent > _inactive_limit(buyers, settings)
     halves = cast(gap * 2, Integer)
-    spent = MemberTotals.spent_satang
-    margin = spent * settings.margin_percent
+    margin = buyers.c.spent_satang * settings.margin_percent
     more = case(
         (or_(bills == 0, is_gone), 0),
-        (gap.is_(None), margin * SCORES.c.bills_365 // (100 * bills)),
+        (gap.is_(None), margin * bills_365 // (100 * bills)),
         else_=margin * (2 * scoring.YEAR_DAYS) // (100 * bills * halves),
     )
     visits = case(
         (is_gone, 0.0),
-        (gap.is_(None), cast(SCORES.c.bills_365, Float)),
+        (gap.is_(None), cast(bills_365, Float)),
         else_=(2.0 * scoring.YEAR_DAYS) / cast(halves, Float),
     )
-    return {
-        "recency": recency,
-        "frequency": frequency,
-        "money": money,
-        "rfm_group": group,
-        "expected_visits": visits,
-        "clv_satang": spent + more,
-    }
+    steps = (
+        select(
+            buyers.c.member_id,
+            recency.label("recency"),
+            frequency.label("frequency"),
+            money.label("money"),
+            visits.label("expected_visits"),
+            (buyers.c.spent_satang + more).label("clv_satang"),
+        )
+        .join(SCORES, SCORES.c.member_id == buyers.c.member_id)
+        .cte("steps")
+        .prefix_with("MATERIALIZED")
+    )
+    place = (steps.c.frequency + steps.c.money + 1) // 2
+    group = case(
+        {
+            row * 10 + column: name
+            for row, names in scoring.GRID.items()
+            for column, name in enumerate(names, start=1)
+        },
+        value=steps.c.recency * 10 + place,
+        else_="lost",
+    )
+    return select(*steps.c, group.label("rfm_group")).cte("wanted")
 
 
 def _stairs(has_bought: Any, *steps: tuple[Any, int]) -> Any:
     return case((~has_bought, 1), *steps, else_=1)
 
 
-def _buyers_to_move(session: Session, night: Night, cuts: Cuts) -> Any:
+def _buyers_to_move(session: Session, night: Night, cuts: Cuts, after: int, until: int) -> Any:
     """Buyers whose level, or the kind of reason for it, would be another."""
-    settings, today = night.settings, night.today
+    buyers = _buyers(session, night, after, until)
     tickets = (
         select(Ticket.member_id, func.count().label("number"))
-        .where(Ticket.opened_at >= days_ago(today, settings.tickets_days, night.tz))
+        .where(Ticket.opened_at >= days_ago(night.today, night.settings.tickets_days, night.tz))
         .group_by(Ticket.member_id)
-        .having(func.count() >= settings.tickets)
+        .having(func.count() >= night.settings.tickets)
         .subquery()
     )
-    would_be = _code(session, night, cuts, tickets)
-    is_now = (
-        cast(MemberTotals.level, String)
-        + literal(":")
-        + func.coalesce(MemberTotals.level_why["change"].as_string(), literal(""))
-    )
+    would_be = _code(buyers, night, cuts, tickets)
     return (
-        select(MemberTotals.member_id)
-        .join(MemberScore, MemberScore.member_id == MemberTotals.member_id)
-        .outerjoin(tickets, tickets.c.member_id == MemberTotals.member_id)
-        .where(MemberTotals.purchase_day_count > 0, would_be != is_now)
+        select(buyers.c.member_id)
+        .join(MemberScore, MemberScore.member_id == buyers.c.member_id)
+        .outerjoin(tickets, tickets.c.member_id == buyers.c.member_id)
+        .where(would_be != buyers.c.placed)
     )
 
 
-def _code(session: Session, night: Night, cuts: Cuts, tickets: Any) -> Any:
+def _code(buyers: Any, night: Night, cuts: Cuts, tickets: Any) -> Any:
     """`levels.level_of` for buyers, as `level:change`."""
-    settings, today = night.settings, night.today
-    silent = _silent_days(session, today)
+    settings, own = night.settings, buyers.c
     number = func.coalesce(tickets.c.number, 0)
-    answered_since = days_ago(today, settings.csat_days, night.tz)
+    answered_since = days_ago(night.today, settings.csat_days, night.tz)
     newest = (
         select(SurveyAnswer.score)
         .where(
-            SurveyAnswer.member_id == MemberTotals.member_id,
+            SurveyAnswer.member_id == own.member_id,
             SurveyAnswer.kind == SurveyKind.CSAT,
             SurveyAnswer.answered_at >= answered_since,
         )
@@ -329,56 +360,41 @@ def _code(session: Session, night: Night, cuts: Cuts, tickets: Any) -> Any:
         SurveyAnswer.answered_at >= answered_since,
         SurveyAnswer.score <= settings.csat_low,
     )
-    is_unhappy = and_(MemberTotals.member_id.in_(unhappy), newest <= settings.csat_low)
+    is_unhappy = and_(own.member_id.in_(unhappy), newest <= settings.csat_low)
     has_dropped = and_(
         MemberScore.bills_before_90 >= settings.drop_purchases,
         MemberScore.spent_90 * 100 <= MemberScore.spent_before_90 * settings.drop_percent,
     )
-    at_top = MemberTotals.member_id.in_(
+    at_top = own.member_id.in_(
         select(MemberTier.member_id).where(MemberTier.tier_id == top_tier().scalar_subquery())
     )
+    risk_limit = _limit(
+        buyers, settings.at_risk_days, settings.at_risk_floor, settings.at_risk_gaps
+    )
     steps: list[tuple[Any, str]] = [
-        (number * 2 > MemberTotals.purchase_count, _put(Level.HIGH_MAINTENANCE, "fewer_tickets")),
-        (silent > _inactive_limit(settings), _put(Level.INACTIVE, "buys")),
-        (
-            silent > _limit(settings.at_risk_days, settings.at_risk_floor, settings.at_risk_gaps),
-            _put(Level.AT_RISK, "buys"),
-        ),
+        (number * 2 > own.purchase_count, _put(Level.HIGH_MAINTENANCE, "fewer_tickets")),
+        (own.silent > _inactive_limit(buyers, settings), _put(Level.INACTIVE, "buys")),
+        (own.silent > risk_limit, _put(Level.AT_RISK, "buys")),
         (has_dropped, _put(Level.AT_RISK, "spends_more")),
         (is_unhappy, _put(Level.AT_RISK, "happier")),
     ]
     if cuts.vip_satang is not None and cuts.buyers >= settings.vip_buyers:
         steps.append((MemberScore.spent_365 >= cuts.vip_satang, _put(Level.VIP, "spend_falls")))
     steps.append((at_top, _put(Level.VIP, "tier_falls")))
-    steps.append((MemberTotals.stage == Stage.ADVOCACY, _put(Level.ADVOCATE, "silence")))
+    steps.append((own.stage == Stage.ADVOCACY, _put(Level.ADVOCATE, "silence")))
     if cuts.vips >= settings.potential_vips and cuts.vip_medians:
-        steps.append((_is_ahead(session, today, cuts), _put(Level.POTENTIAL_HIGH_VALUE, "grows")))
-    steps.append(
-        (
-            MemberTotals.purchase_day_count >= settings.regular_days,
-            _put(Level.REGULAR, "silence"),
+        medians = [(own.age >= age, satang) for age, satang in reversed(cuts.vip_medians)]
+        is_ahead = own.spent_satang >= case(*medians, else_=None)
+        steps.append(
+            (and_(own.purchase_day_count <= 2, is_ahead), _put(Level.POTENTIAL_HIGH_VALUE, "grows"))
         )
-    )
+    is_regular = own.purchase_day_count >= settings.regular_days
+    steps.append((is_regular, _put(Level.REGULAR, "silence")))
     return case(*steps, else_=_put(Level.NEUTRAL, "buys_or_silence"))
 
 
 def _put(level: Level, change: str) -> str:
     return f"{level.value}:{change}"
-
-
-def _is_ahead(session: Session, today: date, cuts: Cuts) -> Any:
-    """One or two purchase days, and at least what VIPs had spent at this age."""
-    age = case(
-        (MemberTotals.purchase_day_count == 1, _silent_days(session, today)),
-        else_=_silent_days(session, today, 1),
-    )
-    steps: Sequence[tuple[Any, int]] = [
-        (age >= from_age, satang) for from_age, satang in reversed(cuts.vip_medians)
-    ]
-    return and_(
-        MemberTotals.purchase_day_count <= 2,
-        MemberTotals.spent_satang >= case(*steps, else_=None),
-    )
 
 
 def _others_to_move(night: Night, cuts: Cuts) -> Any:

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, func, literal, or_, select
+from sqlalchemy import func, literal, or_, select
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
@@ -30,7 +30,7 @@ SCORES = table_of(MemberScore)
 #: Ages at which today's VIPs are looked back at; in between the last one counts.
 AGES = (*range(61), *range(90, YEAR_DAYS, 30))
 #: More VIPs than this are sampled: a median needs no more.
-VIPS_ASKED = 2_000
+VIPS_ASKED = 500
 FIGURES = (
     "spent_365", "bills_365", "spent_90", "spent_before_90", "bills_before_90", "seen_satang",
     "seen_bills",
@@ -49,7 +49,6 @@ def refresh(
     """
     windows = Windows.of(now, tz)
     session.flush()  # the statements below read what is written
-    _drop_the_gone(session, after, until)
     chosen = (
         select(MemberTotals.member_id, MemberTotals.spent_satang, MemberTotals.purchase_count)
         .where(MemberTotals.member_id > after, MemberTotals.member_id <= until)
@@ -99,20 +98,6 @@ def refresh(
             set_={name: new[name] for name in (*FIGURES, "as_of")},
             where=or_(*(SCORES.c[name] != new[name] for name in FIGURES)),
         )
-    )
-
-
-def _drop_the_gone(session: Session, after: int, until: int) -> None:
-    """Who has no bill left that stands is no buyer: a void, a merge."""
-    left = select(MemberTotals.member_id).where(
-        MemberTotals.member_id > after,
-        MemberTotals.member_id <= until,
-        MemberTotals.purchase_count == 0,
-    )
-    session.execute(
-        delete(SCORES)
-        .where(SCORES.c.member_id > after, SCORES.c.member_id <= until)
-        .where(SCORES.c.member_id.in_(left))
     )
 
 
@@ -176,13 +161,13 @@ def figures_of(
     vip = None
     if spenders >= settings.vip_buyers:
         place = scoring.percentile_rank(spenders, settings.vip_percentile)
-        vip = _spent_at(session, place)
+        [vip] = _spent_at(session, [place])
     buyers = _count(session, MemberScore.bills_365 > 0)
     days, bills, satang = settings.rfm_days, settings.rfm_bills, settings.rfm_satang
     if buyers >= scoring.FIXED_BELOW:
         days = _day_cuts(session, windows, tz)
         bills = scoring.least_of(_bill_ends(session, buyers))
-        satang = scoring.least_of([_spent_at(session, one) for one in scoring.ranks(spenders)])
+        satang = scoring.least_of(_spent_at(session, scoring.ranks(spenders)))
     vips, medians = _vip_medians(session, windows.today, settings)
     return {
         "buyers": spenders,
@@ -201,35 +186,37 @@ def _count(session: Session, condition: Any) -> int:
     return session.scalar(select(func.count()).select_from(MemberScore).where(condition)) or 0
 
 
-def _spent_at(session: Session, place: int) -> int:
-    """The spend of a year at this place of the spenders, from the least."""
-    return (
-        session.scalar(
-            select(MemberScore.spent_365)
-            .where(MemberScore.spent_365 > 0)
-            .order_by(MemberScore.spent_365)
-            .offset(place)
-            .limit(1)
-        )
-        or 0
+def _at(session: Session, column: Any, condition: Any, order: Any, places: Sequence[int]) -> Any:
+    """The values at these places (from 0) of everybody in this order."""
+    ranked = (
+        select(column.label("value"), func.row_number().over(order_by=order).label("place"))
+        .where(condition)
+        .subquery()
     )
+    rows = session.execute(
+        select(ranked.c.place, ranked.c.value).where(
+            ranked.c.place.in_([place + 1 for place in places])
+        )
+    )
+    found = {row.place: row.value for row in rows}
+    return [found[place + 1] for place in places]
+
+
+def _spent_at(session: Session, places: Sequence[int]) -> list[int]:
+    """The spend of a year at these places of the spenders, from the least."""
+    spent = MemberScore.spent_365
+    return [int(one) for one in _at(session, spent, spent > 0, spent, places)]
 
 
 def _day_cuts(session: Session, windows: Windows, tz: ZoneInfo) -> tuple[int, ...]:
-    """Days of silence at which the fifths end; walks the index of last purchases."""
+    """Days of silence at which the fifths end, from the moments of last purchases."""
     bought = MemberTotals.last_purchase_at >= windows.year
     count = session.scalar(select(func.count()).select_from(MemberTotals).where(bought)) or 0
-    ends = []
-    for place in scoring.ranks(count):
-        last = session.scalar(
-            select(MemberTotals.last_purchase_at)
-            .where(bought)
-            .order_by(MemberTotals.last_purchase_at.desc())
-            .offset(place)
-            .limit(1)
-        )
-        assert last is not None
-        ends.append(max(0, (windows.today - local_day(last, tz)).days))
+    last = MemberTotals.last_purchase_at
+    ends = [
+        max(0, (windows.today - local_day(moment, tz)).days)
+        for moment in _at(session, last, bought, last.desc(), scoring.ranks(count))
+    ]
     return tuple(ends)
 
 

@@ -12,12 +12,26 @@ from sqlalchemy.exc import DBAPIError
 
 from core.db import Database
 from core.errors import Refused
-from loyalty import codes, coupons, erasure, members, merges, points, proof, purchases, stamps
+from loyalty import (
+    codes,
+    coupons,
+    erasure,
+    lifecycle,
+    members,
+    merges,
+    personal,
+    points,
+    proof,
+    purchases,
+    stamps,
+    surveys,
+)
 from models.coupons import CodePurpose, Obtained, Voucher, VoucherState
 from models.imports import Merge
 from models.members import Consent, Member, MemberState, MemberTotals, Purpose, Referral
 from models.points import LedgerEntry, Lot
 from models.purchases import Purchase
+from models.scores import MemberScore, SurveyAnswer, SurveyKind
 from models.staff import AuditRow
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -386,3 +400,42 @@ def _race(database: Database, vault: Any, round_: int) -> int:
         )
     is_right = not wrong and after == before - 9 * burned and left == 50 - 9 * burned
     return outcomes.count("fault") + (not is_right)
+
+
+def test_what_both_said_goes_over_with_its_reasons_and_comes_back(session, vault, pair):
+    kept, gone = pair
+    session.info["vault"] = vault
+    for member, mark in ((kept, 5), (gone, 2)):
+        for occasion in ("both", f"own {mark}"):
+            row = SurveyAnswer(member_id=member.id, kind=SurveyKind.CSAT, occasion=occasion,
+                               asked_at=NOW, score=mark, answered_at=NOW)  # fmt: skip
+            row.why_sealed = personal.seal(
+                session, vault, member, personal.WHY_FIELD, f"เพราะ {mark}", NOW
+            )
+            session.add(row)
+    session.flush()
+    merge = do(session, vault, kept, gone)
+    own = select(SurveyAnswer).where(SurveyAnswer.member_id == kept.id)
+    found = {
+        row.occasion: surveys.why_of(session, vault, kept, row) for row in session.scalars(own)
+    }
+    assert found == {"both": "เพราะ 5", "own 5": "เพราะ 5", "own 2": "เพราะ 2"}
+    undo(session, merge)
+    rows = session.scalars(own.where(SurveyAnswer.member_id == kept.id)).all()
+    assert sorted(row.occasion for row in rows) == ["both", "own 5"]
+    back = session.scalars(
+        select(SurveyAnswer).where(SurveyAnswer.occasion == "own 2", SurveyAnswer.score == 2)
+    ).one()
+    assert (back.member_id, surveys.why_of(session, vault, gone, back)) == (gone.id, "เพราะ 2")
+
+
+def test_scores_of_the_gone_one_end_and_the_kept_one_s_are_made_again(session, vault, pair):
+    kept, gone = pair
+    for number, member in enumerate(pair):
+        buy(session, member, 10_000, f"score-{number}")
+    lifecycle.run_whole(session, NOW, BANGKOK)
+    do(session, vault, kept, gone)
+    assert session.get(MemberScore, gone.id) is None
+    lifecycle.run_whole(session, NOW, BANGKOK)
+    score = session.get_one(MemberScore, kept.id, populate_existing=True)
+    assert (score.spent_365, score.bills_365) == (20_000, 2)

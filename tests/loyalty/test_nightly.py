@@ -83,6 +83,8 @@ class Town:
             )
         )  # fmt: skip
         self.count(bill.member_id)
+        self.session.expire_all()
+        lifecycle.after_return(self.session, bill.member_id, self.now, BANGKOK)
 
     def ticket(self, member_id: int, days_ago: int = 1) -> None:
         at = self.now - timedelta(days=days_ago)
