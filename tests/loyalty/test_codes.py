@@ -273,16 +273,34 @@ def test_fq01_replay_says_when_and_where_it_was_used(till, voucher, later):
 
 @pytest.mark.soak
 def test_z13_no_replay_is_ever_accepted(session, till, somchai, voucher, scale):
-    """After use, after expiry, in the leeway, at another till, for another purpose."""
+    """After use, after expiry, in the leeway, at other tills and branches, for another purpose."""
+    other = factories.make_coupon(session, "other")
+    late = coupons.claim(session, other.id, somchai, NOW, BANGKOK)
     used, unused = till.code(voucher), codes.parse(KEY, identify(session, somchai))
+    expired = till.code(late)
+    card = codes.parse(KEY, codes.card_code(session, KEY, somchai.id, NOW))
     till.redeem(voucher, parsed=used)
-    for number in range(max(100, scale(1000))):
-        later = NOW + timedelta(seconds=number % 400, milliseconds=number)
-        holder = f"device:{number % 7}"
-        for parsed in (used, unused):
-            refused = refusal_of(till.redeem, voucher, parsed=parsed, holder=holder, now=later)
+    branches = [till.branch, *(factories.make_branch(session, name) for name in ("ari", "far"))]
+    session.flush()
+    for number in range(max(20, scale(1000))):
+        later = timedelta(seconds=number % 400, milliseconds=number)
+        place = {"holder": f"device:{number % 7}", "branch": branches[number % 3]}
+        for parsed, now in (
+            (used, NOW + later),
+            (unused, NOW + later),
+            (card, NOW + later),
+            (expired, NOW + 60 * SECOND + timedelta(milliseconds=1) + later),
+        ):
+            refused = refusal_of(till.redeem, voucher, parsed=parsed, now=now, **place)
             assert refused.code in ("coupons.used", "codes.expired")
+            if parsed is not used:  # a code to be used at a till says nobody's name
+                found = refusal_of(
+                    codes.scan, session, used, place["holder"], now, now, BANGKOK,
+                    CodePurpose.IDENTIFY,
+                )  # fmt: skip
+                assert found.code == "codes.expired"
     assert voucher.coupon.redeemed_count == 1
+    assert late.state == VoucherState.ISSUED
 
 
 def test_fq01_second_code_of_a_used_voucher_is_refused(session, till, voucher):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
@@ -10,7 +11,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from loyalty import points, purchases
+from core.clock import local_day, start_of_day
+from core.errors import Refused
+from loyalty import coupons, draws, points, purchases
+from models.coupons import Obtained
 from models.stamps import CardExpiry
 from tests import factories
 from tests.moments import BANGKOK
@@ -28,13 +32,13 @@ def server_zone(request, monkeypatch) -> Iterator[str]:
     time.tzset()
 
 
-def buy(session, member, branch, at, tz=BANGKOK):
+def buy(session, member, branch, at, tz=BANGKOK, name=""):
     return purchases.record_purchase(
         session,
         member_id=member.id,
         branch=branch,
         amount_satang=25_000,
-        operation_id=f"device:1:{at.isoformat()}",
+        operation_id=f"device:1:{name}{at.isoformat()}",
         now=at,
         tz=tz,
     )
@@ -92,3 +96,63 @@ def test_days_that_are_23_or_25_hours_long_are_still_days(session, somchai):
     assert points.balance_of(session, somchai.id, ripe).available == 10
     end = points.balance_of(session, somchai.id, noon).expiring[0].expires_at
     assert end.astimezone(berlin).isoformat() == "2027-11-01T00:00:00+01:00"
+
+
+ZONES = ("Asia/Bangkok", "Europe/Berlin", "America/New_York", "Africa/Cairo", "Asia/Kathmandu")
+
+
+def midnights(count: int) -> Iterator[tuple[ZoneInfo, date]]:
+    """Days in every zone, each second one a day on which the clocks go forward or back, if any."""
+    chance = random.Random(19)
+    for number in range(count):
+        tz = ZoneInfo(ZONES[number % len(ZONES)])
+        day = date(2026, 11, 1) + timedelta(days=chance.randrange(700))
+        if number % 2:
+            days = (day + timedelta(days=ahead) for ahead in range(366))
+            day = next((one for one in days if hours_of(one, tz) != 24), day)
+        yield tz, day
+
+
+def hours_of(day: date, tz: ZoneInfo) -> float:
+    length = start_of_day(day + timedelta(days=1), tz) - start_of_day(day, tz)
+    return length.total_seconds() / 3600
+
+
+@pytest.mark.soak
+def test_z19_fs03_every_midnight_is_exact_whatever_the_zones(session, vault, server_zone, scale):
+    """Bills, daily limits, turns and ends of vouchers a millisecond before it, and at it."""
+    branch = factories.make_branch(session)
+    factories.make_stamp_program(session, daily_limit=1)
+    prize = factories.make_coupon(session, "prize", obtained=Obtained.DRAW)
+    draw = draws.create(
+        session, vault, key="daily", name_th="ลุ้น", name_en="Daily", turns_per_day=1,
+        prizes=[(prize.id, 1)], now=datetime(2026, 1, 1, tzinfo=UTC),
+    )  # fmt: skip
+    draws.start(session, draw)
+    for number, (tz, day) in enumerate(midnights(max(6, scale(400)))):
+        first = start_of_day(day, tz)
+        last = first - timedelta(milliseconds=1)
+        member = factories.make_member(session, f"z{number}")
+        offer = factories.make_coupon(
+            session, f"daily-{number}", per_day=1, per_member=2, valid_days=1
+        )
+        before, after = (buy(session, member, branch, at, tz, f"{number}") for at in (last, first))
+        assert (before.purchase.local_on, after.purchase.local_on) == (
+            day - timedelta(days=1), day,
+        )  # fmt: skip
+        assert (before.stamps, after.stamps) == (1, 1)
+        assert buy(session, member, branch, first, tz, f"{number}-again").stamps == 0
+        ends = []
+        for at in (last, first):
+            ends.append(coupons.claim(session, offer.id, member, at, tz).expires_at)
+            with pytest.raises(Refused, match=r"coupons\.(sold_out_today|already_claimed)"):
+                coupons.claim(session, offer.id, member, at, tz)
+            [turn] = draws.turns_left(session, draw, member.id, at, tz)
+            draws.play(session, vault, draw, member, turn.name, at, tz)
+            assert draws.turns_left(session, draw, member.id, at, tz) == []
+        assert [local_day(end, tz) for end in ends] == [
+            local_day(ends[0], tz), local_day(ends[0], tz) + timedelta(days=1),
+        ]  # fmt: skip
+        assert [start_of_day(local_day(end, tz), tz) for end in ends] == ends
+        held = {one.id for one in coupons.vouchers_of(session, member.id, ends[0])}
+        assert len(held) == 1  # the first one's end is exclusive
