@@ -150,6 +150,16 @@ def refuse_over_stop(
         raise OverStop(stop=stop, used=month.used, reserved=reserved, messages=messages)
 
 
+def is_stopped(session: Session, now: datetime, tz: ZoneInfo) -> bool:
+    """Whether the month has reached the hard stop: nothing that can wait leaves as a paid push."""
+    stop = shop.get(session, "messages.monthly_stop")
+    if stop is None:
+        return False
+    state = session.get(ChannelState, outbox.CHANNEL_ROW)
+    counted = (state.quota_used if state is not None else None) or 0
+    return max(_left_us(session, now, tz), counted) + _owed(session) >= int(stop)
+
+
 def _left_us(session: Session, now: datetime, tz: ZoneInfo) -> int:
     """Recipients of this month's accepted requests."""
     begins = start_of_day(local_day(now, tz).replace(day=1), tz)

@@ -1,7 +1,7 @@
 """The one gate: every message but a reply passes here, and nothing else may reach the outbox.
 
-Order (`product.md` M4): state, reach, consent, topic, cap, quiet hours, not-after. The monthly quota is
-held by the outbox, which alone knows what LINE answered.
+Order (`product.md` M4): state, reach, consent, topic, cap, the owner's monthly stop, quiet hours,
+not-after. The monthly quota is held by the outbox, which alone knows what LINE answered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 from core.bulk import is_one_of
 from core.clock import at_local, local_day
 from core.crypto import Vault
-from engagement import topics
+from engagement import costs, topics
 from engagement.outbox import TOO_LATE, UNREACHABLE
 from engagement.topics import Choice
 from loyalty import consents, personal, shop
@@ -33,6 +33,7 @@ NO_CONSENT = "delivery.no_consent"
 MINOR = "delivery.minor"
 CAPPED = "delivery.capped"
 MUTED = "delivery.muted"
+STOPPED = "delivery.monthly_stop"
 CAP_WINDOW = timedelta(days=7)
 #: States in which a message has gone out or is about to: they count against the cap.
 COUNTED = (
@@ -147,7 +148,11 @@ def decide(
         known = Known(True, False, 0, topics.choice_of(session, member.id))
     if reason := _unwanted(known, rules, klass, topic):
         return Decision(reason)
-    return GO if is_ride else _wait(rules, now, tz, not_after)
+    if is_ride:
+        return GO
+    if costs.is_stopped(session, now, tz):
+        return Decision(STOPPED)
+    return _wait(rules, now, tz, not_after)
 
 
 def decide_many(
@@ -163,7 +168,10 @@ def decide_many(
 ) -> dict[int, Decision]:
     """The same for many members, in as many statements as for one."""
     rules = Rules.of(session)
-    waits = _wait(rules, now, tz, not_after) if klass != MessageClass.TRANSACTIONAL else GO
+    waits = GO
+    if klass != MessageClass.TRANSACTIONAL:
+        is_over = costs.is_stopped(session, now, tz)
+        waits = Decision(STOPPED) if is_over else _wait(rules, now, tz, not_after)
     known: dict[int, Known] = {}
     if klass != MessageClass.TRANSACTIONAL:
         known = _look_at(session, vault, members, now, tz)

@@ -346,14 +346,6 @@ def upgrade() -> None:
         ),
         sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(
-            ["campaign_id"],
-            ["campaigns.id"],
-            name=op.f("fk_campaign_recipients_campaign_id_campaigns"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["member_id"], ["members.id"], name=op.f("fk_campaign_recipients_member_id_members")
-        ),
-        sa.ForeignKeyConstraint(
             ["message_id"], ["messages.id"], name=op.f("fk_campaign_recipients_message_id_messages")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign_recipients")),
@@ -364,7 +356,11 @@ def upgrade() -> None:
     with op.batch_alter_table("campaign_recipients", schema=None) as batch_op:
         batch_op.create_index("ix_campaign_recipients_member_id", ["member_id"], unique=False)
         batch_op.create_index(
-            batch_op.f("ix_campaign_recipients_message_id"), ["message_id"], unique=False
+            "ix_campaign_recipients_message_id",
+            ["message_id"],
+            unique=False,
+            postgresql_where=sa.text("message_id IS NOT NULL"),
+            sqlite_where=sa.text("message_id IS NOT NULL"),
         )
         batch_op.create_index(
             "ix_campaign_recipients_pending",
@@ -508,6 +504,13 @@ def upgrade() -> None:
         sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_keyword_replies")),
     )
+    op.create_index(
+        "ix_members_gone",
+        "members",
+        ["id"],
+        postgresql_where=sa.text("state IN ('erased', 'merged')"),
+        sqlite_where=sa.text("state IN ('erased', 'merged')"),
+    )
     op.create_index("ix_keyword_replies_priority", "keyword_replies", ["priority", "id"])
     op.add_column("staff", sa.Column("totp_step", sa.BigInteger(), nullable=True))
     op.add_column(
@@ -536,6 +539,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    op.drop_index("ix_members_gone", "members")
     op.drop_table("keyword_replies")
     op.drop_table("saved_replies")
     with op.batch_alter_table("feed_events", schema=None) as batch_op:

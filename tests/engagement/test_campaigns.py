@@ -477,6 +477,27 @@ def test_m6_a_stop_lowered_under_way_pauses_and_says_so(cafe: Shop) -> None:
     assert cafe.finish(campaign).sent == 6
 
 
+def test_m6_at_the_stop_only_transactional_messages_and_free_rides_go(cafe: Shop) -> None:
+    (somchai,) = cafe.join(1)
+    shop.set(cafe.session, "messages.monthly_stop", 1, NOW)
+
+    def why(klass: MessageClass, *, is_ride: bool = False) -> str | None:
+        return delivery.decide(
+            cafe.session, cafe.vault, somchai, klass, now=NOW, tz=BANGKOK, is_ride=is_ride
+        ).reason
+
+    assert why(MessageClass.PROMOTIONAL) is None
+    cafe.session.add(
+        Call(
+            kind=CallKind.PUSH, klass=MessageClass.PROMOTIONAL, retry_key="k",
+            state=CallState.DONE, created_at=NOW, next_try_at=NOW,
+        )
+    )  # fmt: skip
+    assert why(MessageClass.PROMOTIONAL) == why(MessageClass.SERVICE) == delivery.STOPPED
+    assert why(MessageClass.TRANSACTIONAL) is None
+    assert why(MessageClass.PROMOTIONAL, is_ride=True) is None
+
+
 def test_z8_fl07_what_the_quota_parks_is_counted_and_goes_on_next_month(cafe: Shop) -> None:
     cafe.join(6)
     campaign = cafe.start()

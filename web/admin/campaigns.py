@@ -428,8 +428,7 @@ def _expected(messages: int, now: datetime, tz: Any) -> dict[str, Any] | None:
 
 def why_words(code: str) -> str:
     """Why somebody got no message; a code without words of its own shows itself."""
-    key = f"reasons.{code}"
-    return t(locale(), key) if key in all_texts(locale()) else code
+    return t(locale(), code) if code in all_texts(locale()) else code
 
 
 def _segment_words(campaign: Campaign) -> dict[str, str]:

@@ -338,7 +338,10 @@ def described(tree: Mapping[str, Any], language: str) -> str:
         else f"({described(part, language)})"
         for part in parts
     ]
-    return t(language, f"segments.say_{join}").join(said)
+    whole, *others = said
+    for one in others:
+        whole = t(language, f"segments.say_{join}", first=whole, next=one)
+    return whole
 
 
 def _said(node: Mapping[str, Any], language: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Response, abort, g, make_response, render_template, request
@@ -212,7 +213,7 @@ def _builder(
             tree = None  # half typed: no count yet
     if tree is not None:
         found = _counted(tree)
-    versions = []
+    versions: Sequence[SegmentVersion] = ()
     if segment is not None:
         versions = (
             db()
