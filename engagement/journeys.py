@@ -25,6 +25,7 @@ from core.i18n import day, money, t
 from core.runtime import Runtime
 from engagement import delivery, journey_shapes, outbox, taps, texts
 from engagement.journey_triggers import Plan
+from insights import suggestions
 from loyalty import coupons, shop, surveys, tier_gifts
 from models.activities import Activity
 from models.coupons import Coupon, CouponState, Obtained, Voucher, VoucherState
@@ -519,6 +520,10 @@ def filled_facts(
         facts["missing"] = money(language, -(-missing // 100) * 100) if is_spend else f"{missing:,}"
     if any("{best}" in text_ for text_ in _texts_of(step, language)):
         facts["best"] = best_sellers(session, now, language) or t(language, "journeys.best_none")
+    if any("{item}" in text_ for text_ in _texts_of(step, language)):
+        sku = suggestions.suggest(session, member.id, now)
+        names = suggestions.labels(session, language) if sku else {}
+        facts["item"] = names.get(sku or "", sku) or t(language, "journeys.item_none")
     return facts
 
 

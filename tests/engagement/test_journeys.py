@@ -9,9 +9,12 @@ from core.clock import at_local, start_of_day
 from engagement import journey_triggers, journeys
 from loyalty import activities, consents, coupons, members, shop
 from models.coupons import CouponState, Voucher
+from models.earn_rules import Product
 from models.journeys import Arm, EnrolmentState, Intent, IntentState, Journey
 from models.members import Member, MemberTotals, Purpose, Stage
 from models.outbox import Call, CallState, Message, MessageState
+from models.purchases import PurchaseItem
+from models.scores import ItemPair
 from tests import factories
 from tests.moments import BANGKOK, NOW
 
@@ -733,3 +736,21 @@ def test_consent_given_again_does_not_revive_what_was_dropped(life, somchai):
     life.later(days=1)
     life.turn()
     assert life.messages() == []
+
+
+def test_M10_a_text_may_name_something_that_goes_with_what_a_member_buys(life, somchai, malee):
+    step = {"texts": {"th": {"default": {"title": "x", "body": "ลอง {item} ไหม", "button": ""}}}}
+    step["texts"]["en"] = step["texts"]["th"]
+    bought = life.buy(somchai)
+    for sku in ("latte", "cake"):
+        life.session.add(Product(sku=sku, name_th=f"ไทย {sku}", name_en=sku, label="x"))
+    life.session.add(
+        PurchaseItem(purchase_id=bought.purchase.id, sku="latte", quantity=1, amount_satang=100)
+    )
+    life.session.add(ItemPair(sku="latte", other_sku="cake", bills=9, lift=2.0))
+    life.session.flush()
+    named = [
+        journeys.filled_facts(life.session, one, step, {}, life.now, BANGKOK)["item"]
+        for one in (somchai, malee)
+    ]
+    assert named == ["ไทย cake", "our favourite"]

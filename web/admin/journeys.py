@@ -213,6 +213,7 @@ def _preview(step: Any) -> dict[str, dict[str, str]]:
             "gift": t(language, "console.sample_gift"),
             "tier": t(language, "console.sample_tier"),
             "best": t(language, "journeys.best_none"),
+            "item": t(language, "journeys.item_none"),
             "expires": t(language, "console.sample_day"),
         }
         shown[language] = texts.words_for(step["texts"], language, texts.DEFAULT, facts)
