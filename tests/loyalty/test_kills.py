@@ -14,8 +14,10 @@ from sqlalchemy import func, select
 
 from loyalty import proof
 from models.coupons import Obtained, Redemption
+from models.points import LedgerEntry
 from models.purchases import Operation, Purchase, PurchaseReturn
 from tests import factories
+from tests.conftest import SOAK
 from tests.forks import ForkedTalker
 from tests.moments import NOW
 from tests.processes import bare_environment
@@ -112,3 +114,47 @@ def test_z10_answers_apart_from_their_effects_would_be_noticed(database, databas
         if play(database_url, 12, tmp_path, "operations.together") or halves(database):
             return
     pytest.fail("nothing was noticed")
+
+
+# A million movements
+
+
+GRINDERS = 3
+A_BATCH = 100
+
+
+def test_z10_a_million_movements_with_kills_drift_by_nothing(
+    database, database_url, processes, scale
+):
+    """Three processes move points in batches; one of them is killed again and again."""
+    with database.write() as session:
+        factories.make_policy(session)
+        for number in range(12):
+            factories.make_member(session, f"m{number}")
+    batches = max(2, scale(1_000_000) // A_BATCH // GRINDERS // (1 if SOAK else 20))
+    shares = {name: [str(batches), str(A_BATCH)] for name in ("a", "b", "c")}
+
+    def start(name: str) -> Any:
+        return processes.spawn(
+            *("python", "-m", "tests.loyalty.grinders", database_url, name, *shares[name]),
+            env=bare_environment() | {"TAEM_TESTING": "1"},
+        )
+
+    at_work = {name: start(name) for name in shares}
+    chance, kills, most = random.Random(10), 0, 300 if SOAK else 2
+    while at_work:
+        time.sleep(chance.uniform(0.3, 2.0))
+        for name, process in list(at_work.items()):
+            if process.poll() is not None:
+                assert process.returncode == 0, processes.output(process)
+                del at_work[name]
+        if at_work and kills < most:
+            name = chance.choice(sorted(at_work))
+            processes.kill(at_work[name])
+            at_work[name] = start(name)
+            kills += 1
+    with database.write() as session:
+        assert session.scalar(select(func.count()).select_from(Operation)) == batches * GRINDERS
+        entries = session.scalar(select(func.count()).select_from(LedgerEntry)) or 0
+        assert entries > batches * GRINDERS * A_BATCH // 3
+        assert proof.check_all(session, NOW) == []
