@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -310,8 +311,21 @@ def _tab_problems(definition: MenuDefinition, tab: Tab) -> list[str]:
         "menus.problem_too_many_areas": len(tab.areas) + switches > AREAS,
         "menus.problem_no_areas": not tab.areas,
         "menus.problem_chat_bar": not _fit(tab.chat_bar_text, CHAT_BAR_TEXT),
+        "menus.problem_overlap": _is_any_overlap(definition, tab),
     }
     return [key for key, is_wrong in checks.items() if is_wrong]
+
+
+def _is_any_overlap(definition: MenuDefinition, tab: Tab) -> bool:
+    """Whether two areas share a pixel, or one lies on the strip of tabs: a tap would be lost."""
+    top = TAB_STRIP_HEIGHT if definition.has_strip else 0
+    return any(area.y < top for area in tab.areas) or any(
+        one.x < other.x + other.width
+        and other.x < one.x + one.width
+        and one.y < other.y + other.height
+        and other.y < one.y + one.height
+        for one, other in combinations(tab.areas, 2)
+    )
 
 
 def _area_problems(tab: Tab, area: Area, aliases: set[str], icons: Sequence[str]) -> list[str]:

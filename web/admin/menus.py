@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import deepcopy
 from typing import Any
 
@@ -11,9 +12,10 @@ from sqlalchemy import select
 from bot.gateway import SdkLine
 from core.errors import OutsideFault, Refused
 from core.i18n import LOCALES, t
+from core.text import parse_whole
 from models.menus import Menu, MenuVersion
-from rich_menus import icons, images, publish
-from rich_menus.definitions import ACTION_TYPES, MenuColours, MenuDefinition, problems
+from rich_menus import icons, images, layouts, publish
+from rich_menus.definitions import ACTION_TYPES, AREAS, MenuColours, MenuDefinition, problems
 from web.admin.ground import back, blueprint, noted
 from web.auth import staff_only
 from web.ground import db, locale, outside, runtime
@@ -21,6 +23,9 @@ from web.ground import db, locale, outside, runtime
 COLOURS = tuple(MenuColours.__dataclass_fields__)
 LABEL_LETTERS = 80
 VALUE_LETTERS = 1000
+HISTORY = 10
+SIDES = ("x", "y", "width", "height")
+_AREA_KEY = re.compile(r"area[0-9]{1,3}")
 
 
 @blueprint.get("/menus")
@@ -50,6 +55,8 @@ def menu_save(key: str) -> Any:
     row = _menu(key)
     version = publish.latest_version(db(), row.id)
     draft = _read(version.definition)
+    if _lay_out(draft):
+        return _page(row, version, draft, [], is_draft=True)
     definition = MenuDefinition.from_dict(draft)
     found = problems(definition, icons.NAMES)
     if found:
@@ -58,6 +65,27 @@ def menu_save(key: str) -> Any:
         db(), row, definition, made_by=f"staff:{g.staff.id}", now=runtime().clock.real_now()
     )
     noted("menus.changed", menu=key, version=saved.version)
+    return back("admin.menu", note="console.saved", key=key)
+
+
+@blueprint.post("/menus/<string:key>/versions/<int:number>")
+@staff_only("menus.edit")
+def menu_roll_back(key: str, number: int) -> Any:
+    """Make an earlier version the newest again; what came after it stays in the history."""
+    row = _menu(key)
+    earlier = db().scalar(
+        select(MenuVersion).where(MenuVersion.menu_id == row.id, MenuVersion.version == number)
+    )
+    if earlier is None:
+        abort(404)
+    saved = publish.save_version(
+        db(),
+        row,
+        MenuDefinition.from_dict(earlier.definition),
+        made_by=f"staff:{g.staff.id}",
+        now=runtime().clock.real_now(),
+    )
+    noted("menus.rolled_back", menu=key, to=number, version=saved.version)
     return back("admin.menu", note="console.saved", key=key)
 
 
@@ -113,6 +141,8 @@ def _read(definition: dict[str, Any]) -> dict[str, Any]:
             draft["colours"][name] = form[f"colour.{name}"][:7]
     for tab in draft["tabs"]:
         _words(tab["chat_bar_text"], f"{tab['key']}.chat_bar")
+        if tab["key"] == form.get("tab") and form.getlist("areas"):
+            _keep(tab, form.getlist("areas")[:AREAS])
         for area in tab["areas"]:
             name = f"{tab['key']}.{area['key']}"
             _words(area["label"], f"{name}.label")
@@ -122,7 +152,41 @@ def _read(definition: dict[str, Any]) -> dict[str, Any]:
             if kind != action["type"]:  # words and fill-ins belong to the old kind
                 action.update(type=kind, say=None, input_option=None, fill_in=None)
             action["value"] = form.get(f"{name}.value", action["value"])[:VALUE_LETTERS].strip()
+            for side in SIDES:
+                given = parse_whole(form.get(f"{name}.{side}", ""))
+                area[side] = area[side] if given is None else given
+            if f"{name}.x" in form:  # a box that is not ticked is not sent
+                area["is_hero"] = form.get(f"{name}.hero") == "1"
     return draft
+
+
+def _keep(tab: dict[str, Any], keys: list[str]) -> None:
+    """The areas that the form knows, in its order; ones it has added begin as new ones."""
+    known = {area["key"]: area for area in tab["areas"]}
+    kept: list[dict[str, Any]] = []
+    for key in dict.fromkeys(keys):
+        if key in known:
+            kept.append(known[key])
+        elif _AREA_KEY.fullmatch(key):
+            made = layouts.new_area(kept, (0, 0, layouts.NEW_WIDTH, layouts.NEW_HEIGHT))
+            kept.append({**made, "key": key})
+    tab["areas"] = kept or tab["areas"]
+
+
+def _lay_out(draft: dict[str, Any]) -> bool:
+    """Rearrange, add or drop areas of the open tab, as asked; True when the form is shown again."""
+    form, has_strip = request.form, len(draft["tabs"]) > 1
+    tab = next((one for one in draft["tabs"] if one["key"] == form.get("tab")), None)
+    if tab is None:
+        return False
+    dropped = form.get("drop", "")
+    if dropped in {area["key"] for area in tab["areas"]} and len(tab["areas"]) > 1:
+        tab["areas"] = [area for area in tab["areas"] if area["key"] != dropped]
+        return True
+    if form.get("layout") in layouts.LAYOUTS and form.get("arrange"):
+        layouts.arrange(tab, form["layout"], has_strip=has_strip)
+        return True
+    return bool(form.get("add")) and layouts.add(tab, has_strip=has_strip)
 
 
 def _words(words: dict[str, str], name: str) -> None:
@@ -132,7 +196,14 @@ def _words(words: dict[str, str], name: str) -> None:
             words[language] = " ".join(given[:LABEL_LETTERS].split())
 
 
-def _page(row: Menu, version: MenuVersion, definition: dict[str, Any], found: list[str]) -> str:
+def _page(
+    row: Menu,
+    version: MenuVersion,
+    definition: dict[str, Any],
+    found: list[str],
+    *,
+    is_draft: bool = False,
+) -> str:
     tab_key = request.args.get("tab", "") or request.form.get("tab", "")
     tabs = definition["tabs"]
     chosen = next((tab for tab in tabs if tab["key"] == tab_key), tabs[0])
@@ -149,4 +220,25 @@ def _page(row: Menu, version: MenuVersion, definition: dict[str, Any], found: li
         action_types=ACTION_TYPES,
         version_hash=f"{version.id}-{images.VERSION}",
         problems=[t(locale(), key) for key in found],
+        layouts=layouts.LAYOUTS,
+        snap=layouts.SNAP,
+        is_draft=is_draft,
+        history=_history(row),
     )
+
+
+def _history(row: Menu) -> list[dict[str, Any]]:
+    """The newest versions, each with what it changed."""
+    versions = db().scalars(
+        select(MenuVersion)
+        .where(MenuVersion.menu_id == row.id)
+        .order_by(MenuVersion.version.desc())
+        .limit(HISTORY + 1)
+    )
+    rows = versions.all()
+    shown = []
+    for number, one in enumerate(rows[:HISTORY]):
+        before = rows[number + 1].definition if number + 1 < len(rows) else None
+        found = layouts.changes(before, one.definition) if before else []
+        shown.append({"version": one, "changes": found, "is_newest": number == 0})
+    return shown
