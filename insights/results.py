@@ -15,13 +15,15 @@ from statistics import NormalDist
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import DateTime, Double, cast, func, select
+from sqlalchemy import DateTime, Double, cast, exists, func, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from models.campaigns import Campaign, CampaignRecipient
+from models.inbox import Event
 from models.journeys import Arm, Intent, IntentState
+from models.members import Member
 from models.outbox import CallKind, Message, MessageState
 from models.purchases import Purchase
 from models.results import LineFigure, Tap
@@ -41,6 +43,8 @@ LOSS_WORDS = {LIKELY_WORDS: "results.likely_loss", CLEAR_WORDS: "results.clear_l
 PLAN = {
     "messages.plan_fee_satang": 0, "messages.plan_included": 300, "messages.extra_satang": 0,
 }  # fmt: skip
+#: Events that bring a reply token.
+WITH_REPLY = ("message", "postback", "follow")
 GONE_OUT = (MessageState.SENT, MessageState.SENT_UNKNOWN)
 
 
@@ -321,29 +325,54 @@ class FreeShare:
 
     rode: int
     paid: int
+    #: Paid although the member wrote or tapped inside the window: a ride that was missed.
+    missed: int = 0
 
     @property
     def percent(self) -> int | None:
         whole = self.rode + self.paid
         return self.rode * 100 // whole if whole else None
 
+    @property
+    def caught_percent(self) -> int | None:
+        """Of those whose member came by inside the window, how many rode (M5: 90 and more)."""
+        whole = self.rode + self.missed
+        return self.rode * 100 // whole if whole else None
+
 
 def free_share(session: Session, now: datetime, *, days: int = 30) -> FreeShare:
-    """Of the intents that became messages: how many rode a free reply."""
+    """Of the intents that became messages: how many rode a free reply, and how many could have.
+
+    Whether somebody came by is known by LINE's clock, which a demo's does not move.
+    """
+    gone_out = (
+        Intent.created_at > now - timedelta(days=days + DAYS),
+        Intent.state == IntentState.TURNED,
+        Intent.decided_at > now - timedelta(days=days),
+        Message.state.in_(GONE_OUT),
+    )
     rows = session.execute(
         select(Message.channel, func.count())
         .join(Intent, Intent.id == Message.intent_id)
-        .where(
-            Intent.created_at > now - timedelta(days=days + DAYS),
-            Intent.state == IntentState.TURNED,
-            Intent.decided_at > now - timedelta(days=days),
-            Message.state.in_(GONE_OUT),
-        )
+        .where(*gone_out)
         .group_by(Message.channel)
+    )
+    came_by = exists().where(
+        Event.line_user_id == Member.line_user_id,
+        Event.kind.in_(WITH_REPLY),
+        Event.event_at > Intent.window_from,
+        Event.event_at < Intent.decided_at,
+    )
+    missed = session.scalar(
+        select(func.count())
+        .select_from(Intent)
+        .join(Message, Message.intent_id == Intent.id)
+        .join(Member, Member.id == Intent.member_id)
+        .where(*gone_out, Message.channel != CallKind.REPLY.value, came_by)
     )
     sent = _sent(rows)
     rode = sent.pop(CallKind.REPLY.value, 0)
-    return FreeShare(rode, sum(sent.values()))
+    return FreeShare(rode, sum(sent.values()), missed or 0)
 
 
 def line_says(session: Session, source: str) -> tuple[LineSays, ...]:

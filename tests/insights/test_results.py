@@ -12,6 +12,7 @@ from insights import results
 from insights.results import ArmResult
 from loyalty import shop
 from models.campaigns import Campaign, CampaignRecipient, RecipientState
+from models.inbox import Event
 from models.journeys import Arm, Intent, IntentState, Journey
 from models.outbox import Message, MessageClass, MessageState
 from models.purchases import Purchase
@@ -190,7 +191,31 @@ def test_M8_sent_by_channel_and_the_paid_ones_cost(session, journey):
     assert found.cost_satang == 15
     assert [(one.seen, one.clicked) for one in found.line] == [(None, None)]
     share = results.free_share(session, NOW)
-    assert (share.rode, share.paid, share.percent) == (2, 1, 66)
+    assert (share.rode, share.paid, share.percent, share.missed) == (2, 1, 66, 0)
+
+
+@pytest.mark.parametrize(
+    "kind, hours, missed",
+    [("message", 1, 1), ("postback", 1, 1), ("unfollow", 1, 0), ("message", -1, 0), ("message", 30, 0)],
+)  # fmt: skip
+def test_M5_paid_though_they_came_by_inside_the_window_is_a_missed_ride(
+    session, journey, kind, hours, missed
+):
+    [member] = people(session, 1)
+    at = NOW - 3 * DAY
+    intent = intend(session, journey, member, at=at, decided_at=at + DAY)
+    send(session, intent, "push")
+    session.add(
+        Event(
+            webhook_event_id=f"e{next(numbers)}", kind=kind, line_user_id=member.line_user_id,
+            lane="x", event_at=at + timedelta(hours=hours), received_at=NOW, payload=b"{}",
+            next_try_at=NOW,
+        )
+    )  # fmt: skip
+    session.flush()
+    share = results.free_share(session, NOW)
+    assert (share.paid, share.missed) == (1, missed)
+    assert share.caught_percent == (0 if missed else None)
 
 
 @pytest.mark.parametrize(
