@@ -160,14 +160,20 @@ def add_day(url: str, plain: Any, members: int, today: date, bills: int) -> None
     copy_bills(database, plain, branch_id, f"WHERE id >= {least}")
     bought = f"WHERE member_id IN (SELECT member_id FROM bills WHERE id >= {least})"
     totals = table_of(MemberTotals)
-    names = [one.name for one in totals.c if one.name not in ("member_id", "frozen_at")]
-    change = update(totals).where(totals.c.member_id == bindparam("who")).values(
-        {name: bindparam(name, type_=totals.c[name].type) for name in names}
-    )  # fmt: skip
     for chunk in figures_of(plain, today, bought):
         with database.write() as session:
-            rows = [{**row, "who": row["member_id"]} for row in chunk]
-            session.connection().execute(change, rows)
+            rows = [{**row, "who": row.pop("member_id")} for row in chunk]
+            change = update(totals).where(totals.c.member_id == bindparam("who"))
+            session.connection().execute(
+                change.values(
+                    {
+                        name: bindparam(name, type_=totals.c[name].type)
+                        for name in rows[0]
+                        if name != "who"
+                    }
+                ),
+                rows,
+            )
     database.dispose()
 
 
