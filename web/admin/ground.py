@@ -165,42 +165,54 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
     | _MARKETING,
     Role.AUDITOR: _READ | {"audit.read", "imports.read", "merges.read", "suspects.read"},
 }
-#: The frame's navigation: endpoint, permission, words.
-NAVIGATION = (
-    ("admin.dashboard", "dashboard.read", "console.dashboard", "bar-chart-line"),
-    ("admin.members", "members.read", "console.members", "people"),
-    ("admin.conversations_list", "conversations.read", "console.conversations", "chat-dots"),
-    ("admin.lifecycle_page", "lifecycle.read", "console.lifecycle", "arrow-repeat"),
-    ("admin.surveys_page", "surveys.read", "console.surveys", "emoji-smile"),
-    ("admin.replies_page", "conversations.read", "console.replies", "chat-left-quote"),
-    ("admin.offers", "offers.read", "console.offers", "ticket-perforated"),
-    ("admin.draws_page", "draws.read", "console.draws", "gift"),
-    ("admin.stamps_page", "stamps.read", "console.stamps", "grid-3x3-gap"),
-    ("admin.tiers_page", "tiers.read", "console.tiers", "award"),
-    ("admin.referrals_page", "referrals.read", "console.referrals", "person-plus"),
-    ("admin.earning_page", "earning.read", "console.earning", "coin"),
-    ("admin.liability", "liability.read", "console.liability", "graph-up"),
-    ("admin.suspects", "suspects.read", "console.suspects", "shield-exclamation"),
-    ("admin.adjustments", "adjustments.read", "console.adjustments", "plus-slash-minus"),
-    ("admin.segments_page", "segments.read", "console.segments", "person-bounding-box"),
-    ("admin.campaigns_page", "campaigns.read", "console.campaigns", "megaphone"),
-    ("admin.journeys", "journeys.read", "console.journeys", "envelope-heart"),
-    ("admin.results", "results.read", "console.results", "graph-up-arrow"),
-    ("admin.menus", "menus.read", "console.menus", "phone"),
-    ("admin.tills", "tills.read", "console.tills", "shop"),
-    ("admin.outbox", "outbox.read", "console.outbox", "send"),
-    ("admin.quarantine", "quarantine.read", "console.quarantine", "inbox"),
-    ("admin.imports", "imports.read", "console.imports", "box-arrow-in-down"),
-    ("admin.merges", "merges.read", "console.merges", "person-lines-fill"),
-    ("admin.api_keys", "api_keys.read", "console.api_keys", "key"),
-    ("admin.webhooks", "webhooks.read", "console.webhooks", "broadcast"),
-    ("admin.alarms", "alarms.read", "console.alarms", "bell"),
-    ("admin.setup_page", "settings.read", "console.setup", "list-check"),
-    ("admin.settings_page", "settings.read", "console.settings", "sliders"),
-    ("admin.staff_page", "staff.read", "console.staff", "person-badge"),
-    ("admin.audit_page", "audit.read", "console.audit", "journal-check"),
-    ("admin.health", "health.read", "console.health", "heart-pulse"),
-)
+#: The frame's navigation, by group: endpoint, permission, words, icon.
+_GROUPS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
+    "": (
+        ("admin.dashboard", "dashboard.read", "console.dashboard", "bar-chart-line"),
+        ("admin.alarms", "alarms.read", "console.alarms", "bell"),
+    ),
+    "console.group_people": (
+        ("admin.members", "members.read", "console.members", "people"),
+        ("admin.lifecycle_page", "lifecycle.read", "console.lifecycle", "arrow-repeat"),
+        ("admin.segments_page", "segments.read", "console.segments", "person-bounding-box"),
+        ("admin.surveys_page", "surveys.read", "console.surveys", "emoji-smile"),
+        ("admin.conversations_list", "conversations.read", "console.conversations", "chat-dots"),
+        ("admin.replies_page", "conversations.read", "console.replies", "chat-left-quote"),
+    ),
+    "console.group_messages": (
+        ("admin.journeys", "journeys.read", "console.journeys", "envelope-heart"),
+        ("admin.campaigns_page", "campaigns.read", "console.campaigns", "megaphone"),
+        ("admin.results", "results.read", "console.results", "graph-up-arrow"),
+        ("admin.menus", "menus.read", "console.menus", "phone"),
+        ("admin.outbox", "outbox.read", "console.outbox", "send"),
+    ),
+    "console.group_programme": (
+        ("admin.earning_page", "earning.read", "console.earning", "coin"),
+        ("admin.offers", "offers.read", "console.offers", "ticket-perforated"),
+        ("admin.stamps_page", "stamps.read", "console.stamps", "grid-3x3-gap"),
+        ("admin.tiers_page", "tiers.read", "console.tiers", "award"),
+        ("admin.referrals_page", "referrals.read", "console.referrals", "person-plus"),
+        ("admin.draws_page", "draws.read", "console.draws", "gift"),
+        ("admin.adjustments", "adjustments.read", "console.adjustments", "plus-slash-minus"),
+        ("admin.liability", "liability.read", "console.liability", "graph-up"),
+    ),
+    "console.group_shop": (
+        ("admin.setup_page", "settings.read", "console.setup", "list-check"),
+        ("admin.settings_page", "settings.read", "console.settings", "sliders"),
+        ("admin.tills", "tills.read", "console.tills", "shop"),
+        ("admin.staff_page", "staff.read", "console.staff", "person-badge"),
+    ),
+    "console.group_system": (
+        ("admin.suspects", "suspects.read", "console.suspects", "shield-exclamation"),
+        ("admin.imports", "imports.read", "console.imports", "box-arrow-in-down"),
+        ("admin.merges", "merges.read", "console.merges", "person-lines-fill"),
+        ("admin.api_keys", "api_keys.read", "console.api_keys", "key"),
+        ("admin.webhooks", "webhooks.read", "console.webhooks", "broadcast"),
+        ("admin.quarantine", "quarantine.read", "console.quarantine", "inbox"),
+        ("admin.audit_page", "audit.read", "console.audit", "journal-check"),
+        ("admin.health", "health.read", "console.health", "heart-pulse"),
+    ),
+}
 
 
 @resolver("staff")
@@ -280,11 +292,19 @@ def context() -> dict[str, Any]:
     always = {"csrf": csrf_field, "here": here, "note": note, "may": may}
     if "staff" not in g or "session" not in g:
         return always
-    items = [
-        {"endpoint": endpoint, "key": key, "icon": icon, "is_here": is_here(endpoint)}
-        for endpoint, permission, key, icon in NAVIGATION
-        if may(permission)
-    ]
+    items = []
+    for heading, group in _GROUPS.items():
+        allowed = [one for one in group if may(one[1])]
+        items += [
+            {
+                "endpoint": endpoint,
+                "key": key,
+                "icon": icon,
+                "is_here": is_here(endpoint),
+                "heading": heading if place == 0 else "",
+            }
+            for place, (endpoint, _permission, key, icon) in enumerate(allowed)
+        ]
     unread = conversations.unread_total(db()) if may("conversations.read") else 0
     waiting = adjustments.waiting_count(db()) if may("adjustments.decide") else 0
     unseen = alarms.unseen_total(db()) if may("alarms.read") else 0

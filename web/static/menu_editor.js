@@ -43,15 +43,41 @@
     });
   };
 
-  const write = (inputs, at) => {
-    const width = within(rounded(at.width), snap, full.width);
-    const height = within(rounded(at.height), snap, full.height);
-    // A box that reached the edge keeps it, although the picture is no multiple of the grid.
-    const edge = (start, size, most) => (Math.abs(start + size - most) < snap ? most - size : rounded(start));
-    inputs.width.value = width;
-    inputs.height.value = height;
-    inputs.x.value = within(edge(at.x, width, full.width), 0, full.width - width);
-    inputs.y.value = within(edge(at.y, height, full.height), 0, full.height - height);
+  // Only what was moved is put on the grid; an edge of the picture is kept, and so is a neighbour's.
+  const lines = (box, side) => {
+    const [start, size, most] = side === "x" ? ["x", "width", full.width] : ["y", "height", full.height];
+    const found = [0, most];
+    for (const other of boxes) {
+      if (other === box) continue;
+      const at = read(other.inputs);
+      found.push(at[start], at[start] + at[size]);
+    }
+    return found;
+  };
+  const near = (value, edges) => {
+    const best = edges.reduce((one, other) => (Math.abs(other - value) < Math.abs(one - value) ? other : one));
+    return Math.abs(best - value) < snap ? best : rounded(value);
+  };
+  const moved = (box, side, delta) => {
+    const now = read(box.inputs);
+    const [start, size, most] = side === "x" ? ["x", "width", full.width] : ["y", "height", full.height];
+    return { field: box.inputs[start], value: (from) => within(near(from + delta, lines(box, side)), 0, most - now[size]) };
+  };
+  const resized = (box, side, delta) => {
+    const now = read(box.inputs);
+    const [start, size] = side === "x" ? ["x", "width"] : ["y", "height"];
+    const most = side === "x" ? full.width : full.height;
+    return { field: box.inputs[size], value: (from) => within(near(now[start] + from + delta, lines(box, side)), now[start] + snap, most) - now[start] };
+  };
+  const change = (box, start, dx, dy, isResize) => {
+    for (const [side, delta, from] of [
+      ["x", dx, isResize ? start.width : start.x],
+      ["y", dy, isResize ? start.height : start.y],
+    ]) {
+      if (!delta) continue;
+      const { field, value } = (isResize ? resized : moved)(box, side, delta);
+      field.value = value(from);
+    }
     draw();
   };
 
@@ -64,9 +90,8 @@
       const ratio = scale();
       const dx = (next.clientX - from.x) / ratio;
       const dy = (next.clientY - from.y) / ratio;
-      write(box.inputs, isCorner
-        ? { ...start, width: start.width + dx, height: start.height + dy }
-        : { ...start, x: start.x + dx, y: start.y + dy });
+      const least = snap / 4; // a trembling hand moves one way only
+      change(box, start, Math.abs(dx) < least ? 0 : dx, Math.abs(dy) < least ? 0 : dy, isCorner);
     };
     const end = () => {
       box.element.removeEventListener("pointermove", move);
@@ -87,9 +112,7 @@
     event.preventDefault();
     const at = read(box.inputs);
     const [dx, dy] = [step[0] * snap, step[1] * snap];
-    write(box.inputs, event.shiftKey
-      ? { ...at, width: at.width + dx, height: at.height + dy }
-      : { ...at, x: at.x + dx, y: at.y + dy });
+    change(box, at, dx, dy, event.shiftKey);
   };
 
   document.querySelectorAll("fieldset[data-area]").forEach((form) => {

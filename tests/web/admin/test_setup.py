@@ -29,7 +29,7 @@ def test_the_next_step_waits_on_the_first_page_until_it_is_done(owner, runtime):
 
 
 def test_a_step_is_done_when_the_shop_has_it(owner, runtime):
-    before = owner.get("/admin/setup").text.count("✅")
+    before = owner.get("/admin/setup").text.count('data-done="1"')
     with runtime.transaction() as session:
         branch = factories.make_branch(session)
         factories.nok(session, branch=branch)
@@ -37,15 +37,15 @@ def test_a_step_is_done_when_the_shop_has_it(owner, runtime):
         factories.make_policy(session)
         factories.make_coupon(session)
         assert session.query(Device).count() == 1
-    assert owner.get("/admin/setup").text.count("✅") == before + 3
+    assert owner.get("/admin/setup").text.count('data-done="1"') == before + 3
 
 
 def test_the_check_says_what_to_do_in_words(owner, monkeypatch):
     found = [Finding(True, "ดีแล้ว <b>"), Finding(False, "ใส่โทเคนใหม่")]
     monkeypatch.setattr("web.admin.setup.examine", lambda _runtime: found)
     page = owner.send("/admin/setup/check").text
-    assert "✅ ดีแล้ว &lt;b&gt;" in page
-    assert "⚠️ ใส่โทเคนใหม่" in page
+    assert "เรียบร้อย</span> ดีแล้ว &lt;b&gt;" in page
+    assert "ต้องแก้</span> ใส่โทเคนใหม่" in page
 
 
 @pytest.mark.parametrize(
