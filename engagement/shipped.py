@@ -22,14 +22,8 @@ def send(key: str, words: Words, *, window_hours: int = 24, **more: Any) -> dict
     for variant, (thai, english) in words.items():
         texts["th"][variant] = dict(zip(_FIELDS, thai, strict=True))
         texts["en"][variant] = dict(zip(_FIELDS, english, strict=True))
-    return {
-        "key": key,
-        "kind": "send",
-        "window_hours": window_hours,
-        "not_after_hours": 12,
-        "texts": texts,
-        **more,
-    }
+    base = {"key": key, "kind": "send", "window_hours": window_hours, "not_after_hours": 12}
+    return base | {"texts": texts} | more
 
 
 def wait(key: str, *, days: int = 0, hours: int = 0, hour: int | None = None) -> dict[str, Any]:
@@ -436,7 +430,8 @@ TIER_UP: dict[str, Any] = {
                     ),
                 )
             },
-            window_hours=12,
+            window_hours=4,
+            not_after_hours=48,
             action="members.card",
         )
     ],
