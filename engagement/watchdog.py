@@ -92,7 +92,7 @@ def _silent(session: Session, now: datetime) -> list[Finding]:
 
     A day without a single bill is a closed shop, and says nothing.
     """
-    is_open = session.scalar(select(Purchase.id).where(Purchase.recorded_at > now - DAY).limit(1))
+    is_open = session.scalar(select(Purchase.id).where(Purchase.purchased_at > now - DAY).limit(1))
     if is_open is None:
         return []
     journeys = session.execute(

@@ -163,6 +163,13 @@ class MemberTotals(Base):
         CheckConstraint("purchase_count >= 0", name="purchase_count_not_negative"),
         Index("ix_member_totals_stage_level", "stage", "level"),
         Index("ix_member_totals_last_purchase_at", "last_purchase_at"),
+        # The few that the watchdog counts every minute.
+        Index(
+            "ix_member_totals_frozen",
+            "member_id",
+            postgresql_where=text("frozen_at IS NOT NULL"),
+            sqlite_where=text("frozen_at IS NOT NULL"),
+        ),
     )
 
     member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), primary_key=True)

@@ -33,7 +33,7 @@ from scheduler.schedule import JOBS, CatchUp, Job
 
 log = structlog.get_logger("scheduler")
 TICK_SECONDS = 15
-LOOK_EVERY = timedelta(minutes=1)
+LOOK_EVERY = timedelta(seconds=45)
 #: How often it is asked whether a backup is due.
 BACKUP_SECONDS = 60
 LEASE = timedelta(seconds=60)
@@ -435,7 +435,7 @@ class Scheduler:
             log.error("backup_failed", kind=type(error).__name__)
 
     def _look(self) -> None:
-        """Once a minute: has what should have happened?"""
+        """Once a minute or so: has what should have happened?"""
         clock = self._runtime.clock
         real_now = clock.real_now()
         if self._looked_at is None or real_now - self._looked_at >= LOOK_EVERY:

@@ -350,11 +350,16 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_campaign_recipients")),
         sa.UniqueConstraint(
-            "campaign_id", "member_id", name=op.f("uq_campaign_recipients_campaign_id_member_id")
+            "member_id", "campaign_id", name=op.f("uq_campaign_recipients_member_id_campaign_id")
         ),
     )
     with op.batch_alter_table("campaign_recipients", schema=None) as batch_op:
-        batch_op.create_index("ix_campaign_recipients_member_id", ["member_id"], unique=False)
+        batch_op.create_index(
+            "ix_campaign_recipients_campaign_id",
+            ["campaign_id"],
+            unique=False,
+            postgresql_using="brin",
+        )
         batch_op.create_index(
             "ix_campaign_recipients_message_id",
             ["message_id"],
@@ -521,6 +526,14 @@ def upgrade() -> None:
     op.add_column("journeys", sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("messages", sa.Column("source", sa.String(length=64), nullable=True))
     op.add_column("member_totals", sa.Column("frozen_why", sa.String(length=64), nullable=True))
+    is_frozen = sa.text("frozen_at IS NOT NULL")
+    op.create_index(
+        "ix_member_totals_frozen",
+        "member_totals",
+        ["member_id"],
+        postgresql_where=is_frozen,
+        sqlite_where=is_frozen,
+    )
     op.execute("UPDATE member_totals SET frozen_why = 'ledger' WHERE frozen_at IS NOT NULL")
     is_sqlite = op.get_bind().dialect.name == "sqlite"
     found = "json_extract(body, '$.{0}')" if is_sqlite else "body ->> '{0}'"
@@ -547,6 +560,7 @@ def downgrade() -> None:
         batch_op.drop_index("ix_feed_events_member_no")
         batch_op.drop_column("gone_member_no")
         batch_op.drop_column("member_no")
+    op.drop_index("ix_member_totals_frozen", "member_totals")
     op.drop_column("member_totals", "frozen_why")
     op.drop_column("staff_sessions", "browser")
     op.drop_column("staff_sessions", "confirmed_at")

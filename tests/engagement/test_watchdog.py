@@ -90,7 +90,7 @@ def test_M9_a_journey_without_usual_days_may_be_silent(life, usual, malee, gap):
     assert look(life) == set()
 
 
-def test_M9_a_paused_sender_and_a_used_up_quota_alarm(life):
+def test_Z8_Z9_a_paused_sender_and_a_used_up_quota_alarm(life):
     outbox.pause_sending(life.session, "token", life.now)
     assert look(life) == {"sending.paused:token"}
     outbox.resume_sending(life.session)
