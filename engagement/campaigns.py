@@ -81,8 +81,6 @@ RUNNING = (CampaignState.FREEZING, CampaignState.SENDING)
 STAFF, TOO_LATE_START, STOP = "staff", "late", "stop"
 CANCELLED = "campaigns.cancelled"
 NO_GIFT = "campaigns.gift_gone"
-#: Written out rather than bound, so that both engines use the partial index.
-IS_PENDING = text("campaign_recipients.state = 'pending'")
 _NAMED = re.compile(r"\{([a-z]+)\}")
 _IN_FLIGHT = (MessageState.WAITING, MessageState.CALLING)
 
@@ -608,7 +606,7 @@ def _must_wait(session: Session, campaign: Campaign, now: datetime, tz: ZoneInfo
 def _pending(session: Session, campaign: Campaign, limit: int) -> list[Any]:
     query = select(
         CampaignRecipient.id, CampaignRecipient.member_id, CampaignRecipient.variant
-    ).where(CampaignRecipient.campaign_id == campaign.id, IS_PENDING)
+    ).where(CampaignRecipient.campaign_id == campaign.id, costs.IS_PENDING)
     if campaign.test and campaign.winner is None:
         query = query.where(CampaignRecipient.variant.is_not(None))
     return list(session.execute(query.order_by(CampaignRecipient.id).limit(limit)))
@@ -616,7 +614,7 @@ def _pending(session: Session, campaign: Campaign, limit: int) -> list[Any]:
 
 def _is_any_pending(session: Session, campaign_id: int) -> bool:
     query = select(CampaignRecipient.id).where(
-        CampaignRecipient.campaign_id == campaign_id, IS_PENDING
+        CampaignRecipient.campaign_id == campaign_id, costs.IS_PENDING
     )
     return session.scalar(query.limit(1)) is not None
 
@@ -653,7 +651,7 @@ def _finish(session: Session, campaign: Campaign, now: datetime) -> int:
 def _skip_rest(session: Session, campaign: Campaign, now: datetime) -> int:
     some = (
         select(CampaignRecipient.id)
-        .where(CampaignRecipient.campaign_id == campaign.id, IS_PENDING)
+        .where(CampaignRecipient.campaign_id == campaign.id, costs.IS_PENDING)
         .limit(UNDER_WAY)
     )
     skipped: Any = session.execute(

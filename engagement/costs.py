@@ -6,18 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
 from core.errors import Refused
 from engagement import outbox
 from loyalty import shop
-from models.campaigns import Campaign, CampaignRecipient, CampaignState, RecipientState
+from models.campaigns import Campaign, CampaignRecipient, CampaignState
 from models.outbox import Call, CallState, ChannelState, Message, MessageState
 
 #: Still to leave, and counted as if they had.
 _OWED = (MessageState.WAITING, MessageState.CALLING, MessageState.PARKED)
+#: Written out rather than bound, so that both engines use the partial index.
+IS_PENDING = text("campaign_recipients.state = 'pending'")
 _UNDER_WAY = (CampaignState.FREEZING, CampaignState.SENDING, CampaignState.PAUSED)
 
 
@@ -190,7 +192,7 @@ def _promised(session: Session) -> int:
             .select_from(CampaignRecipient)
             .join(Campaign, Campaign.id == CampaignRecipient.campaign_id)
             .where(
-                CampaignRecipient.state == RecipientState.PENDING,
+                IS_PENDING,
                 Campaign.state.in_(_UNDER_WAY),
             )
         )

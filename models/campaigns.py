@@ -91,7 +91,9 @@ class CampaignRecipient(Base):
 
     __tablename__ = "campaign_recipients"
     __table_args__ = (
-        UniqueConstraint("campaign_id", "member_id"),
+        UniqueConstraint("member_id", "campaign_id"),
+        # A campaign's rows are written one after the other: a map of pages is enough to find them.
+        Index("ix_campaign_recipients_campaign_id", "campaign_id", postgresql_using="brin"),
         Index(
             "ix_campaign_recipients_pending",
             "campaign_id",
@@ -99,7 +101,6 @@ class CampaignRecipient(Base):
             postgresql_where=text("state = 'pending'"),
             sqlite_where=text("state = 'pending'"),
         ),
-        Index("ix_campaign_recipients_member_id", "member_id"),
         Index(
             "ix_campaign_recipients_message_id",
             "message_id",
