@@ -13,6 +13,7 @@ from core.text import clean
 from engagement import alerts
 from loyalty import alarms as rules
 from loyalty import members, shop
+from models.members import Member
 from models.results import Alarm
 from web.admin.ground import back, blueprint, may, noted
 from web.auth import staff_only
@@ -104,10 +105,12 @@ def _may_see(alarm: Alarm) -> bool:
 def _shown(alarm: Alarm) -> dict[str, Any]:
     title, body = alerts.words(db(), alarm, locale(), runtime().clock.tz)
     endpoint, permission = PLACES.get(alarm.kind.partition(".")[0], ("", ""))
+    about = db().get(Member, alarm.facts["member_id"]) if "member_id" in alarm.facts else None
     return {
         "alarm": alarm,
         "title": title,
         "body": body,
         "is_grave": alarm.kind in rules.GRAVE,
         "endpoint": endpoint if endpoint and may(permission) else None,
+        "where": {"q": about.member_no} if about is not None else {},
     }
