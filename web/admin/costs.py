@@ -49,7 +49,7 @@ def costs_save() -> Response:
 
 
 @blueprint.post("/costs/ask")
-@staff_only("costs.read")
+@staff_only("campaigns.edit")
 @outside
 def costs_ask() -> Any:
     """Ask LINE for the quota now, and go back to where it was asked from."""
