@@ -617,7 +617,7 @@ def _give_points(walk: Walk, step: Mapping[str, Any]) -> Next:
 
 def _source(walk: Walk, step: Mapping[str, Any]) -> str:
     """What this step of this occasion is called in the ledger and on vouchers."""
-    return f"journey:{walk.plan.journey.id}:{walk.enrolment.occasion}:{step['key']}"[:190]
+    return f"journey:{walk.enrolment.id}:{step['key']}"
 
 
 def _tag(walk: Walk, step: Mapping[str, Any]) -> Next:
