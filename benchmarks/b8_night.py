@@ -24,6 +24,7 @@ from core.clock import at_local
 from core.db import Database
 from core.ids import check_digit
 from loyalty import lifecycle
+from loyalty.lifecycle import Cuts
 from models.base import table_of
 from models.members import Member, MemberState, MemberTotals, Stage
 from models.purchases import Purchase, PurchaseState
@@ -131,7 +132,7 @@ def load(url: str, plain: Any, members: int, today: date) -> None:
         with database.write() as session:
             copy_many(session, table_of(Member), chunk)
     copy_bills(database, plain, branch_id, "")
-    for chunk in figures_of(plain, today, ""):
+    for chunk in figures_of(plain, today, "", Cuts()):
         with database.write() as session:
             copy_many(session, table_of(MemberTotals), chunk)
     idle = text(
@@ -157,10 +158,12 @@ def add_day(url: str, plain: Any, members: int, today: date, bills: int) -> None
     database = Database(url)
     with database.read() as session:
         branch_id = session.query(Branch.id).scalar()
+        night = lifecycle.latest_cuts(session)
+        cuts = Cuts.of(night.figures if night else None)
     copy_bills(database, plain, branch_id, f"WHERE id >= {least}")
     bought = f"WHERE member_id IN (SELECT member_id FROM bills WHERE id >= {least})"
     totals = table_of(MemberTotals)
-    for chunk in figures_of(plain, today, bought):
+    for chunk in figures_of(plain, today - timedelta(days=1), bought, cuts):
         with database.write() as session:
             rows = [{**row, "who": row.pop("member_id")} for row in chunk]
             change = update(totals).where(totals.c.member_id == bindparam("who"))
@@ -207,29 +210,36 @@ def bill(
     }  # fmt: skip
 
 
-def figures_of(plain: Any, today: date, where: str) -> Iterator[list[dict[str, Any]]]:
-    """Totals as bills have them, a chunk at a time; levels as an event without cut points would."""
+def figures_of(plain: Any, today: date, where: str, cuts: Cuts) -> Iterator[list[dict[str, Any]]]:
+    """Totals as bills have them, a chunk at a time, and the level that the last bill led to."""
+    spent = "sum(satang) FILTER (day > DATE '{0}' - {1} AND day <= DATE '{0}' - {2})"
+    windows = [spent.format(today, most, least) for most, least in ((365, 0), (90, 0), (180, 90))]
     found = plain.execute(
         "WITH own AS (SELECT * FROM bills " + where + "), days AS (SELECT member_id, day FROM own"
         " GROUP BY 1, 2), kept AS (SELECT member_id, list(day ORDER BY day DESC)[1:10] AS newest,"
         " count(*) AS days FROM days GROUP BY 1), sums AS (SELECT member_id, count(*) AS bills,"
         " sum(satang) AS spent, min(day) AS first_day, arg_max(minute, id) AS minute, max(day) AS"
-        " last_day FROM own GROUP BY 1) SELECT * FROM sums JOIN kept USING (member_id)"
+        f" last_day, {windows[0]}, {windows[1]}, {windows[2]}, count(*) FILTER (day > DATE"
+        f" '{today}' - 180 AND day <= DATE '{today}' - 90) FROM own GROUP BY 1)"
+        " SELECT * FROM sums JOIN kept USING (member_id)"
     )
     while rows := found.fetchmany(CHUNK):
-        yield [totals_of(today, *row) for row in rows]
+        yield [totals_of(today, cuts, *row) for row in rows]
 
 
 def totals_of(
-    today: date, member_id: int, bills: int, spent: int, first_day: date, minute: int,
-    last_day: date, newest: list[date], days: int,
+    today: date, cuts: Cuts, member_id: int, bills: int, spent: int, first_day: date, minute: int,
+    last_day: date, year: int | None, recent: int | None, before: int | None, bills_before: int,
+    newest: list[date], days: int,
 ) -> dict[str, Any]:  # fmt: skip
     gap = lifecycle.own_gap(newest)
-    verdict = lifecycle.level_of(
-        lifecycle.Standing(
-            purchase_days=days, silent_days=max(0, (today - last_day).days), own_gap_days=gap
-        )
-    )
+    standing = lifecycle.Standing(
+        purchase_days=days, silent_days=max(0, (today - last_day).days), own_gap_days=gap,
+        spent_90=int(recent or 0), spent_before_90=int(before or 0),
+        purchases_before_90=bills_before, purchases=bills, spent_satang=int(spent),
+        spent_365=int(year or 0), age_days=(today - first_day).days,
+    )  # fmt: skip
+    verdict = lifecycle.level_of(standing, cuts)
     return {
         "member_id": member_id, "balance": 0, "debt": 0, "carry_satang": 0, "earned_total": 0,
         "purchase_count": bills, "spent_satang": int(spent),

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import case, func, select
 from sqlalchemy.orm import Session
 
-from loyalty.lifecycle.scoring import GRID, GROUPS
-from models.scores import CutPoints, MemberScore
+from models.scores import GRID, GROUPS, CutPoints, MemberScore
 
 #: Upper edges of the bars of worth, in satang; the last bar has none.
 WORTH_EDGES = (50_000, 100_000, 200_000, 500_000, 1_000_000, 2_000_000)

@@ -9,8 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from loyalty.surveys import HIGH, LOW, SCALES
-from models.scores import SurveyAnswer, SurveyKind
+from models.scores import HIGH, LOW, SCALES, SurveyAnswer, SurveyKind
 
 PERIODS = (30, 90, 365)
 

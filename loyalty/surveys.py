@@ -21,13 +21,8 @@ from core.text import clean_lines
 from loyalty import activities, conversations, personal, shop, tickets
 from models.base import table_of
 from models.members import Member
-from models.scores import SurveyAnswer, SurveyKind
+from models.scores import HIGH, LOW, SCALES, SurveyAnswer, SurveyKind
 
-#: Lowest and highest mark of each kind.
-SCALES = {SurveyKind.CSAT: (1, 5), SurveyKind.NPS: (0, 10)}
-#: Marks up to here are low, and from here on high.
-LOW = {SurveyKind.CSAT: 2, SurveyKind.NPS: 6}
-HIGH = {SurveyKind.CSAT: 4, SurveyKind.NPS: 9}
 WHY_MINUTES = 10
 WHY_LETTERS = 1_000
 REVIEW_PURPOSE = "surveys.review"

@@ -11,6 +11,19 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigId, Json, bigid, bigint, local_date, moment, short, state_of
 
+#: RFM groups by recency (rows, 5 first) and the mean of frequency and money, rounded up (1 to 5).
+GRID: dict[int, tuple[str, str, str, str, str]] = {
+    5: ("new_customers", "potential_loyalists", "potential_loyalists", "champions", "champions"),
+    4: ("promising", "potential_loyalists", "loyal", "loyal", "champions"),
+    3: ("about_to_sleep", "about_to_sleep", "need_attention", "loyal", "loyal"),
+    2: ("hibernating", "hibernating", "at_risk", "at_risk", "cannot_lose"),
+    1: ("lost", "lost", "at_risk", "cannot_lose", "cannot_lose"),
+}
+GROUPS = (
+    "champions", "loyal", "potential_loyalists", "new_customers", "promising", "need_attention",
+    "about_to_sleep", "at_risk", "cannot_lose", "hibernating", "lost",
+)  # fmt: skip
+
 
 class MemberScore(Base):
     """A buyer's figures as of the last night that changed them."""
@@ -60,6 +73,12 @@ class CutPoints(Base):
 class SurveyKind(StrEnum):
     CSAT = "csat"
     NPS = "nps"
+
+
+#: Lowest and highest mark of each question; marks up to LOW are low, and from HIGH on high.
+SCALES = {SurveyKind.CSAT: (1, 5), SurveyKind.NPS: (0, 10)}
+LOW = {SurveyKind.CSAT: 2, SurveyKind.NPS: 6}
+HIGH = {SurveyKind.CSAT: 4, SurveyKind.NPS: 9}
 
 
 class SurveyAnswer(Base):

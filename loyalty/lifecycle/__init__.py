@@ -21,7 +21,7 @@ from loyalty.lifecycle.moving import (
     react,
 )
 from loyalty.lifecycle.nightly import latest_cuts, nightly, run_whole
-from loyalty.lifecycle.scoring import GROUPS, Scores, group_of
+from loyalty.lifecycle.scoring import Scores, group_of
 from loyalty.lifecycle.stages import (
     GAP_DAYS_KEPT,
     GAP_KNOWN_FROM,
@@ -31,6 +31,7 @@ from loyalty.lifecycle.stages import (
 )
 from loyalty.lifecycle.standing import SPEND_WINDOW_DAYS, standings_of
 from loyalty.lifecycle.thresholds import Thresholds
+from models.scores import GROUPS
 
 __all__ = [
     "GAP_DAYS_KEPT",

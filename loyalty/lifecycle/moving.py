@@ -16,11 +16,10 @@ from loyalty.lifecycle import thresholds as figures
 from loyalty.lifecycle.levels import MOVING, Verdict, level_of
 from loyalty.lifecycle.stages import stage_of
 from loyalty.lifecycle.standing import OFFER_ACTS, standings_of
-from loyalty.surveys import HIGH
 from models.activities import Activity
 from models.members import Level, Member, MemberState, MemberTotals, Referral, Stage, StageChange
 from models.purchases import Purchase, PurchaseState
-from models.scores import MemberScore, SurveyAnswer, SurveyKind
+from models.scores import HIGH, MemberScore, SurveyAnswer, SurveyKind
 
 #: Facts, besides bills, after which a level may be another.
 _JUDGED = frozenset({"tickets.opened", "surveys.answered", "tiers.changed"})

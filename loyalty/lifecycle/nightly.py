@@ -40,7 +40,7 @@ from loyalty.lifecycle.thresholds import Thresholds
 from models.base import table_of
 from models.conversations import Ticket
 from models.members import Level, Member, MemberState, MemberTotals, Stage
-from models.scores import CutPoints, MemberScore, SurveyAnswer, SurveyKind
+from models.scores import GRID, CutPoints, MemberScore, SurveyAnswer, SurveyKind
 from models.tiers import MemberTier
 
 #: A cursor is the phase times this, and the last id done.
@@ -307,7 +307,7 @@ def _scores(session: Session, night: Night, cuts: Cuts, after: int, until: int) 
     group = case(
         {
             row * 10 + column: name
-            for row, names in scoring.GRID.items()
+            for row, names in GRID.items()
             for column, name in enumerate(names, start=1)
         },
         value=steps.c.recency * 10 + place,

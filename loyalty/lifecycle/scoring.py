@@ -10,20 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from models.scores import GRID
+
 FIXED_BELOW = 100
 YEAR_DAYS = 365
-#: Groups by recency (rows, 5 first) and the mean of frequency and money, rounded up (1 to 5).
-GRID: dict[int, tuple[str, str, str, str, str]] = {
-    5: ("new_customers", "potential_loyalists", "potential_loyalists", "champions", "champions"),
-    4: ("promising", "potential_loyalists", "loyal", "loyal", "champions"),
-    3: ("about_to_sleep", "about_to_sleep", "need_attention", "loyal", "loyal"),
-    2: ("hibernating", "hibernating", "at_risk", "at_risk", "cannot_lose"),
-    1: ("lost", "lost", "at_risk", "cannot_lose", "cannot_lose"),
-}
-GROUPS = (
-    "champions", "loyal", "potential_loyalists", "new_customers", "promising", "need_attention",
-    "about_to_sleep", "at_risk", "cannot_lose", "hibernating", "lost",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)

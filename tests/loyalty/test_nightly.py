@@ -22,7 +22,7 @@ from models.activities import Activity
 from models.conversations import Ticket, TicketState
 from models.members import Level, MemberState, MemberTotals, Referral, Stage
 from models.purchases import Purchase, PurchaseReturn, PurchaseState
-from models.scores import CutPoints, MemberScore, SurveyAnswer, SurveyKind
+from models.scores import GRID, GROUPS, CutPoints, MemberScore, SurveyAnswer, SurveyKind
 from models.tiers import MemberTier, Tier
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -485,10 +485,10 @@ def test_l3_equal_figures_have_equal_scores(town):
 
 
 def test_l3_eleven_groups_fill_the_grid():
-    names = [name for row in scoring.GRID.values() for name in row]
+    names = [name for row in GRID.values() for name in row]
     assert len(names) == 25
-    assert set(names) == set(scoring.GROUPS)
-    assert len(scoring.GROUPS) == 11
+    assert set(names) == set(GROUPS)
+    assert len(GROUPS) == 11
     assert scoring.group_of(5, 5, 5) == "champions"
     assert scoring.group_of(1, 1, 1) == "lost"
 

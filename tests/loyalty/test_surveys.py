@@ -11,7 +11,7 @@ from loyalty import conversations, shop, surveys, tickets
 from loyalty.surveys import Mood
 from models.activities import Activity
 from models.conversations import Conversation, Ticket, TicketState
-from models.scores import SurveyAnswer, SurveyKind
+from models.scores import HIGH, LOW, SCALES, SurveyAnswer, SurveyKind
 from tests import factories
 from tests.moments import NOW
 
@@ -178,4 +178,4 @@ def test_l1_a_tap_on_the_review_link_is_noted_once(session, vault, somchai, aske
 
 
 def test_kinds_of_questions_are_those_of_the_table():
-    assert set(surveys.SCALES) == set(surveys.LOW) == set(surveys.HIGH) == set(SurveyKind)
+    assert set(SCALES) == set(LOW) == set(HIGH) == set(SurveyKind)

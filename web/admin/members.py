@@ -16,12 +16,11 @@ from core.text import western_digits
 from insights.rfm import PLACE
 from loyalty import activities, coupons, lifecycle, merges, personal, points, stamps
 from loyalty import members as rules
-from loyalty.lifecycle import GROUPS
 from models.activities import Activity
 from models.members import Consent, Level, Member, MemberState, MemberTotals, Stage
 from models.menus import Menu
 from models.outbox import Message
-from models.scores import MemberScore
+from models.scores import GROUPS, MemberScore
 from models.tiers import Tier
 from web.admin.ground import (
     Column,
