@@ -288,7 +288,7 @@ def pause(session: Session, campaign: Campaign, now: datetime, why: str = STAFF)
         raise Refused("campaigns.not_running")
     campaign.state, campaign.paused_for = CampaignState.PAUSED, why
     session.flush()
-    return len(_call_back(session, campaign.id, now))
+    return len(_call_back(session, campaign, now))
 
 
 def resume(session: Session, campaign: Campaign, now: datetime) -> None:
@@ -311,7 +311,7 @@ def cancel(session: Session, campaign: Campaign, now: datetime) -> None:
         raise Refused("campaigns.not_running")
     campaign.state, campaign.paused_for = CampaignState.CANCELLED, None
     session.flush()
-    called_back = _call_back(session, campaign.id, now)
+    called_back = _call_back(session, campaign, now)
     _void_unannounced(session, campaign, called_back, now)
     if campaign.audience is None:  # stopped while freezing, or before: what is there is all
         campaign.audience = _frozen(session, campaign.id)
@@ -323,23 +323,16 @@ def _lock(session: Session, campaign: Campaign) -> None:
     session.refresh(campaign, with_for_update=True)
 
 
-def _call_back(session: Session, campaign_id: int, now: datetime) -> list[int]:
+def _call_back(session: Session, campaign: Campaign, now: datetime) -> list[int]:
     """Make recipients whose message has not begun to leave pending again; their member ids.
 
     Nothing of them has left, so their messages are deleted, not closed: a resumed campaign writes
     them anew, after asking the gate again. What LINE may have seen stays as it is.
     """
-    own = (
-        select(CampaignRecipient.message_id)
-        .where(
-            CampaignRecipient.campaign_id == campaign_id,
-            CampaignRecipient.state == RecipientState.QUEUED,
-        )
-        .scalar_subquery()
-    )
     unsettled = (MessageState.WAITING, MessageState.CALLING, MessageState.PARKED)
+    own = Message.source.in_(_sources(campaign))
     calls = select(Message.call_id).where(
-        Message.id.in_(own), Message.state.in_(unsettled), Message.call_id.is_not(None)
+        own, Message.state.in_(unsettled), Message.call_id.is_not(None)
     )
     closed = list(
         session.scalars(
@@ -358,7 +351,7 @@ def _call_back(session: Session, campaign_id: int, now: datetime) -> list[int]:
         session.scalars(
             select(Message.id)
             .where(
-                Message.id.in_(own),
+                own,
                 Message.state.in_((MessageState.WAITING, MessageState.PARKED)),
                 Message.call_id.is_(None),
             )
@@ -376,7 +369,7 @@ def _call_back(session: Session, campaign_id: int, now: datetime) -> list[int]:
         member_ids += session.scalars(
             update(CampaignRecipient)
             .where(
-                CampaignRecipient.campaign_id == campaign_id,
+                CampaignRecipient.campaign_id == campaign.id,
                 is_one_of(session, CampaignRecipient.message_id, some),
             )
             .values(state=RecipientState.PENDING, message_id=None, decided_at=None)
@@ -583,7 +576,7 @@ def _send(
     pending = _pending(session, campaign, size)
     if not pending:
         return _finish(session, campaign, now)
-    room = UNDER_WAY - _in_flight(session, campaign.id)
+    room = UNDER_WAY - _with_messages(session, campaign, _IN_FLIGHT)
     if room <= 0:
         return 0
     pending = pending[:room]
@@ -619,20 +612,21 @@ def _is_any_pending(session: Session, campaign_id: int) -> bool:
     return session.scalar(query.limit(1)) is not None
 
 
-def _in_flight(session: Session, campaign_id: int) -> int:
-    return _with_messages(session, campaign_id, _IN_FLIGHT)
-
-
-def _with_messages(session: Session, campaign_id: int, states: Sequence[MessageState]) -> int:
+def _with_messages(session: Session, campaign: Campaign, states: Sequence[MessageState]) -> int:
+    """How many of its messages are in these states, which few ever are."""
     return (
         session.scalar(
             select(func.count())
             .select_from(Message)
-            .join(CampaignRecipient, CampaignRecipient.message_id == Message.id)
-            .where(Message.state.in_(states), CampaignRecipient.campaign_id == campaign_id)
+            .where(Message.state.in_(states), Message.source.in_(_sources(campaign)))
         )
         or 0
     )
+
+
+def _sources(campaign: Campaign) -> list[str]:
+    """What its messages are marked with, one for each text."""
+    return [f"campaign:{campaign.id}:{name}" for name in sorted(campaign.variants)]
 
 
 def _finish(session: Session, campaign: Campaign, now: datetime) -> int:
@@ -642,7 +636,7 @@ def _finish(session: Session, campaign: Campaign, now: datetime) -> int:
             campaign.decide_at = now + timedelta(hours=campaign.test["hours"])
             return 1
         return 0
-    if _with_messages(session, campaign.id, (*_IN_FLIGHT, MessageState.PARKED)):
+    if _with_messages(session, campaign, (*_IN_FLIGHT, MessageState.PARKED)):
         return 0
     campaign.state, campaign.ended_at = CampaignState.DONE, now
     return 1
