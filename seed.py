@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 import history
 from core.clock import local_day
 from core.runtime import Runtime
-from engagement import campaigns, segments
+from engagement import campaigns, journey_engine, journey_triggers, segments
 from loyalty import coupons as rules
 from loyalty import draws, earn_rules, imports, people, shop, stamps
 from models.conversations import KeywordReply, SavedReply
@@ -419,6 +419,7 @@ def cafe(runtime: Runtime) -> list[str]:
     if runtime.settings.demo:
         _members_of_before(runtime)
         history.cafe(runtime)
+        _under_way(runtime)
     if not runtime.settings.demo:
         return ["The café is open. Add people with `staff add` and `cashiers add`."]
     return [
@@ -429,6 +430,20 @@ def cafe(runtime: Runtime) -> list[str]:
             for name, branch, pin, is_manager in AT_THE_TILLS
         ),
     ]
+
+
+#: Members of the seeded café who begin the win-back ladder as if last night had found them.
+UNDER_WAY = 60
+
+
+def _under_way(runtime: Runtime) -> None:
+    """A few members on their way through journeys, found by the journeys' own triggers."""
+    now = runtime.clock.now()
+    with runtime.transaction() as session:
+        for key in ("lifecycle.win_back", "surveys.nps"):
+            plan = journey_triggers.plan_of(session, key)
+            if plan is not None:
+                journey_engine.begin_found(session, runtime, plan, now, after_id=0, limit=UNDER_WAY)
 
 
 def _codes_and_draw(

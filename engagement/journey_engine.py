@@ -399,7 +399,9 @@ def advance(walk: Walk, *, is_late: bool = False) -> None:
 
 
 def _take(walk: Walk, step: Mapping[str, Any]) -> Next:
-    if step["kind"] in ACTS and _is_superseded(walk, step):
+    if step["kind"] in ACTS and is_superseded(
+        walk.session, walk.plan, step, walk.enrolment, walk.now, walk.tz
+    ):
         walk.note(step["key"], "superseded")
         return Next()
     if step["kind"] in ACTS and walk.is_too_late():
@@ -465,16 +467,23 @@ def _has_promotion(session: Session, enrolment: Enrolment, purchase_id: int) -> 
     )
 
 
-def _is_superseded(walk: Walk, step: Mapping[str, Any]) -> bool:
+def is_superseded(
+    session: Session,
+    plan: Plan,
+    step: Mapping[str, Any],
+    enrolment: Enrolment,
+    now: datetime,
+    tz: ZoneInfo,
+) -> bool:
     """Whether the day after this step has come too: then only what follows it is done."""
-    key = journey_shapes.after(walk.plan.definition, step["key"])
+    key = journey_shapes.after(plan.definition, step["key"])
     if key is None:
         return False
-    following = walk.plan.step(key)
+    following = plan.step(key)
     if following["kind"] != "wait" or following["how"] not in ("date", "silence"):
         return False
-    until = wait_until(walk.plan, following, walk.enrolment, walk.now, walk.tz, walk.session)
-    return until is not None and until <= walk.now
+    until = wait_until(plan, following, enrolment, now, tz, session)
+    return until is not None and until <= now
 
 
 def _wait(walk: Walk, step: Mapping[str, Any]) -> Next:

@@ -111,6 +111,10 @@ def _try_step(
 ) -> tuple[Moment, datetime, str | None]:
     """What the step would do at that moment, when the next one comes, and which."""
     tz, key, kind = runtime.clock.tz, step["key"], step["kind"]
+    if kind in journey_engine.ACTS and journey_engine.is_superseded(
+        session, plan, step, walker, at, tz
+    ):
+        return Moment(at, key, kind, "superseded"), at, None
     if kind == "wait":
         ends = journey_engine.wait_until(plan, step, walker, at, tz, session)
         if ends is None:

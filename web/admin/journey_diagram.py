@@ -15,7 +15,7 @@ from web.ground import locale
 
 WIDTH, BOX, HEIGHT, GAP = 380, 300, 46, 26
 LEFT = 8
-LETTERS = 40
+LETTERS = 36
 
 
 def drawn(name: str, definition: Mapping[str, Any]) -> Markup:

@@ -9,13 +9,14 @@ from typing import Any
 
 from sqlalchemy import select
 
-from core.i18n import LOCALES, day, t, texts
+from core.i18n import LOCALES, day, money, t, texts
 from engagement import journey_shapes
 from engagement.journey_trials import Moment, Reason, Told
 from models.activities import Activity
 from models.coupons import Coupon
 from models.journeys import Enrolment, Journey
 from models.menus import Menu
+from models.purchases import Purchase
 from models.tiers import Tier
 from web.admin.results import journey_name
 from web.admin.segment_forms import described
@@ -345,6 +346,8 @@ def cause_words(told: Told) -> str:
         return f"{sentence(told.activity, language)} · {at(told.activity.at)}"
     if told.enrolment is not None:
         return occasion_words(told.enrolment)
+    if told.intent is not None and (said := _dated(told.intent.occasion)):
+        return said
     if told.message is not None:
         head = told.message.key.partition(":")[0]
         key = f"journeys.cause_{head}"
@@ -356,14 +359,27 @@ def cause_words(told: Told) -> str:
 def occasion_words(enrolment: Enrolment) -> str:
     """The occasion of an enrolment: the purchase, the day, the silence."""
     language = locale()
-    head, _, rest = enrolment.occasion.partition(":")
-    if head in ("birthday", "joined", "silence", "expiry", "vouchers", "entered"):
-        shown = day(language, date.fromisoformat(rest)) if len(rest) == 10 else rest
-        return t(language, f"journeys.occasion_{head}", when=shown)
+    if said := _dated(enrolment.occasion):
+        return said
     activity = _activity_of(enrolment)
     if activity is not None:
         return f"{sentence(activity, language)} · {at(activity.at)}"
     return t(language, "journeys.occasion_fact", when=at(enrolment.started_at))
+
+
+def _dated(occasion: str) -> str:
+    """The occasions that say by themselves what they are; empty for the others."""
+    language = locale()
+    head, rest = (*occasion.split(":"), "")[:2]
+    if head in ("birthday", "joined", "silence", "expiry", "vouchers", "entered"):
+        shown = day(language, date.fromisoformat(rest)) if len(rest) == 10 else rest
+        return t(language, f"journeys.occasion_{head}", when=shown)
+    bought = db().get(Purchase, int(rest)) if head == "purchase" and rest.isdigit() else None
+    if bought is None:
+        return ""
+    amount = money(language, bought.amount_satang)
+    when = at(bought.purchased_at)
+    return t(language, "journeys.occasion_purchase", amount=amount, when=when)
 
 
 def _activity_of(enrolment: Enrolment) -> Activity | None:
