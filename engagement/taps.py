@@ -125,15 +125,24 @@ def link(
     vault: Vault = session.info["vault"]
     base: str = session.info["public_url"]
     token = vault.blind_index("taps.token", f"{source} {url}")[:TOKEN_LETTERS]
-    known = session.scalar(select(TrackedLink.id).where(TrackedLink.token == token))
-    if known is None:
+    _keep(session, token, url, source, now)
+    part = ANYBODY if member_id is None else f"{member_id}.{_signature(vault, token, member_id)}"
+    return f"{base}/l/{token}/{part}"
+
+
+def _keep(session: Session, token: str, url: str, source: str, now: datetime) -> None:
+    """Write the link down once; a transaction that makes thousands of addresses asks once."""
+    known: set[str] = session.info.setdefault("tracked_links", set())
+    if token in known:
+        return
+    if session.scalar(select(TrackedLink.id).where(TrackedLink.token == token)) is None:
         session.execute(
             insert_into(session, TrackedLink)
             .values(token=token, target=url, source=source, made_at=now)
             .on_conflict_do_nothing(index_elements=["token"])
         )
-    part = ANYBODY if member_id is None else f"{member_id}.{_signature(vault, token, member_id)}"
-    return f"{base}/l/{token}/{part}"
+    if not session.in_nested_transaction():  # what a savepoint takes back is not known
+        known.add(token)
 
 
 def check_target(url: str) -> None:

@@ -103,6 +103,14 @@ def test_M8_one_address_for_all_counts_nobody(life, somchai, thanked):
     assert life.session.scalar(select(func.count()).select_from(TrackedLink)) == 1
 
 
+def test_M8_a_link_of_a_try_that_failed_is_made_again(life, somchai, thanked):
+    with pytest.raises(RuntimeError), life.session.begin_nested():
+        taps.link(life.session, TARGET, thanked, life.now)
+        raise RuntimeError
+    address = taps.link(life.session, TARGET, thanked, life.now, member_id=somchai.id)
+    assert follow(life, address)
+
+
 def test_M8_a_forged_part_leads_on_and_counts_nobody(life, somchai, malee, thanked):
     address = taps.link(life.session, TARGET, thanked, life.now, member_id=somchai.id)
     head, _, part = address.rpartition("/")
