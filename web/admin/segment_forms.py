@@ -16,7 +16,7 @@ from sqlalchemy import select
 from werkzeug.datastructures import MultiDict
 
 from core.errors import Invalid
-from core.i18n import listed, money, t, texts
+from core.i18n import money, t, texts
 from core.text import clean, parse_satang, parse_whole
 from engagement import segments
 from models.campaigns import Campaign, CampaignState
@@ -383,5 +383,9 @@ def _detail_said(part: str, value: Any, language: str) -> str:
 
 
 def _named(known: Sequence[tuple[str, str]], values: Sequence[Any], language: str) -> str:
+    """Any of these, as one says it: `VIP or Regular`."""
     words = dict(known)
-    return listed(language, [words.get(str(value), str(value)) for value in values])
+    whole, *others = (words.get(str(value), str(value)) for value in values)
+    for one in others:
+        whole = t(language, "segments.say_any", first=whole, next=one)
+    return whole
