@@ -278,8 +278,10 @@ def moved(definition: dict[str, Any], act: str) -> dict[str, Any]:
 
 def _without(step: Mapping[str, Any], gone: str) -> dict[str, Any]:
     """The step without its arrows to one that is gone."""
-    made = {name: None if name in ("next", "then", "else") and value == gone else value
-            for name, value in step.items()}  # fmt: skip
+    made = dict(step)
+    for name in ("next", "then", "else"):
+        if made.get(name) == gone:
+            made[name] = None
     if "parts" in made:
         made["parts"] = [
             {**part, "to": None if part.get("to") == gone else part.get("to")}
@@ -316,9 +318,10 @@ def _fresh(kind: str, taken: set[str]) -> dict[str, Any]:
         if not found:
             raise forms.bad("journeys.kind_issue_voucher")
         return made | {"coupon": found[0].key}
-    return made | {
+    fresh: dict[str, dict[str, Any]] = {
         "give_points": {"points": 10, "reason": shop.shop_name(db(), locale())},
         "tag": {"tag": "tag"},
         "set_menu": {"menu": None},
         "open_ticket": {"subject": t(locale(), "journeys.kind_open_ticket")},
-    }.get(kind, {})
+    }
+    return made | fresh.get(kind, {})

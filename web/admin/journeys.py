@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from core.errors import Refused
 from core.i18n import LOCALES, t
 from engagement import definitions, journey_shapes, texts
+from engagement.shipped import DEFAULTS
 from insights import results as figures
 from loyalty import shop
 from models.journeys import Enrolment, EnrolmentState, Intent, Journey
@@ -49,7 +50,7 @@ def journeys() -> str:
             .group_by(Enrolment.journey_id)
         )
     }
-    order = {key: place for place, key in enumerate(definitions.DEFAULTS)}
+    order = {key: place for place, key in enumerate(DEFAULTS)}
     rows = sorted(
         db().scalars(select(Journey).where(shown)),
         key=lambda row: (order.get(row.key, len(order)), row.id),
