@@ -117,11 +117,12 @@ def _night(session: Session, now: datetime, tz: ZoneInfo, limit: int) -> Night:
 
 def _next(session: Session, after: int, width: int) -> int | None:
     """The end of the next range of ids; None when nobody is left."""
-    ids = select(func.min(MemberTotals.member_id), func.max(MemberTotals.member_id))
-    first, last = session.execute(ids).one()
+    # Two subqueries, each answered by an end of the index.
+    ends = (func.min(MemberTotals.member_id), func.max(MemberTotals.member_id))
+    first, last = session.execute(select(*(select(end).scalar_subquery() for end in ends))).one()
     if last is None or after >= last:
         return None
-    return min(max(after, first - 1) + width, int(last))
+    return min(int(max(after, first - 1)) + width, int(last))
 
 
 # --- Phases -----------------------------------------------------------------------------------
@@ -211,20 +212,21 @@ def _judge_some(session: Session, night: Night, query: Any, until: int) -> tuple
 def _silent_days(session: Session, today: date, place: int = 0) -> Any:
     """Days since the newest purchase day (or the one at `place`), never below none."""
     day = MemberTotals.purchase_days[place].as_string()
-    days: Any
     if is_sqlite(session):
         days = cast(func.julianday(today.isoformat()) - func.julianday(day), Integer)
-    else:
-        days = type_coerce(cast(literal(today), DATE) - cast(day, DATE), Integer)
-    return case((days > 0, days), else_=0)
+        return type_coerce(func.max(days, 0), Integer)
+    span = type_coerce(cast(literal(today), DATE) - cast(day, DATE), Integer)
+    return type_coerce(func.greatest(span, 0), Integer)
 
 
-def _buyers(session: Session, night: Night, after: int, until: int) -> Any:
+def _buyers(
+    session: Session, night: Night, after: int, until: int, *, with_level: bool = False
+) -> Any:
     """Buyers of a range with their days of silence, worked out once."""
-    age = case(
-        (MemberTotals.purchase_day_count == 1, _silent_days(session, night.today)),
-        (MemberTotals.purchase_day_count == 2, _silent_days(session, night.today, 1)),
-        else_=None,
+    more = (
+        ()
+        if not with_level
+        else (_age(session, night.today).label("age"), _placed().label("placed"))
     )
     return (
         select(
@@ -235,13 +237,21 @@ def _buyers(session: Session, night: Night, after: int, until: int) -> Any:
             MemberTotals.own_gap_days,
             MemberTotals.stage,
             _silent_days(session, night.today).label("silent"),
-            age.label("age"),
-            _placed().label("placed"),
+            *more,
         )
         .where(MemberTotals.member_id > after, MemberTotals.member_id <= until)
         .where(MemberTotals.purchase_day_count > 0)
         .cte("buyers")
         .prefix_with("MATERIALIZED")
+    )
+
+
+def _age(session: Session, today: date) -> Any:
+    """Days since the first purchase day of who has one or two of them."""
+    return case(
+        (MemberTotals.purchase_day_count == 1, _silent_days(session, today)),
+        (MemberTotals.purchase_day_count == 2, _silent_days(session, today, 1)),
+        else_=None,
     )
 
 
@@ -322,7 +332,7 @@ def _stairs(has_bought: Any, *steps: tuple[Any, int]) -> Any:
 
 def _buyers_to_move(session: Session, night: Night, cuts: Cuts, after: int, until: int) -> Any:
     """Buyers whose level, or the kind of reason for it, would be another."""
-    buyers = _buyers(session, night, after, until)
+    buyers = _buyers(session, night, after, until, with_level=True)
     tickets = (
         select(Ticket.member_id, func.count().label("number"))
         .where(Ticket.opened_at >= days_ago(night.today, night.settings.tickets_days, night.tz))

@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, literal, or_, select
+from sqlalchemy import func, literal, or_, select, union_all
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
@@ -105,8 +105,13 @@ def _only_touched(
     chosen: Any, windows: Windows, after: int, until: int, last: date, tz: ZoneInfo
 ) -> Any:
     """New and changed totals, bills that were taken back, bills that left a window."""
-    own = (Purchase.member_id > after) & (Purchase.member_id <= until)
-    left = select(Purchase.member_id).where(own, or_(*_edges(windows.today, last, tz)))
+    # Bills that left a window are few and found by their time; the sum keeps planners from walking
+    # all bills of these members instead.
+    by_time = Purchase.member_id + 0
+    own = (by_time > after) & (by_time <= until)
+    left = union_all(
+        *(select(Purchase.member_id).where(own, edge) for edge in _edges(windows.today, last, tz))
+    )
     returned = (
         select(Purchase.member_id)
         .join(PurchaseReturn, PurchaseReturn.purchase_id == Purchase.id)
