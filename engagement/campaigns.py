@@ -507,25 +507,24 @@ def _freeze(session: Session, runtime: Runtime, campaign: Campaign, limit: int) 
         case((is_held, None), else_=_variant(campaign, ids.c.id)),
     )
     columns = ["campaign_id", "member_id", "state", "arm", "variant"]
-    made: Any = session.execute(
+    session.execute(
         insert(CampaignRecipient)
         .from_select(columns, query)
         .execution_options(synchronize_session=False)
     )
-    count = int(made.rowcount)
-    if count:
-        campaign.cursor = (
-            session.scalar(
-                select(func.max(CampaignRecipient.member_id)).where(
-                    CampaignRecipient.campaign_id == campaign.id
-                )
-            )
-            or 0
+    # Counted, not believed: drivers differ in what they say of such an INSERT.
+    count, last = session.execute(
+        select(func.count(), func.max(CampaignRecipient.member_id)).where(
+            CampaignRecipient.campaign_id == campaign.id,
+            CampaignRecipient.member_id > campaign.cursor,
         )
+    ).one()
+    if count:
+        campaign.cursor = last
     if count < limit:
         campaign.audience = _frozen(session, campaign.id)
         campaign.state, campaign.cursor = CampaignState.SENDING, 0
-    return count or 1
+    return int(count) or 1
 
 
 def _frozen(session: Session, campaign_id: int) -> int:

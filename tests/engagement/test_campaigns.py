@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
+from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +38,7 @@ from models.outbox import (
 )
 from models.results import Tap
 from tests import factories
+from tests.conftest import SOAK
 from tests.moments import BANGKOK, NOW
 
 TEXTS = {
@@ -178,6 +182,13 @@ def test_m3_everybody_of_the_segment_gets_it_once_and_why_not_is_kept(cafe: Shop
     assert campaign.state == CampaignState.DONE
     assert campaign.ended_at is not None
     assert cafe.step() == 0
+
+
+def test_m3_a_large_audience_is_frozen_batch_by_batch(cafe: Shop) -> None:
+    cafe.join(7)
+    campaign = cafe.start()
+    cafe.work(3)
+    assert (campaign.audience, cafe.sums(campaign).waiting) == (7, 7)
 
 
 def test_equal_words_share_multicasts(cafe: Shop) -> None:
@@ -592,7 +603,9 @@ def act(cafe: Shop, campaign: Campaign, what: str, place: int) -> None:
     session.flush()
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=400 if SOAK else 12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(acts=ACTS)
 def test_z25_fx12_the_sum_is_the_audience_at_any_moment(cafe: Shop, acts: list[str]) -> None:
     nested = cafe.session.begin_nested()
@@ -620,3 +633,35 @@ def test_z25_fx12_the_sum_is_the_audience_at_any_moment(cafe: Shop, acts: list[s
     assert None not in queued
     nested.rollback()
     cafe.session.expire_all()
+
+
+def test_z25_two_workers_at_one_campaign_write_to_everybody_once(
+    runtime: Runtime, scale: Callable[[int], int]
+) -> None:
+    people = scale(4000)
+    with runtime.transaction() as session:
+        for number in range(people):
+            factories.make_member(session, f"คน {number}")
+        segment = segments.create(session, "x", segments.EVERYBODY, made_by="seed", now=NOW)
+        campaign = campaigns.create(session, "x", made_by="seed", now=NOW)
+        content = Content("x", "offers", segment.id, ONE, {}, None, None, 0)
+        campaigns.save(session, campaign, content)
+        campaigns.start(session, campaign, now=NOW, tz=BANGKOK, by="seed")
+    together = Barrier(2)
+
+    def work() -> None:
+        together.wait()
+        idle = 0
+        while idle < 3:
+            with runtime.transaction() as session:
+                done = campaigns.step(session, runtime, NOW, max(3, people // 5))
+            idle = 0 if done else idle + 1
+
+    with ThreadPoolExecutor(2) as pool:
+        for future in [pool.submit(work) for _ in range(2)]:
+            future.result()
+    with runtime.database.read() as session:
+        keys = session.scalars(select(Message.member_id)).all()
+        found = campaigns.sums(session, session.get_one(Campaign, campaign.id))
+    assert len(keys) == len(set(keys)) == people
+    assert (found.waiting, found.total) == (people, people)
