@@ -112,11 +112,10 @@ def _only_touched(
     left = union_all(
         *(select(Purchase.member_id).where(own, edge) for edge in _edges(windows.today, last, tz))
     )
-    returned = (
-        select(Purchase.member_id)
-        .join(PurchaseReturn, PurchaseReturn.purchase_id == Purchase.id)
-        .where(own, PurchaseReturn.at >= start_of_day(last - timedelta(days=1), tz))
+    taken_back = select(PurchaseReturn.purchase_id).where(
+        PurchaseReturn.at >= start_of_day(last - timedelta(days=1), tz)
     )
+    returned = select(Purchase.member_id).where(own, Purchase.id.in_(taken_back))
     return chosen.outerjoin(SCORES, SCORES.c.member_id == MemberTotals.member_id).where(
         or_(
             SCORES.c.member_id.is_(None),
