@@ -126,10 +126,15 @@ def cost_of(session: Session, messages: int, now: datetime, tz: ZoneInfo) -> Cos
     month, plan = month_of(session, now, tz), plan_of(session)
     before = month.used + month.reserved
     after = before + messages
-    marginal = (_beyond(after, plan) - _beyond(before, plan)) * plan.extra_satang
+    marginal = on_top(plan, before, messages)
     whole = plan.fee_satang + _beyond(after, plan) * plan.extra_satang
     average = whole * messages // after if after else 0
     return Cost(messages, month, plan, marginal, average)
+
+
+def on_top(plan: Plan, before: int, messages: int) -> int:
+    """What so many messages cost in a month that has had `before` already, beyond the fee."""
+    return (_beyond(before + messages, plan) - _beyond(before, plan)) * plan.extra_satang
 
 
 def _beyond(messages: int, plan: Plan) -> int:

@@ -28,7 +28,7 @@ from models.menus import MenuLink
 from models.outbox import ChannelState
 from models.schedule import Heartbeat
 from rich_menus import assign
-from worker import figures
+from worker import figures, what_if
 from worker.feed import deliver, place_events
 from worker.sender import Sender
 from worker.wake import LocalWake
@@ -38,6 +38,8 @@ ERROR_PAUSE_SECONDS = 1.0
 BEAT_SECONDS = 15.0
 #: The account's @id can be changed once in a while; links and invitations carry it.
 ACCOUNT_SECONDS = 600.0
+#: Somebody looks at the page until theirs is done.
+WHAT_IF_SECONDS = 2.0
 #: LINE's own figures change once a day and may be asked for 60 times an hour.
 FIGURES_SECONDS = 3600.0
 #: A loop that hangs in a call to LINE is left behind then; its rows are as they were.
@@ -105,6 +107,7 @@ class Workers:
             Loop("account", self._learn_account, every=ACCOUNT_SECONDS),
             Loop("figures", self._fetch_figures, every=FIGURES_SECONDS),
             Loop("campaigns", self._send_campaigns),
+            Loop("what-if", lambda: what_if.step(runtime), every=WHAT_IF_SECONDS),
             Loop("feed", lambda: place_events(runtime)),
             # Two, so that one target which hangs does not hold up the others.
             *(Loop(f"webhooks-{place}", lambda: deliver(runtime)) for place in (1, 2)),

@@ -43,6 +43,7 @@ from web.admin import (
     tills,
     webhooks,
     weekly,
+    what_if,
 )
 from web.admin.ground import blueprint, context
 from web.admin.words import message_kind
@@ -87,6 +88,7 @@ __all__ = [
     "tills",
     "webhooks",
     "weekly",
+    "what_if",
 ]
 
 

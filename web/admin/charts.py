@@ -49,10 +49,13 @@ def named_bars(title: str, points: Sequence[tuple[str, int]], colour: str = LEAF
     return _svg(chart)
 
 
-def moves(days: Sequence[date], series: Sequence[tuple[str, Sequence[int]]]) -> Markup:
-    """Several lines over days, named below."""
+def moves(
+    days: Sequence[date], series: Sequence[tuple[str, Sequence[int]]], *, every: int = 5
+) -> Markup:
+    """Several lines over days, named below; every so many of the days are labelled."""
     chart = _chart("Line", (LEAF, AMBER, CORAL), show_legend=True, height=320)
     chart.x_labels = [f"{on.day}/{on.month}" for on in days]
+    chart.config.x_labels_major_every = every
     for name, values in series:
         chart.add(name, list(values))
     return _svg(chart)

@@ -193,7 +193,7 @@ def _conditions() -> dict[str, Any]:
     weekdays = forms.choices("weekdays", "earning.weekdays", [str(day) for day in range(7)])
     found: dict[str, Any] = {
         "weekdays": sorted(_DIGITS.index(day) for day in weekdays),
-        "hours": _hours(form.get("hours", "")),
+        "hours": read_hours(form.get("hours", "")),
         "branches": forms.choices(
             "branches", "earning.branches", session.scalars(select(Branch.code))
         ),
@@ -216,7 +216,8 @@ def _list(field: str) -> list[str]:
     return [text.strip()[:64] for text in texts if text.strip()]
 
 
-def _hours(text: str) -> list[list[int]]:
+def read_hours(text: str) -> list[list[int]]:
+    """Spans of hours as people type them: `7-10, 15-18`."""
     spans = []
     for part in filter(None, (one.strip() for one in text.split(","))):
         match = _HOURS.fullmatch(part)

@@ -63,12 +63,14 @@ _READ = frozenset(
         "alarms.read",
         "lifecycle.read",
         "surveys.read",
+        "what_if.read",
     }
 )
 _MARKETING = frozenset(
     {
         "lifecycle.edit",
         "surveys.edit",
+        "what_if.edit",
         "results.edit",
         "offers.edit",
         "draws.edit",
@@ -160,6 +162,7 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
             "results.read",
             "lifecycle.read",
             "surveys.read",
+            "what_if.read",
         }
     )
     | _MARKETING,
@@ -195,6 +198,7 @@ _GROUPS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ("admin.draws_page", "draws.read", "console.draws", "gift"),
         ("admin.adjustments", "adjustments.read", "console.adjustments", "plus-slash-minus"),
         ("admin.liability", "liability.read", "console.liability", "graph-up"),
+        ("admin.what_if_page", "what_if.read", "console.what_if", "sliders2"),
     ),
     "console.group_shop": (
         ("admin.setup_page", "settings.read", "console.setup", "list-check"),

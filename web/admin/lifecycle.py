@@ -127,7 +127,7 @@ def thresholds_save() -> Response:
     """Change them; everybody is looked at by the new ones tonight."""
     language = locale()
     try:
-        wanted = Thresholds(**{name: _read(name) for name in settings.NAMES})
+        wanted = Thresholds(**{name: read_threshold(name) for name in settings.NAMES})
         settings.check(wanted)
     except Refused as error:
         facts = {
@@ -160,7 +160,8 @@ def _save(wanted: Thresholds) -> None:
         noted("lifecycle.thresholds_changed", **changed)
 
 
-def _read(name: str) -> Any:
+def read_threshold(name: str) -> Any:
+    """One threshold as it was typed."""
     label = f"lifecycle.{name}"
     if name in settings.LIST_MOST:
         return _read_cuts(name, label)
