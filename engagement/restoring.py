@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select, update
+from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
 from engagement import outbox
@@ -90,10 +90,10 @@ def _drop(session: Session, restored_at: datetime, now: datetime) -> None:
     )
 
 
-def _owed(restored_at: datetime) -> tuple[object, ...]:
+def _owed(restored_at: datetime) -> tuple[ColumnElement[bool], ...]:
     return Message.state.in_(_OWED), Message.created_at <= restored_at
 
 
-def _wished(restored_at: datetime) -> tuple[object, ...]:
+def _wished(restored_at: datetime) -> tuple[ColumnElement[bool], ...]:
     """Intents whose hour came between the backup and the restore: they may have been sent."""
     return Intent.state == IntentState.WAITING, Intent.deadline <= restored_at

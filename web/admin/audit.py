@@ -66,10 +66,10 @@ def _shown(row: Any) -> dict[str, Any]:
 def _name_of(actor: str) -> str:
     """The person behind `staff:3` or `cashier:5`; the word itself for anything else."""
     kind, _, number = actor.partition(":")
-    if number.isdecimal() and kind in ("staff", "cashier"):
-        found = db().get(Staff if kind == "staff" else Cashier, int(number))
-        if found is not None:
-            return found.name if isinstance(found, Cashier) else found.email
+    if kind == "staff" and number.isdecimal() and (staff := db().get(Staff, int(number))):
+        return staff.email
+    if kind == "cashier" and number.isdecimal() and (cashier := db().get(Cashier, int(number))):
+        return cashier.name
     return t(locale(), f"audit.by_{actor}") if actor in ("cli", "job", "member") else actor
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from core.errors import Refused
 from core.i18n import t
-from core.text import clean_lines
+from core.text import clean_lines, match_key
 from loyalty import keywords
 from models.conversations import KeywordReply, SavedReply
 from web.admin import forms
@@ -30,7 +30,7 @@ def replies_page() -> str:
 def _page(refusal: str = "") -> str:
     words = db().scalars(select(KeywordReply).order_by(KeywordReply.priority, KeywordReply.id))
     tried = request.args.get("try", "")[:200]
-    said = keywords.match_key(tried)
+    said = match_key(tried)
     rules = keywords.rules_in_force(db())
     fits = (one for one in rules if keywords.fits(one.words, said, is_exact=one.is_exact))
     return render_template(
