@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     BigInteger,
+    Exists,
     case,
     cast,
     delete,
@@ -410,7 +411,12 @@ def _void_unannounced(
 
 def is_any_due(session: Session, now: datetime) -> bool:
     """Whether `step` may find something to do."""
-    return session.scalar(select(exists().where(_is_due(now)))) is True
+    return session.scalar(select(is_any_due_at(now))) is True
+
+
+def is_any_due_at(now: datetime) -> Exists:
+    """The same as a condition."""
+    return exists().where(_is_due(now))
 
 
 def _is_due(now: datetime) -> Any:

@@ -15,7 +15,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import exists, or_, select
+from sqlalchemy import Exists, exists, or_, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
@@ -325,7 +325,12 @@ def advance_due(
 
 def is_any_due(session: Session, now: datetime) -> bool:
     """Whether an enrolment waits to be moved on."""
-    due = (
+    return bool(session.scalar(select(is_any_due_at(now))))
+
+
+def is_any_due_at(now: datetime) -> Exists:
+    """The same as a condition."""
+    return (
         exists()
         .where(
             Enrolment.state == EnrolmentState.ACTIVE,
@@ -334,7 +339,6 @@ def is_any_due(session: Session, now: datetime) -> bool:
             Journey.is_on.is_(True),
         )
     )  # fmt: skip
-    return bool(session.scalar(select(due)))
 
 
 def _plans_of(session: Session, enrolments: Iterable[Enrolment]) -> dict[tuple[int, int], Plan]:

@@ -77,28 +77,21 @@ def _next_stop(runtime: Runtime, here: datetime, target: datetime) -> datetime:
     moments = [target]
     for job in JOBS.values():
         moments += list(job.occurrences(here, horizon, runtime.clock.tz))[:1]
+    first_intent = select(func.min(Intent.deadline)).where(
+        Intent.state == IntentState.WAITING, Intent.deadline > here
+    )
+    first_step = select(func.min(Enrolment.due_at)).where(
+        Enrolment.state == EnrolmentState.ACTIVE, Enrolment.due_at > here
+    )
+    first_call = select(func.min(Call.next_try_at)).where(
+        Call.state == CallState.WAITING, Call.attempts == 0, Call.next_try_at > here
+    )
     with runtime.database.read() as session:
-        moments += [
-            session.scalar(
-                select(func.min(Intent.deadline)).where(
-                    Intent.state == IntentState.WAITING, Intent.deadline > here
-                )
-            )
-            or target,
-            session.scalar(
-                select(func.min(Enrolment.due_at)).where(
-                    Enrolment.state == EnrolmentState.ACTIVE, Enrolment.due_at > here
-                )
-            )
-            or target,
-            campaigns.next_moment(session, here, runtime.clock.tz) or target,
-            session.scalar(
-                select(func.min(Call.next_try_at)).where(
-                    Call.state == CallState.WAITING, Call.attempts == 0, Call.next_try_at > here
-                )
-            )
-            or target,
-        ]
+        found = session.execute(
+            select(*(one.scalar_subquery() for one in (first_intent, first_step, first_call)))
+        ).one()
+        moments += [moment for moment in found if moment is not None]
+        moments.append(campaigns.next_moment(session, here, runtime.clock.tz) or target)
     return min(target, *moments)
 
 
@@ -148,9 +141,7 @@ def _let_settle(runtime: Runtime) -> None:
             )
             loose = session.scalar(
                 select(Message.id)
-                .where(
-                    Message.state == MessageState.WAITING, Message.due_at <= runtime.clock.now()
-                )
+                .where(Message.state == MessageState.WAITING, Message.due_at <= runtime.clock.now())
                 .limit(1)
             )
             handling = session.scalar(

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -229,10 +230,41 @@ def skip(runtime: Runtime, job: Job, *, on: date, due: datetime, reason: str) ->
     log.warning("job_skipped", job=job.id, on=on.isoformat(), reason=reason)
 
 
-def catch_up(runtime: Runtime, job: Job, now: datetime) -> None:
+@dataclass(frozen=True)
+class Seen:
+    """What the table of occurrences says at one moment, for every job at once."""
+
+    #: Job -> the last due moment with a row.
+    last: Mapping[str, datetime]
+    #: Jobs with a run whose process died.
+    broken: Collection[str]
+
+
+def look(runtime: Runtime, now: datetime) -> Seen:
+    """One look for a whole tick: most of them find nothing to do."""
+    is_dead = Occurrence.state == OccurrenceState.RUNNING
+    is_dead &= Occurrence.lease_until < runtime.clock.real_now()
+    is_usual = (Occurrence.subject == "") & (Occurrence.due_at <= now)
+    found = select(
+        Occurrence.job,
+        func.max(Occurrence.due_at).filter(is_usual),
+        func.count().filter(is_dead),
+    ).group_by(Occurrence.job)
+    with runtime.database.read() as session:
+        rows = session.execute(found).all()
+    return Seen(
+        last={job: last for job, last, _ in rows if last is not None},
+        broken={job for job, _, dead in rows if dead},
+    )
+
+
+def catch_up(runtime: Runtime, job: Job, now: datetime, seen: Seen | None = None) -> None:
     """Run or record every occurrence of one job that is due and has no row yet."""
     tz = runtime.clock.tz
-    missed = list(job.occurrences(_since(runtime, job, now), now, tz))[-MAX_MISSED:]
+    seen = seen or look(runtime, now)
+    # On a fresh installation: the beginning of today.
+    first = start_of_day(local_day(now, tz), tz) - timedelta(microseconds=1)
+    missed = list(job.occurrences(seen.last.get(job.id, first), now, tz))[-MAX_MISSED:]
     for due in missed:
         on = local_day(due, tz)
         is_latest = due == missed[-1]
@@ -248,19 +280,8 @@ def catch_up(runtime: Runtime, job: Job, now: datetime) -> None:
         outcome = run_occurrence(runtime, job, on=on, due=due, now=acts_at)
         if outcome == Outcome.RUNNING:
             break  # the days after it wait their turn
-    _take_over(runtime, job, now)
-
-
-def _since(runtime: Runtime, job: Job, now: datetime) -> datetime:
-    """The last due moment with a row; on a fresh installation the beginning of today."""
-    with runtime.database.read() as session:
-        last = session.scalar(
-            select(func.max(Occurrence.due_at)).where(
-                Occurrence.job == job.id, Occurrence.subject == "", Occurrence.due_at <= now
-            )
-        )
-    tz = runtime.clock.tz
-    return last or start_of_day(local_day(now, tz), tz) - timedelta(microseconds=1)
+    if job.id in seen.broken:
+        _take_over(runtime, job, now)
 
 
 def _take_over(runtime: Runtime, job: Job, now: datetime) -> None:
@@ -311,17 +332,22 @@ def tick(
     One failing job never holds up the others.
     """
     moment = now or runtime.clock.now()
+    seen = look(runtime, moment)
     for job in JOBS.values() if jobs is None else jobs:
         try:
-            catch_up(runtime, job, moment)
+            catch_up(runtime, job, moment, seen)
         except DBAPIError as error:
             log.error("job_database_failed", job=job.id, kind=type(error).__name__)
         except Exception as error:  # a mistake in one job must not stop the clock
             metrics.job_runs.labels(job=job.id, outcome="failed").inc()
             log.exception("job_failed", job=job.id, kind=type(error).__name__)
-    advance_all(runtime, moment)
-    turn_all(runtime, moment)
-    send_campaigns(runtime, moment)
+    due = _what_is_due(runtime, moment)
+    if due.enrolments and advance_all(runtime, moment):
+        due = _what_is_due(runtime, moment)  # steps have made intents
+    if due.intents:
+        turn_all(runtime, moment)
+    if due.campaigns:
+        send_campaigns(runtime, moment)
 
 
 def send_campaigns(runtime: Runtime, now: datetime) -> int:
@@ -373,10 +399,35 @@ def turn_all(runtime: Runtime, now: datetime) -> int:
     return turned
 
 
+@dataclass(frozen=True)
+class Due:
+    """Which of the three kinds of rows want to be moved on."""
+
+    enrolments: bool
+    intents: bool
+    campaigns: bool
+
+
+def _what_is_due(runtime: Runtime, now: datetime) -> Due:
+    """One look for all three; an idle tick takes no write lock."""
+    with runtime.database.read() as session:
+        row = session.execute(
+            select(
+                journey_engine.is_any_due_at(now),
+                _intents_due(now),
+                campaigns.is_any_due_at(now),
+            )
+        ).one()
+    return Due(*map(bool, row))
+
+
+def _intents_due(now: datetime) -> Any:
+    return exists().where(Intent.state == IntentState.WAITING, Intent.deadline <= now)
+
+
 def _is_any_due(runtime: Runtime, now: datetime) -> bool:
     with runtime.database.read() as session:
-        due = exists().where(Intent.state == IntentState.WAITING, Intent.deadline <= now)
-        return bool(session.scalar(select(due)))
+        return bool(session.scalar(select(_intents_due(now))))
 
 
 def beat(runtime: Runtime, role: str) -> None:
