@@ -919,7 +919,7 @@ def _remember_moves(session: Session, now: datetime, tz: ZoneInfo) -> None:
             for field, before, after, at in steps
             if at < now - timedelta(days=2) and not (field == "level" and one.member_id in known)
         ]  # fmt: skip
-    insert_many(session, table_of(StageChange), rows)
+    copy_many(session, table_of(StageChange), rows)
 
 
 def _fill_bills(session: Session, rng: random.Random) -> None:

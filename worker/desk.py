@@ -99,6 +99,7 @@ class Desk:
         self._outcomes: list[Outcome] = []
         self._replies: list[ReplyOutcome] = []
         self._has_outcomes = asyncio.Event()
+        self._flushing: asyncio.Task[None] | None = None
         self._database_pool = ThreadPoolExecutor(2, "taem-sender-db")
         self._rare_pool = ThreadPoolExecutor(2, "taem-sender-line")
         self._http = aiohttp.ClientSession(
@@ -110,6 +111,8 @@ class Desk:
 
     async def close(self) -> None:
         """Write down what is left, then close everything."""
+        if self._flushing is not None:
+            await asyncio.gather(self._flushing, return_exceptions=True)
         await self.flush()
         await self._http.close()
         # Whoever closes the database next must not find a transaction of ours under way.
@@ -206,7 +209,9 @@ class Desk:
             await self._has_outcomes.wait()
             await asyncio.sleep(self.habits.gather_seconds)
             self._has_outcomes.clear()
-            await self.flush()
+            # Whoever ends this loop must not cut off what is being written down at that moment.
+            self._flushing = asyncio.create_task(self.flush())
+            await asyncio.shield(self._flushing)
 
     async def flush(self) -> None:
         """Write every outcome down; a database that is away is asked again and again."""

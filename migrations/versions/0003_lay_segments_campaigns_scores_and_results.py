@@ -587,7 +587,7 @@ def downgrade() -> None:
             sqlite_where=sa.text("state = 'pending'"),
         )
         batch_op.drop_index(batch_op.f("ix_campaign_recipients_message_id"))
-        batch_op.drop_index("ix_campaign_recipients_member_id")
+        batch_op.drop_index("ix_campaign_recipients_campaign_id")
 
     op.drop_table("campaign_recipients")
     op.drop_table("segment_versions")
