@@ -203,7 +203,7 @@ def live_through(story: Story) -> None:
     story.phone.get_by_test_id("clock-+60d").click()
     story.phone.get_by_test_id("chat").get_by_text("คิดถึงคุณ").or_(
         story.phone.get_by_test_id("chat").get_by_text("แวะมาอีกครั้งนะคะ")
-    ).first.wait_for(timeout=90_000)
+    ).first.wait_for(timeout=300_000)
     assert len(story.messages()) > before
 
     # The gift is there to be used, and the ledger is clean.
