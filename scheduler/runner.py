@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -325,15 +325,21 @@ def _give_up(runtime: Runtime, job: Job, row: Occurrence, reason: str) -> None:
 
 
 def tick(
-    runtime: Runtime, now: datetime | None = None, jobs: Collection[Job] | None = None
+    runtime: Runtime,
+    now: datetime | None = None,
+    jobs: Collection[Job] | None = None,
+    is_over: Callable[[], bool] = lambda: False,
 ) -> None:
     """Everything that is due: jobs (all, or these), then intents whose deadline has come.
 
-    One failing job never holds up the others.
+    One failing job never holds up the others. Once `is_over` nothing more is begun: what is left
+    is found by the next tick, of whichever process.
     """
     moment = now or runtime.clock.now()
     seen = look(runtime, moment)
     for job in JOBS.values() if jobs is None else jobs:
+        if is_over():
+            return
         try:
             catch_up(runtime, job, moment, seen)
         except DBAPIError as error:
@@ -341,6 +347,8 @@ def tick(
         except Exception as error:  # a mistake in one job must not stop the clock
             metrics.job_runs.labels(job=job.id, outcome="failed").inc()
             log.exception("job_failed", job=job.id, kind=type(error).__name__)
+    if is_over():
+        return
     due = _what_is_due(runtime, moment)
     if due.enrolments and advance_all(runtime, moment):
         due = _what_is_due(runtime, moment)  # steps have made intents
@@ -449,6 +457,7 @@ class Scheduler:
         self._runtime = runtime
         self._scheduler: Any = None
         self._looked_at: datetime | None = None
+        self._is_over = threading.Event()
 
     def start(self) -> None:
         """Begin ticking in a thread of its own."""
@@ -475,7 +484,8 @@ class Scheduler:
         self._scheduler.start()
 
     def stop(self) -> None:
-        """Let the tick under way finish, then end."""
+        """Let the job under way finish, then end: a first night has many of them."""
+        self._is_over.set()
         if self._scheduler is not None:
             self._scheduler.shutdown(wait=True)
 
@@ -498,8 +508,9 @@ class Scheduler:
             return  # the demo clock is running the same things right now
         try:
             beat(self._runtime, "scheduler")
-            tick(self._runtime)
-            self._look()
+            tick(self._runtime, is_over=self._is_over.is_set)
+            if not self._is_over.is_set():
+                self._look()
         except Exception as error:  # the next tick tries again
             log.error("tick_failed", kind=type(error).__name__)
         finally:

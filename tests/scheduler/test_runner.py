@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time as machine
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -350,3 +351,12 @@ def test_scheduler_ticks_by_itself_and_stops(runtime, people, only_ours):
 
 def test_a_stopped_scheduler_may_be_stopped_again(runtime):
     runner.Scheduler(runtime).stop()
+
+
+def test_z26_a_tick_that_is_to_end_begins_nothing_more(runtime, people, marks, clock):
+    first = job()
+    second = dataclasses.replace(first, id="tests.second")
+    runner.tick(runtime, clock.now(), [first, second], is_over=lambda: bool(marks()))
+    assert set(marks().values()) == {1}
+    runner.tick(runtime, clock.now(), [first, second])  # whoever comes next goes on
+    assert set(marks().values()) == {2}
