@@ -186,7 +186,7 @@ def test_second_start_keeps_data_and_secrets_and_prepares_nothing(cafe, opened):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_ends_with_everything_it_started(second_start, number):
     second_start.process.send_signal(number)
-    assert second_start.process.wait(20) == 0
+    assert second_start.process.wait(40) == 0
     assert not is_listening(second_start.port)
     assert not is_listening(second_start.simulator_port)
 
