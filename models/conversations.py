@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String
+from sqlalchemy import ForeignKey, Index, LargeBinary, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigId, Json, bigid, moment, short, state_of
@@ -29,6 +29,8 @@ class Conversation(Base):
     unread_count: Mapped[int] = mapped_column(default=0)
     last_staff_reply_at: Mapped[moment | None]
     last_help_at: Mapped[moment | None]
+    #: Until then a person has the chat and the bot keeps silent; None: the bot has it.
+    bot_silent_until: Mapped[moment | None]
     assigned_staff_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("staff.id"))
 
 
@@ -36,7 +38,16 @@ class ConversationLine(Base):
     """One text of a conversation. `text_sealed` is None once the member unsent it."""
 
     __tablename__ = "conversation_lines"
-    __table_args__ = (Index("ix_conversation_lines_conversation_id_id", "conversation_id", "id"),)
+    __table_args__ = (
+        Index("ix_conversation_lines_conversation_id_id", "conversation_id", "id"),
+        # What a night may have to throw away (`loyalty/retention.py`).
+        Index(
+            "ix_conversation_lines_kept",
+            "at",
+            postgresql_where=text("text_sealed IS NOT NULL"),
+            sqlite_where=text("text_sealed IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[bigid]
     conversation_id: Mapped[int] = mapped_column(BigId, ForeignKey("conversations.id"))
@@ -48,6 +59,43 @@ class ConversationLine(Base):
     text_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     at: Mapped[moment]
     unsent_at: Mapped[moment | None]
+
+
+class PictureState(StrEnum):
+    #: Its content is still to be fetched from LINE.
+    DUE = "due"
+    KEPT = "kept"
+    #: LINE has it no longer, or it is none that we would show.
+    FAILED = "failed"
+    #: Thrown away after the shop's own number of days, or unsent.
+    GONE = "gone"
+
+
+class ConversationPicture(Base):
+    """A picture of a conversation: fetched from LINE, or sent by staff; always re-encoded by us."""
+
+    __tablename__ = "conversation_pictures"
+    __table_args__ = (
+        Index(
+            "ix_conversation_pictures_due",
+            "next_try_at",
+            "id",
+            postgresql_where=text("state = 'due'"),
+            sqlite_where=text("state = 'due'"),
+        ),
+        Index("ix_conversation_pictures_made_at", "made_at"),
+    )
+
+    id: Mapped[bigid]
+    line_id: Mapped[int] = mapped_column(BigId, ForeignKey("conversation_lines.id"), unique=True)
+    state: Mapped[PictureState] = mapped_column(state_of(PictureState))
+    #: The re-encoded bytes under the member's key.
+    content_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    #: Hash of the link under which LINE and the member fetch what staff sent.
+    token_hash: Mapped[short | None] = mapped_column(unique=True)
+    made_at: Mapped[moment]
+    attempts: Mapped[int] = mapped_column(default=0)
+    next_try_at: Mapped[moment | None]
 
 
 class TicketState(StrEnum):

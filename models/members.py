@@ -245,6 +245,36 @@ class Consent(Base):
     channel: Mapped[short]
 
 
+class ConsentText(Base):
+    """A published version of what members agree to; rows are never changed."""
+
+    __tablename__ = "consent_texts"
+    __table_args__ = (UniqueConstraint("purpose", "version"),)
+
+    id: Mapped[bigid]
+    purpose: Mapped[Purpose] = mapped_column(state_of(Purpose))
+    #: 2 and up: the first version is the one the product brings along.
+    version: Mapped[int]
+    body_th: Mapped[str] = mapped_column(String(2000))
+    body_en: Mapped[str] = mapped_column(String(2000))
+    #: Whether whoever agreed to an older version is asked again.
+    asks_again: Mapped[bool] = mapped_column(default=True)
+    published_at: Mapped[moment]
+    #: `staff:3`.
+    published_by: Mapped[short]
+
+
+class ConsentAsk(Base):
+    """That a member was shown a new version in the chat; once for each version."""
+
+    __tablename__ = "consent_asks"
+
+    member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), primary_key=True)
+    purpose: Mapped[Purpose] = mapped_column(state_of(Purpose), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    asked_at: Mapped[moment]
+
+
 class JoinForm(Base):
     """A joining dialogue under way; kept until finished or cancelled."""
 

@@ -1,4 +1,4 @@
-"""The shop's own settings: name, look, message rules, and the demo clock."""
+"""The shop's own settings: name, look, message rules, the demo clock; and what nights removed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, Json, moment, short
+from models.base import Base, Json, local_date, moment, short
 
 
 class ShopSetting(Base):
@@ -17,3 +17,17 @@ class ShopSetting(Base):
     key: Mapped[short] = mapped_column(primary_key=True)
     value: Mapped[dict[str, Any]] = mapped_column(Json)
     changed_at: Mapped[moment]
+
+
+class RetentionRun(Base):
+    """What one night threw away of one kind: the proof that what was promised is done."""
+
+    __tablename__ = "retention_runs"
+
+    day: Mapped[local_date] = mapped_column(primary_key=True)
+    #: `chats`, `pictures`, `events`, `calls`, `looks`, `files`.
+    kind: Mapped[short] = mapped_column(primary_key=True)
+    #: How many days the shop kept it that night.
+    kept_days: Mapped[int]
+    removed: Mapped[int] = mapped_column(default=0)
+    at: Mapped[moment]

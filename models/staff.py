@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index, LargeBinary, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, BigId, Json, bigid, bigint, moment, short, state_of
+from models.base import Base, BigId, Json, bigid, bigint, local_date, moment, short, state_of
 
 
 class Role(StrEnum):
@@ -55,6 +55,18 @@ class Staff(Base):
     created_at: Mapped[moment]
     failed_count: Mapped[int] = mapped_column(default=0)
     locked_until: Mapped[moment | None]
+
+
+class RecoveryCode(Base):
+    """A one-time code that stands in for the second factor when the phone is lost."""
+
+    __tablename__ = "recovery_codes"
+
+    id: Mapped[bigid]
+    staff_id: Mapped[int] = mapped_column(BigId, ForeignKey("staff.id"), index=True)
+    code_hash: Mapped[short] = mapped_column(unique=True)
+    made_at: Mapped[moment]
+    used_at: Mapped[moment | None]
 
 
 class StaffSession(Base):
@@ -156,6 +168,20 @@ class ApiKey(Base):
     created_at: Mapped[moment]
     last_used_at: Mapped[moment | None]
     revoked_at: Mapped[moment | None]
+
+
+class Look(Base):
+    """Who looked at whose data on which local day: kept for a breach report, never judged by."""
+
+    __tablename__ = "looks"
+
+    #: `staff:3`.
+    actor: Mapped[short] = mapped_column(primary_key=True)
+    member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), primary_key=True)
+    #: What was looked at: `members.read`, `conversations.read`, `exports.own_data`.
+    what: Mapped[short] = mapped_column(primary_key=True)
+    day: Mapped[local_date] = mapped_column(primary_key=True)
+    first_at: Mapped[moment] = mapped_column(index=True)
 
 
 class AuditRow(Base):

@@ -6,6 +6,9 @@ Revises: 0003
 
 from __future__ import annotations
 
+import sqlalchemy as sa
+from alembic import op
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -34,10 +37,122 @@ def _lift_menus() -> None:
 
 def _lay_people() -> None:
     """Staff, sessions, consents, conversations, retention."""
+    big = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+    purposes = ("membership", "marketing", "birthday")
+    op.create_table(
+        "consent_texts",
+        sa.Column("id", big, autoincrement=True, nullable=False),
+        sa.Column("purpose", _closed("purpose", *purposes), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("body_th", sa.String(length=2000), nullable=False),
+        sa.Column("body_en", sa.String(length=2000), nullable=False),
+        sa.Column("asks_again", sa.Boolean(), nullable=False),
+        sa.Column("published_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("published_by", sa.String(length=64), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_consent_texts")),
+        sa.UniqueConstraint("purpose", "version", name=op.f("uq_consent_texts_purpose_version")),
+    )
+    op.create_table(
+        "consent_asks",
+        sa.Column("member_id", big, nullable=False),
+        sa.Column("purpose", _closed("purpose", *purposes), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("asked_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["member_id"], ["members.id"], name=op.f("fk_consent_asks_member_id_members")
+        ),
+        sa.PrimaryKeyConstraint("member_id", "purpose", "version", name=op.f("pk_consent_asks")),
+    )
+    op.create_table(
+        "retention_runs",
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("kind", sa.String(length=64), nullable=False),
+        sa.Column("kept_days", sa.Integer(), nullable=False),
+        sa.Column("removed", sa.Integer(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("day", "kind", name=op.f("pk_retention_runs")),
+    )
+    op.create_table(
+        "looks",
+        sa.Column("actor", sa.String(length=64), nullable=False),
+        sa.Column("member_id", big, nullable=False),
+        sa.Column("what", sa.String(length=64), nullable=False),
+        sa.Column("day", sa.Date(), nullable=False),
+        sa.Column("first_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["member_id"], ["members.id"], name=op.f("fk_looks_member_id_members")
+        ),
+        sa.PrimaryKeyConstraint("actor", "member_id", "what", "day", name=op.f("pk_looks")),
+    )
+    op.create_index(op.f("ix_looks_first_at"), "looks", ["first_at"])
+    op.create_table(
+        "recovery_codes",
+        sa.Column("id", big, autoincrement=True, nullable=False),
+        sa.Column("staff_id", big, nullable=False),
+        sa.Column("code_hash", sa.String(length=64), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["staff_id"], ["staff.id"], name=op.f("fk_recovery_codes_staff_id_staff")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_recovery_codes")),
+        sa.UniqueConstraint("code_hash", name=op.f("uq_recovery_codes_code_hash")),
+    )
+    op.create_index(op.f("ix_recovery_codes_staff_id"), "recovery_codes", ["staff_id"])
+    op.create_table(
+        "conversation_pictures",
+        sa.Column("id", big, autoincrement=True, nullable=False),
+        sa.Column("line_id", big, nullable=False),
+        sa.Column(
+            "state", _closed("picture_state", "due", "kept", "failed", "gone"), nullable=False
+        ),
+        sa.Column("content_sealed", sa.LargeBinary(), nullable=True),
+        sa.Column("token_hash", sa.String(length=64), nullable=True),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_try_at", sa.DateTime(timezone=True), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["line_id"],
+            ["conversation_lines.id"],
+            name=op.f("fk_conversation_pictures_line_id_conversation_lines"),
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_conversation_pictures")),
+        sa.UniqueConstraint("line_id", name=op.f("uq_conversation_pictures_line_id")),
+        sa.UniqueConstraint("token_hash", name=op.f("uq_conversation_pictures_token_hash")),
+    )
+    op.create_index(
+        "ix_conversation_pictures_due",
+        "conversation_pictures",
+        ["next_try_at", "id"],
+        postgresql_where=sa.text("state = 'due'"),
+        sqlite_where=sa.text("state = 'due'"),
+    )
+    op.create_index("ix_conversation_pictures_made_at", "conversation_pictures", ["made_at"])
+    op.create_index(
+        "ix_conversation_lines_kept",
+        "conversation_lines",
+        ["at"],
+        postgresql_where=sa.text("text_sealed IS NOT NULL"),
+        sqlite_where=sa.text("text_sealed IS NOT NULL"),
+    )
+    op.add_column(
+        "conversations", sa.Column("bot_silent_until", sa.DateTime(timezone=True), nullable=True)
+    )
 
 
 def _lift_people() -> None:
-    pass
+    op.drop_column("conversations", "bot_silent_until")
+    op.drop_index("ix_conversation_lines_kept", "conversation_lines")
+    for table in (
+        "conversation_pictures", "recovery_codes", "looks", "consent_asks", "retention_runs",
+        "consent_texts",
+    ):  # fmt: skip
+        op.drop_table(table)
+
+
+def _closed(name: str, *values: str) -> sa.Enum:
+    """A closed set of words, kept as text and checked by the database."""
+    return sa.Enum(*values, name=name, native_enum=False, create_constraint=True, length=32)
 
 
 def _lay_messages() -> None:
