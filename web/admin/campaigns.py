@@ -469,6 +469,5 @@ def _report(campaign: Campaign, refusal: str) -> str:
         result=figures.of_campaign(db(), campaign.id, now, tz) if sums.sent else None,
         scores=campaigns.scores(db(), campaign) if len(campaign.variants) > 1 else [],
         is_under_way=is_under_way,
-        refresh=is_under_way and sums.waiting > 0,
         may_stop=is_under_way or campaign.state == CampaignState.SCHEDULED,
     )
