@@ -10,7 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from config import Settings
 
-COOKIE_NAMES = ("member", "device", "cashier", "staff", "session")
+COOKIE_NAMES = ("member", "device", "cashier", "staff", "session", "lists")
 #: Paths whose last part is a secret: nothing may carry them on.
 SECRET_PATHS = ("/s/", "/l/", "/p/")
 #: Pages a member opens on the phone; the demo's phone may frame them.

@@ -137,6 +137,7 @@ def test_every_console_write_needs_another_permission_than_its_page(app):
     assert written == {
         ("/admin/sign-out", "dashboard.read"),
         ("/admin/language", "dashboard.read"),
+        ("/admin/columns", "dashboard.read"),
         # One's own account alone.
         ("/admin/confirm", "dashboard.read"),
         ("/admin/me/password", "dashboard.read"),

@@ -10,6 +10,7 @@ from flask import Response, g, render_template, request
 from sqlalchemy import case, select
 from sqlalchemy.orm import aliased
 
+from core.i18n import t
 from core.text import parse_whole
 from loyalty import adjustments as rules
 from loyalty import shop
@@ -17,16 +18,24 @@ from models.members import Member
 from models.points import Adjustment, AdjustmentState
 from models.staff import Staff
 from web.admin import forms
-from web.admin.ground import Column, back, blueprint, noted, table_of
-from web.admin.members import member_of
+from web.admin.ground import back, blueprint, noted
+from web.admin.members import matching, member_of
+from web.admin.tables import Column, Listing, listed
 from web.auth import staff_only
-from web.ground import db, runtime
+from web.ground import db, locale, runtime
 
 COLUMNS = (
-    Column("state", "console.state", case((Adjustment.state == "waiting", 1), else_=0)),
-    Column("at", "adjustments.at", Adjustment.at),
-    Column("points", "console.points", Adjustment.points),
-)
+    Column("state", "console.state", case((Adjustment.state == "waiting", 1), else_=0),
+           lambda line: t(locale(), f"adjustments.state_{line.adjustment.state.value}")),
+    Column("at", "adjustments.at", Adjustment.at, lambda line: line.adjustment.at, "moment"),
+    Column("points", "console.points", Adjustment.points,
+           lambda line: line.adjustment.points, "num"),
+    Column("reason", "adjustments.reason", None, lambda line: line.adjustment.reason),
+    Column("name", "console.name", Member.name, lambda line: line.member.shown_name),
+    Column("people", "adjustments.people", None,
+           lambda line: " → ".join(one for one in (line.by, line.decided_by) if one)),
+    Column("acts", ""),
+)  # fmt: skip
 _second = aliased(Staff)
 
 
@@ -44,21 +53,35 @@ class Line:
 @staff_only("adjustments.read")
 def adjustments() -> str:
     """Every adjustment; those that wait for a second person first."""
+    return render_template(
+        "admin/adjustments.html",
+        table=ADJUSTMENTS.page(),
+        waiting=AdjustmentState.WAITING,
+        ceilings={role.value: rules.ceiling_of(db(), role) for role in rules.CEILINGS},
+    )
+
+
+def _adjustments() -> Any:
     query = (
         select(Adjustment, Member, Staff.name, _second.name)
         .join(Member, Member.id == Adjustment.member_id)
         .join(Staff, Staff.id == Adjustment.staff_id)
         .outerjoin(_second, _second.id == Adjustment.decided_by_id)
     )
-    table = table_of(
-        query, COLUMNS, default="state", tie=Adjustment.id.desc(), shape=lambda row: Line(*row)
+    return matching(query)
+
+
+ADJUSTMENTS = listed(
+    Listing(
+        "/adjustments",
+        COLUMNS,
+        _adjustments,
+        "state",
+        Adjustment.id.desc(),
+        "lists.export",
+        shape=lambda row: Line(*row),
     )
-    return render_template(
-        "admin/adjustments.html",
-        table=table,
-        waiting=AdjustmentState.WAITING,
-        ceilings={role.value: rules.ceiling_of(db(), role) for role in rules.CEILINGS},
-    )
+)
 
 
 @blueprint.post("/adjustments/ceilings")

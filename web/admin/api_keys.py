@@ -9,14 +9,30 @@ from core.errors import Refused
 from core.i18n import t
 from loyalty import people
 from models.staff import ApiKey
-from web.admin.ground import Column, back, blueprint, freshly, table_of
+from web.admin.ground import back, blueprint, freshly
+from web.admin.tables import Column, Listing, found_in, listed
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 COLUMNS = (
-    Column("name", "console.name", ApiKey.name),
-    Column("made", "console.made_at", ApiKey.created_at),
-    Column("used", "console.last_used", ApiKey.last_used_at),
+    Column("name", "console.name", ApiKey.name, lambda key: key.name),
+    Column("made", "console.made_at", ApiKey.created_at, lambda key: key.created_at, "moment"),
+    Column("used", "console.last_used", ApiKey.last_used_at,
+           lambda key: key.last_used_at, "moment"),
+    Column("scopes", "console.scopes", None, lambda key: ", ".join(key.scopes)),
+    Column("revoked", "console.revoked", ApiKey.revoked_at, lambda key: key.revoked_at, "moment"),
+    Column("acts", ""),
+)  # fmt: skip
+KEYS = listed(
+    Listing(
+        "/api-keys",
+        COLUMNS,
+        lambda: found_in(select(ApiKey), ApiKey.name),
+        "made",
+        ApiKey.id.desc(),
+        "api_keys.read",
+        shape=lambda row: row[0],
+    )
 )
 
 
@@ -30,7 +46,7 @@ def api_keys() -> str:
 def _page(*, made: str | None = None, refusal: str = "") -> str:
     return render_template(
         "admin/api_keys.html",
-        table=table_of(select(ApiKey), COLUMNS, default="made", tie=ApiKey.id.desc()),
+        table=KEYS.page(),
         scopes=people.API_SCOPES,
         made=made,
         refusal=refusal,

@@ -23,18 +23,24 @@ from models.segments import Segment
 from models.tiers import Tier
 from web.admin import costs as cost_pages
 from web.admin import forms
-from web.admin.ground import Column, back, blueprint, may, noted, table_of
+from web.admin.ground import back, blueprint, may, noted
 from web.admin.segment_forms import described
+from web.admin.tables import Column, Listing, found_in, listed
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 COLUMNS = (
-    Column("name", "campaigns.name", Campaign.name),
-    Column("state", "campaigns.state", Campaign.state),
-    Column("audience", "campaigns.audience", Campaign.audience),
-    Column("started", "campaigns.started", Campaign.started_at),
-    Column("made", "campaigns.made", Campaign.created_at),
-)
+    Column("name", "campaigns.name", Campaign.name, lambda row: row[0].name),
+    Column("segment", "console.segment", Segment.name, lambda row: row[1]),
+    Column("state", "campaigns.state", Campaign.state,
+           lambda row: t(locale(), f"campaigns.state_{row[0].state.value}")),
+    Column("audience", "campaigns.audience", Campaign.audience,
+           lambda row: row[0].audience, "num"),
+    Column("started", "campaigns.started", Campaign.started_at,
+           lambda row: row[0].started_at or row[0].starts_at, "moment"),
+    Column("made", "campaigns.made", Campaign.created_at,
+           lambda row: row[0].created_at, "moment"),
+)  # fmt: skip
 #: Variants of the words for whom they are, besides the usual ones, as far as they are written.
 FOR_WHOM = ("consideration", "purchase", "retention", "advocacy", "vip", "at_risk", "inactive")
 MAX_LETTERS = 2000
@@ -46,6 +52,14 @@ PAST = 10
 @staff_only("campaigns.read")
 def campaigns_page() -> str:
     """Every campaign, newest first; archived ones apart."""
+    return render_template(
+        "admin/campaigns.html",
+        table=CAMPAIGNS.page(),
+        is_archive=request.args.get("archived") == "1",
+    )
+
+
+def _campaigns() -> Any:
     is_archive = request.args.get("archived") == "1"
     is_shown = Campaign.archived_at.is_not(None) if is_archive else Campaign.archived_at.is_(None)
     query = (
@@ -53,11 +67,12 @@ def campaigns_page() -> str:
         .outerjoin(Segment, Segment.id == Campaign.segment_id)
         .where(is_shown)
     )
-    return render_template(
-        "admin/campaigns.html",
-        table=table_of(query, COLUMNS, default="made", tie=Campaign.id.desc()),
-        is_archive=is_archive,
-    )
+    return found_in(query, Campaign.name, Segment.name)
+
+
+CAMPAIGNS = listed(
+    Listing("/campaigns", COLUMNS, _campaigns, "made", Campaign.id.desc(), "campaigns.read")
+)
 
 
 @blueprint.get("/campaigns/new")

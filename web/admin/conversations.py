@@ -17,16 +17,23 @@ from models.members import Level, Member, MemberTotals
 from models.outbox import MessageClass
 from models.staff import Role, Staff
 from web.admin import forms
-from web.admin.ground import PERMISSIONS, Column, back, blueprint, noted, table_of
+from web.admin.ground import PERMISSIONS, back, blueprint, noted
+from web.admin.members import matching
+from web.admin.tables import Column, Listing, listed, said
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 COLUMNS = (
-    Column("name", "console.name", Member.name),
-    Column("level", "console.level", MemberTotals.level),
-    Column("unread", "console.unread", Conversation.unread_count),
-    Column("last", "console.last_at", Conversation.last_at),
-)
+    Column("name", "console.name", Member.name, lambda row: row.Member.shown_name),
+    Column("level", "console.level", MemberTotals.level,
+           said("levels", lambda row: row.MemberTotals.level)),
+    Column("unread", "console.unread", Conversation.unread_count,
+           lambda row: row.Conversation.unread_count, "num"),
+    Column("last", "console.last_at", Conversation.last_at,
+           lambda row: row.Conversation.last_at, "moment"),
+    Column("assigned", "conversations.assigned", None,
+           lambda row: _team().get(row.Conversation.assigned_staff_id, "")),
+)  # fmt: skip
 LINES = 200
 REPLY_LETTERS = 2000
 
@@ -35,22 +42,39 @@ REPLY_LETTERS = 2000
 @staff_only("conversations.read")
 def conversations_list() -> str:
     """Open conversations, those who need care first, then the newest."""
-    state = (
-        ConversationState.CLOSED
-        if request.args.get("state") == "closed"
-        else ConversationState.OPEN
+    return render_template(
+        "admin/conversations.html", table=CONVERSATIONS.page(), state=_state().value, team=_team()
     )
+
+
+def _state() -> ConversationState:
+    is_closed = request.args.get("state") == "closed"
+    return ConversationState.CLOSED if is_closed else ConversationState.OPEN
+
+
+def _chats() -> Any:
     query = (
         select(Conversation, Member, MemberTotals)
         .join(Member, Member.id == Conversation.member_id)
         .join(MemberTotals, MemberTotals.member_id == Member.id)
-        .where(Conversation.state == state)
+        .where(Conversation.state == _state())
     )
     if request.args.get("mine") == "1":
         query = query.where(Conversation.assigned_staff_id == g.staff.id)
-    first = (MemberTotals.level == Level.HIGH_MAINTENANCE).desc()
-    table = table_of(query.order_by(first), COLUMNS, default="last", tie=Conversation.id)
-    return render_template("admin/conversations.html", table=table, state=state.value, team=_team())
+    return matching(query)
+
+
+CONVERSATIONS = listed(
+    Listing(
+        "/conversations",
+        COLUMNS,
+        _chats,
+        "last",
+        Conversation.id,
+        "lists.export",
+        first=(MemberTotals.level == Level.HIGH_MAINTENANCE).desc(),
+    )
+)
 
 
 def _conversation(conversation_id: int) -> tuple[Conversation, Member]:

@@ -16,21 +16,39 @@ from models.coupons import Coupon, Obtained
 from models.draws import Draw, DrawState
 from web.admin import forms
 from web.admin.ground import back, blueprint, noted
+from web.admin.tables import Column, Listing, found_in, listed, said
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 _KEY = re.compile(r"[a-z0-9_]{2,40}")
 _PERCENT = re.compile(r"(\d{1,3})(?:\.(\d{1,4}))?", re.ASCII)
 PRIZES = 5
+COLUMNS = (
+    Column("name", "console.name", Draw.name_th,
+           lambda draw: draw.name_en if locale() == "en" else draw.name_th),
+    Column("state", "console.state", Draw.state, said("draw_states", lambda draw: draw.state)),
+    Column("starts", "console.starts_on", Draw.starts_at, lambda draw: draw.starts_at, "moment"),
+    Column("ends", "console.ends_on", Draw.ends_at, lambda draw: draw.ends_at, "moment"),
+    Column("made", "console.made_at", Draw.id, lambda draw: draw.created_at, "moment"),
+)  # fmt: skip
+DRAWS = listed(
+    Listing(
+        "/draws",
+        COLUMNS,
+        lambda: found_in(select(Draw), Draw.name_th, Draw.name_en),
+        "made",
+        Draw.id.desc(),
+        "draws.read",
+        shape=lambda row: row[0],
+    )
+)
 
 
 @blueprint.get("/draws")
 @staff_only("draws.read")
 def draws_page() -> str:
     """Every draw, newest first."""
-    return render_template(
-        "admin/draws.html", draws=db().scalars(select(Draw).order_by(Draw.id.desc())).all()
-    )
+    return render_template("admin/draws.html", table=DRAWS.page())
 
 
 @blueprint.get("/draws/new")

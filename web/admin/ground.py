@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -12,12 +11,9 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, g, make_response, redirect, request, url_for
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.errors import Invalid
 from core.ids import token_hash
-from core.spreadsheets import csv_text
 from loyalty import adjustments, alarms, audit, conversations
 from models.staff import Role, Staff, StaffSession
 from web.auth import Access, Forbidden, SignInNeeded, resolver
@@ -31,8 +27,6 @@ LIFE = timedelta(hours=12)
 #: How long after the password exports and other grave acts ask for it once more.
 FRESH = timedelta(minutes=15)
 SEEN_EVERY = timedelta(minutes=1)
-PAGE_ROWS = 25
-MAX_PAGE = 100_000
 SEARCH_LETTERS = 100
 
 _READ = frozenset(
@@ -124,8 +118,8 @@ _SHOP = frozenset(
 )
 #: Other systems at the door: the owner alone.
 _OUTSIDE = frozenset({"api_keys.read", "api_keys.edit", "webhooks.read", "webhooks.edit"})
-#: People brought in, and two made one.
-_PEOPLE = frozenset({"imports.read", "imports.edit", "merges.read", "merges.edit"})
+#: People brought in, two made one, and lists of them taken out.
+_PEOPLE = frozenset({"imports.read", "imports.edit", "merges.read", "merges.edit", "lists.export"})
 #: Who belongs to which tier, and what bringing a friend is worth.
 _LADDER = frozenset({"tiers.edit", "tiers.set", "referrals.edit"})
 #: What gives value away or takes it back by hand; printing codes twice is the owner's alone.
@@ -362,82 +356,6 @@ def note() -> str | None:
     """The note in the address, if it is one of ours."""
     given = request.args.get("note", "")
     return given if given in NOTES else None
-
-
-# --- Tables ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column that can be sorted by: its key in the address, its words, what orders it."""
-
-    key: str
-    words: str
-    order: Any = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """One page of a list with its search, order and place."""
-
-    rows: Sequence[Any]
-    columns: Sequence[Column]
-    total: int
-    page: int
-    pages: int
-    search: str
-    sort: str
-    is_down: bool
-
-
-def search_text() -> str:
-    """What was searched for. Refuses NUL and over-long texts (FX08)."""
-    text = request.args.get("q", "").strip()
-    if len(text) > SEARCH_LETTERS or "\x00" in text:
-        raise Invalid("errors.invalid_field", field="q")
-    return text
-
-
-def table_of(
-    query: Any,
-    columns: Sequence[Column],
-    *,
-    default: str,
-    tie: Any,
-    is_down: bool = True,
-    shape: Callable[[Any], Any] | None = None,
-) -> Table:
-    """Sort and page a select as the address asks; unknown orders fall back to the default."""
-    by_key = {column.key: column for column in columns if column.order is not None}
-    sort = request.args.get("sort", default)
-    if sort not in by_key:
-        sort = default
-    down = request.args.get("down", "1" if is_down else "0") == "1"
-    total = db().scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
-    pages = max(1, -(-total // PAGE_ROWS))
-    page = min(pages, max(1, request.args.get("page", 1, type=int) or 1), MAX_PAGE)
-    order = by_key[sort].order
-    ordered = query.order_by(order.desc() if down else order.asc(), tie)
-    rows = db().execute(ordered.limit(PAGE_ROWS).offset((page - 1) * PAGE_ROWS)).all()
-    return Table(
-        rows=[shape(row) for row in rows] if shape else rows,
-        columns=columns,
-        total=total,
-        page=page,
-        pages=pages,
-        search=request.args.get("q", "")[:SEARCH_LETTERS],
-        sort=sort,
-        is_down=down,
-    )
-
-
-def spreadsheet(rows: Iterable[Sequence[Any]], name: str) -> Response:
-    """A CSV to keep, whose cells no spreadsheet runs."""
-    response = make_response(csv_text(rows))
-    response.headers["Content-Type"] = "text/csv; charset=utf-8"
-    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
-    response.headers["Cache-Control"] = "no-store"
-    return response
 
 
 def escaped(text: str) -> str:

@@ -3,21 +3,49 @@
 from __future__ import annotations
 
 from datetime import date
+from typing import Any
 
 from flask import Response, abort, g, render_template, request
 from sqlalchemy import select
 
 from core.clock import local_day
 from core.errors import Invalid, Refused
+from core.i18n import t
 from loyalty import imports as rules
 from models.imports import Import, ImportState
-from web.admin.ground import Column, back, blueprint, table_of
+from web.admin.ground import back, blueprint
+from web.admin.tables import Column, Listing, listed
 from web.auth import staff_only
-from web.ground import db, outside, runtime
+from web.ground import db, locale, outside, runtime
 
 COLUMNS = (
-    Column("made", "console.made_at", Import.created_at),
-    Column("state", "console.state", Import.state),
+    Column("made", "console.made_at", Import.created_at, lambda one: one.created_at, "moment"),
+    Column("state", "console.state", Import.state,
+           lambda one: t(locale(), f"imports.state_{one.state.value}")),
+    Column("new", "console.import_new_lines", None, lambda one: one.counts.get("new", 0), "num"),
+    Column("known", "console.import_known", None, lambda one: one.counts.get("known", 0), "num"),
+    Column("wrong", "console.import_wrong", None, lambda one: one.counts.get("wrong", 0), "num"),
+    Column("points", "console.points", None, lambda one: one.counts.get("points", 0), "num"),
+)  # fmt: skip
+STATES = tuple(ImportState)
+
+
+def _lists() -> Any:
+    state = request.args.get("state", "")
+    query = select(Import)
+    return query.where(Import.state == ImportState(state)) if state in STATES else query
+
+
+IMPORTS = listed(
+    Listing(
+        "/imports",
+        COLUMNS,
+        _lists,
+        "made",
+        Import.id.desc(),
+        "imports.read",
+        shape=lambda row: row[0],
+    )
 )
 
 
@@ -25,8 +53,13 @@ COLUMNS = (
 @staff_only("imports.read")
 def imports() -> str:
     """Lists so far, and the form for another one."""
-    table = table_of(select(Import), COLUMNS, default="made", tie=Import.id.desc())
-    return render_template("admin/imports.html", table=table, headings=rules.HEADINGS)
+    return render_template(
+        "admin/imports.html",
+        table=IMPORTS.page(),
+        headings=rules.HEADINGS,
+        states=STATES,
+        state=request.args.get("state", ""),
+    )
 
 
 @blueprint.post("/imports")

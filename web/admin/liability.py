@@ -14,7 +14,8 @@ from insights import liability as figures
 from insights import suspects as watch
 from loyalty import shop
 from web.admin import charts, forms
-from web.admin.ground import back, blueprint, freshly, may, noted, spreadsheet
+from web.admin.ground import back, blueprint, freshly, may, noted
+from web.admin.tables import spreadsheet
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 

@@ -23,15 +23,13 @@ from models.outbox import Message
 from models.scores import GROUPS, MemberScore
 from models.tiers import Tier
 from web.admin.ground import (
-    Column,
     back,
     blueprint,
     escaped,
     may,
     noted,
-    search_text,
-    table_of,
 )
+from web.admin.tables import Column, Listing, listed, said, search_text
 from web.admin.words import sentence
 from web.auth import staff_only
 from web.ground import db, locale, runtime
@@ -40,39 +38,63 @@ TIMELINE = 60
 #: A square of the RFM grid: recency, and the mean of frequency and money.
 _SQUARE = re.compile(r"([1-5])-([1-5])")
 COLUMNS = (
-    Column("name", "console.name", Member.name),
-    Column("number", "console.number", Member.member_no),
-    Column("stage", "console.stage", MemberTotals.stage),
-    Column("level", "console.level", MemberTotals.level),
-    Column("points", "console.points", MemberTotals.balance),
-    Column("spent", "console.spent", MemberTotals.spent_satang),
-    Column("last", "console.last_visit", MemberTotals.last_purchase_at),
-    Column("joined", "console.joined", Member.joined_at),
-)
+    Column("name", "console.name", Member.name, lambda row: row.Member.shown_name),
+    Column("number", "console.number", Member.member_no, lambda row: row.Member.member_no, "mono"),
+    Column("stage", "console.stage", MemberTotals.stage,
+           said("stages", lambda row: row.MemberTotals.stage)),
+    Column("level", "console.level", MemberTotals.level,
+           said("levels", lambda row: row.MemberTotals.level)),
+    Column("points", "console.points", MemberTotals.balance,
+           lambda row: row.MemberTotals.balance, "num"),
+    Column("spent", "console.spent", MemberTotals.spent_satang,
+           lambda row: row.MemberTotals.spent_satang, "money"),
+    Column("bills", "console.bills", MemberTotals.purchase_count,
+           lambda row: row.MemberTotals.purchase_count, "num"),
+    Column("last", "console.last_visit", MemberTotals.last_purchase_at,
+           lambda row: row.MemberTotals.last_purchase_at, "moment"),
+    Column("joined", "console.joined", Member.joined_at,
+           lambda row: row.Member.joined_at, "moment"),
+)  # fmt: skip
 
 
 @blueprint.get("/members")
 @staff_only("members.read")
 def members() -> str:
     """Everybody we know, newest first; search by name, number or proven phone."""
+    return render_template(
+        "admin/members.html",
+        table=MEMBERS.page(),
+        chosen=_filters(),
+        stages=Stage,
+        levels=Level,
+        groups=GROUPS,
+    )
+
+
+def _everybody() -> Any:
     query = (
         select(Member, MemberTotals)
         .join(MemberTotals, MemberTotals.member_id == Member.id)
         .where(Member.state.in_((MemberState.MEMBER, MemberState.FRIEND)))
     )
-    if text := search_text():
-        query = query.where(_matches(text))
-    query, chosen = _filtered(query)
-    table = table_of(query, COLUMNS, default="joined", tie=Member.id.desc())
-    return render_template(
-        "admin/members.html", table=table, chosen=chosen, stages=Stage, levels=Level, groups=GROUPS
-    )
+    return _filtered(matching(query))
 
 
-def _filtered(query: Any) -> tuple[Any, dict[str, str]]:
-    """Only those of the stage, level and RFM group (or square, e.g. `5-4`) in the address; what is
-    none of ours filters nothing."""
+def matching(query: Any) -> Any:
+    """Only rows of members whom the searched words mean: a name, a number, a proven phone."""
+    text = search_text()
+    return query.where(_matches(text)) if text else query
+
+
+def _filters() -> dict[str, str]:
+    """Stage, level and RFM group (or square, e.g. `5-4`) in the address; none of ours is none."""
     chosen = {name: request.args.get(name, "") for name in ("stage", "level", "rfm")}
+    is_rfm = _SQUARE.fullmatch(chosen["rfm"]) or chosen["rfm"] in GROUPS
+    return chosen if is_rfm else chosen | {"rfm": ""}
+
+
+def _filtered(query: Any) -> Any:
+    chosen = _filters()
     if chosen["stage"] in set(Stage):
         query = query.where(MemberTotals.stage == Stage(chosen["stage"]))
     if chosen["level"] in set(Level):
@@ -84,9 +106,12 @@ def _filtered(query: Any) -> tuple[Any, dict[str, str]]:
         query = query.where(MemberScore.recency == int(square[1]), int(square[2]) == PLACE)
     elif chosen["rfm"] in GROUPS:
         query = query.where(MemberScore.rfm_group == chosen["rfm"])
-    else:
-        chosen["rfm"] = ""
-    return query, chosen
+    return query
+
+
+MEMBERS = listed(
+    Listing("/members", COLUMNS, _everybody, "joined", Member.id.desc(), "lists.export")
+)
 
 
 def _matches(text: str) -> Any:

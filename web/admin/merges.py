@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response, abort, g, render_template, request
 from sqlalchemy import select
 from sqlalchemy.orm import aliased
@@ -12,27 +14,43 @@ from loyalty import merges as rules
 from loyalty import personal
 from models.imports import Merge
 from models.members import Member
-from web.admin.ground import Column, back, blueprint, table_of
+from web.admin.ground import back, blueprint
+from web.admin.tables import Column, Listing, found_in, listed
 from web.auth import staff_only
 from web.ground import db, runtime
 
-COLUMNS = (Column("at", "console.made_at", Merge.at),)
+_kept, _gone = aliased(Member), aliased(Member)
+COLUMNS = (
+    Column("at", "console.made_at", Merge.at, lambda row: row[0].at, "moment"),
+    Column("kept", "console.merge_kept", _kept.name, lambda row: row[1].shown_name),
+    Column("gone", "console.merge_gone", _gone.name, lambda row: row[2].shown_name),
+    Column("points", "console.points", None, lambda row: row[0].moved.get("points") or 0, "num"),
+    Column("undone", "console.merge_undone", Merge.undone_at,
+           lambda row: row[0].undone_at, "moment"),
+    Column("acts", ""),
+)  # fmt: skip
+
+
+def _merges() -> Any:
+    query = (
+        select(Merge, _kept, _gone)
+        .join(_kept, _kept.id == Merge.kept_id)
+        .join(_gone, _gone.id == Merge.gone_id)
+    )
+    return found_in(query, _kept.name, _gone.name, _kept.member_no, _gone.member_no)
+
+
+MERGES = listed(Listing("/merges", COLUMNS, _merges, "at", Merge.id.desc(), "lists.export"))
 
 
 @blueprint.get("/merges")
 @staff_only("merges.read")
 def merges() -> str:
     """Who may be one person, and who was made one so far."""
-    kept, gone = aliased(Member), aliased(Member)
-    query = (
-        select(Merge, kept, gone)
-        .join(kept, kept.id == Merge.kept_id)
-        .join(gone, gone.id == Merge.gone_id)
-    )
     return render_template(
         "admin/merges.html",
         pairs=rules.duplicates(db()),
-        table=table_of(query, COLUMNS, default="at", tie=Merge.id.desc()),
+        table=MERGES.page(),
     )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from flask import Response, abort, g, make_response, render_template, request
-from sqlalchemy import or_, select
+from sqlalchemy import select
 
 from bot.flex.coupons import value_words
 from bot.theme import is_picture_url
@@ -27,30 +27,35 @@ from models.staff import Branch
 from models.tiers import Tier
 from web.admin import forms
 from web.admin.ground import (
-    Column,
     back,
     blueprint,
-    escaped,
     freshly,
     may,
     noted,
-    search_text,
-    spreadsheet,
-    table_of,
 )
 from web.admin.members import member_of
+from web.admin.tables import Column, Listing, found_in, listed, said, spreadsheet
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
+
+def _name(coupon: Coupon) -> str:
+    return coupon.name_en if locale() == "en" else coupon.name_th
+
+
 COLUMNS = (
-    Column("name", "console.name", Coupon.name_th),
-    Column("kind", "console.kind", Coupon.kind),
-    Column("obtained", "console.obtained", Coupon.obtained),
-    Column("state", "console.state", Coupon.state),
-    Column("issued", "console.issued", Coupon.issued_count),
-    Column("redeemed", "console.redeemed", Coupon.redeemed_count),
-    Column("made", "console.made_at", Coupon.created_at),
-)
+    Column("name", "console.name", Coupon.name_th, _name),
+    Column("kind", "console.kind", Coupon.kind, said("coupon_kinds", lambda row: row.kind)),
+    Column("obtained", "console.obtained", Coupon.obtained,
+           said("obtained", lambda row: row.obtained)),
+    Column("price", "console.price_points", Coupon.price_points,
+           lambda row: row.price_points, "num"),
+    Column("state", "console.state", Coupon.state, said("coupon_states", lambda row: row.state)),
+    Column("issued", "console.issued", Coupon.issued_count, lambda row: row.issued_count, "num"),
+    Column("redeemed", "console.redeemed", Coupon.redeemed_count,
+           lambda row: row.redeemed_count, "num"),
+    Column("made", "console.made_at", Coupon.created_at, lambda row: row.created_at, "moment"),
+)  # fmt: skip
 CHOICES = tuple(Obtained)
 HOURS = range(25)
 WINDOWS = 2
@@ -66,14 +71,28 @@ _CODE = re.compile(r"[A-Z0-9]{4,40}", re.ASCII)
 @staff_only("offers.read")
 def offers() -> str:
     """Every offer with what became of it."""
-    query = select(Coupon)
-    if text := search_text():
-        like = f"%{escaped(text)}%"
-        query = query.where(
-            or_(Coupon.name_th.ilike(like, escape="\\"), Coupon.name_en.ilike(like, escape="\\"))
-        )
-    table = table_of(query, COLUMNS, default="made", tie=Coupon.id, shape=lambda row: row[0])
-    return render_template("admin/offers.html", table=table)
+    return render_template(
+        "admin/offers.html",
+        table=OFFERS.page(),
+        states=CouponState,
+        choices=CHOICES,
+        chosen={name: request.args.get(name, "") for name in ("state", "obtained")},
+    )
+
+
+def _offers() -> Any:
+    query = found_in(select(Coupon), Coupon.name_th, Coupon.name_en, Coupon.key)
+    state, obtained = request.args.get("state", ""), request.args.get("obtained", "")
+    if state in set(CouponState):
+        query = query.where(Coupon.state == CouponState(state))
+    if obtained in set(Obtained):
+        query = query.where(Coupon.obtained == Obtained(obtained))
+    return query
+
+
+OFFERS = listed(
+    Listing("/offers", COLUMNS, _offers, "made", Coupon.id, "offers.read", shape=lambda row: row[0])
+)
 
 
 @blueprint.get("/offers/new")

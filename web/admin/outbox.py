@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Response, g, render_template, request
 from sqlalchemy import select
 
@@ -10,17 +12,24 @@ from engagement import outbox as rules
 from engagement import restoring
 from models.members import Member
 from models.outbox import Call, ChannelState, Message, MessageState
-from web.admin.ground import Column, back, blueprint, noted, table_of
+from web.admin.ground import back, blueprint, noted
+from web.admin.tables import Column, Listing, found_in, listed, said
+from web.admin.words import message_kind
 from web.auth import staff_only
-from web.ground import db, runtime
+from web.ground import db, locale, runtime
 
 COLUMNS = (
-    Column("made", "console.made_at", Message.created_at),
-    Column("kind", "console.kind", Message.kind),
-    Column("class", "console.class", Message.klass),
-    Column("state", "console.state", Message.state),
-    Column("due", "console.due_at", Message.due_at),
-)
+    Column("made", "console.made_at", Message.created_at,
+           lambda row: row.Message.created_at, "moment"),
+    Column("kind", "console.kind", Message.kind,
+           lambda row: message_kind(row.Message.kind, locale())),
+    Column("class", "console.class", Message.klass, said("classes", lambda row: row.Message.klass)),
+    Column("state", "console.state", Message.state,
+           said("messages", lambda row: row.Message.state)),
+    Column("due", "console.due_at", Message.due_at, lambda row: row.Message.due_at, "moment"),
+    Column("to", "console.to", None, lambda row: row.Member.shown_name),
+    Column("answer", "console.answer", None, lambda row: row.Call and row.Call.status),
+)  # fmt: skip
 DECISIONS = {"sent": rules.mark_sent, "again": rules.send_again, "drop": rules.drop}
 
 
@@ -28,25 +37,32 @@ DECISIONS = {"sent": rules.mark_sent, "again": rules.send_again, "drop": rules.d
 @staff_only("outbox.read")
 def outbox() -> str:
     """Messages by state, newest first; uncertain ones on top with their choices."""
-    query = (
-        select(Message, Member, Call)
-        .join(Member, Member.id == Message.member_id)
-        .outerjoin(Call, Call.id == Message.call_id)
-    )
-    state = request.args.get("state", "")
-    if state in [one.value for one in MessageState]:
-        query = query.where(Message.state == MessageState(state))
     return render_template(
         "admin/outbox.html",
-        table=table_of(query, COLUMNS, default="made", tie=Message.id.desc()),
+        table=OUTBOX.page(),
         restored=restoring.pending(db()),
         counts=rules.counts(db()),
         backlog=rules.backlog(db(), runtime().clock.now()),
         channel=db().get(ChannelState, 1),
         uncertain=rules.uncertain_calls(db()),
         states=list(MessageState),
-        state=state,
+        state=request.args.get("state", ""),
     )
+
+
+def _messages() -> Any:
+    query = (
+        select(Message, Member, Call)
+        .join(Member, Member.id == Message.member_id)
+        .outerjoin(Call, Call.id == Message.call_id)
+    )
+    state = request.args.get("state", "")
+    if state in set(MessageState):
+        query = query.where(Message.state == MessageState(state))
+    return found_in(query, Member.name, Member.line_name, Member.member_no, Message.kind)
+
+
+OUTBOX = listed(Listing("/outbox", COLUMNS, _messages, "made", Message.id.desc(), "lists.export"))
 
 
 @blueprint.post("/outbox/calls/<int:call_id>")

@@ -8,22 +8,27 @@ from sqlalchemy import select
 from bot.quarantine import dismiss_event, replay_event
 from bot.webhook import replay_quarantined
 from models.inbox import Event, EventState, Quarantined, QuarantineState
-from web.admin.ground import Column, back, blueprint, noted, table_of
+from web.admin.ground import back, blueprint, noted
+from web.admin.tables import Column, Listing, found_in, listed
 from web.auth import staff_only
 from web.ground import db, runtime
 
 EVENTS = (
-    Column("at", "console.received_at", Event.received_at),
-    Column("kind", "console.kind", Event.kind),
-    Column("attempts", "console.attempts", Event.attempts),
-    Column("error", "console.error", Event.error),
+    Column("at", "console.received_at", Event.received_at, lambda row: row.received_at, "moment"),
+    Column("kind", "console.kind", Event.kind, lambda row: row.kind, "mono"),
+    Column("attempts", "console.attempts", Event.attempts, lambda row: row.attempts, "num"),
+    Column("error", "console.error", Event.error, lambda row: row.error, "mono"),
+    Column("acts", ""),
 )
 BODIES = (
-    Column("at", "console.received_at", Quarantined.received_at),
-    Column("kind", "console.kind", Quarantined.kind),
-    Column("reason", "console.reason", Quarantined.reason),
-    Column("seen", "console.seen_count", Quarantined.seen_count),
-)
+    Column("at", "console.received_at", Quarantined.received_at,
+           lambda row: row.received_at, "moment"),
+    Column("kind", "console.kind", Quarantined.kind, lambda row: row.kind, "mono"),
+    Column("reason", "console.reason", Quarantined.reason, lambda row: row.reason),
+    Column("seen", "console.seen_count", Quarantined.seen_count,
+           lambda row: row.seen_count, "num"),
+    Column("acts", ""),
+)  # fmt: skip
 SHOWN_BYTES = 300
 
 
@@ -32,17 +37,38 @@ SHOWN_BYTES = 300
 def quarantine() -> str:
     """Failed events, or with `what=bodies` unreadable bytes; both page."""
     what = "bodies" if request.args.get("what") == "bodies" else "events"
-    if what == "bodies":
-        query = select(Quarantined).where(Quarantined.state == QuarantineState.OPEN)
-        table = table_of(
-            query, BODIES, default="at", tie=Quarantined.id.desc(), shape=lambda row: row[0]
-        )
-    else:
-        failed = select(Event).where(Event.state == EventState.FAILED)
-        table = table_of(
-            failed, EVENTS, default="at", tie=Event.id.desc(), shape=lambda row: row[0]
-        )
+    table = (UNREADABLE if what == "bodies" else FAILED).page()
     return render_template("admin/quarantine.html", table=table, what=what, shown=_shown)
+
+
+FAILED = listed(
+    Listing(
+        "/quarantine",
+        EVENTS,
+        lambda: found_in(
+            select(Event).where(Event.state == EventState.FAILED), Event.kind, Event.error
+        ),
+        "at",
+        Event.id.desc(),
+        "quarantine.read",
+        shape=lambda row: row[0],
+    )
+)
+UNREADABLE = listed(
+    Listing(
+        "/quarantine/bodies",
+        BODIES,
+        lambda: found_in(
+            select(Quarantined).where(Quarantined.state == QuarantineState.OPEN),
+            Quarantined.kind,
+            Quarantined.reason,
+        ),
+        "at",
+        Quarantined.id.desc(),
+        "quarantine.read",
+        shape=lambda row: row[0],
+    )
+)
 
 
 def _shown(content: bytes) -> str:

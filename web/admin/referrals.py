@@ -14,16 +14,19 @@ from loyalty import members, referrals, shop
 from models.coupons import Coupon, CouponState, Obtained
 from models.members import Member, Referral
 from web.admin import forms
-from web.admin.ground import Column, back, blueprint, may, noted, table_of
+from web.admin.ground import back, blueprint, may, noted
+from web.admin.tables import Column, Listing, found_in, listed
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 COLUMNS = (
-    Column("at", "console.at", Referral.id),
-    Column("friend", "referrals.friend"),
-    Column("referrer", "referrals.referrer"),
-    Column("step", "console.state"),
-)
+    Column("at", "console.at", Referral.id, lambda row: row["at"], "moment"),
+    Column("friend", "referrals.friend", None, lambda row: row["friend"]),
+    Column("referrer", "referrals.referrer", None, lambda row: row["referrer"]),
+    Column("step", "console.state", None,
+           lambda row: t(locale(), f"referrals.step_{row['step']}")),
+)  # fmt: skip
+_friend, _referrer = aliased(Member), aliased(Member)
 
 
 @blueprint.get("/referrals")
@@ -35,24 +38,29 @@ def referrals_page() -> str:
 
 def _page(refusal: str) -> str:
     session = db()
-    friend, referrer = aliased(Member), aliased(Member)
-    query = (
-        select(Referral, friend, referrer)
-        .join(friend, friend.id == Referral.friend_id)
-        .join(referrer, referrer.id == Referral.referrer_id)
-    )
     gifts = select(Coupon).where(
         Coupon.state == CouponState.LIVE, Coupon.obtained == Obtained.JOURNEY
     )
     return render_template(
         "admin/referrals.html",
-        table=table_of(query, COLUMNS, default="at", tie=Referral.id, shape=_row),
+        table=REFERRALS.page(),
         gifts=session.scalars(gifts.order_by(Coupon.name_th, Coupon.id)).all(),
         friend_gift=shop.get(session, "referrals.friend_gift"),
         referrer_gift=shop.get(session, "referrals.referrer_gift"),
         min_satang=int(shop.get(session, "referrals.min_satang")),
         refusal=refusal,
     )
+
+
+def _invitations() -> Any:
+    query = (
+        select(Referral, _friend, _referrer)
+        .join(_friend, _friend.id == Referral.friend_id)
+        .join(_referrer, _referrer.id == Referral.referrer_id)
+    )
+    if not may("members.read"):  # a search would tell what is masked
+        return query
+    return found_in(query, _friend.name, _referrer.name, _friend.member_no, _referrer.member_no)
 
 
 def _row(row: Any) -> dict[str, Any]:
@@ -73,6 +81,11 @@ def _row(row: Any) -> dict[str, Any]:
 
 def _masked(member: Member) -> str:
     return members.masked(members.shown_name(member))
+
+
+REFERRALS = listed(
+    Listing("/referrals", COLUMNS, _invitations, "at", Referral.id, "lists.export", shape=_row)
+)
 
 
 @blueprint.post("/referrals/rules")

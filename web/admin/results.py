@@ -13,7 +13,8 @@ from insights.results import Result
 from loyalty import shop
 from models.campaigns import Campaign
 from models.journeys import Journey
-from web.admin.ground import back, blueprint, noted, spreadsheet
+from web.admin.ground import back, blueprint, noted
+from web.admin.tables import spreadsheet
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 

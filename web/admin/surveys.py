@@ -16,19 +16,24 @@ from models.conversations import Ticket, TicketState
 from models.members import Member
 from models.scores import SurveyAnswer, SurveyKind
 from web.admin import charts, forms
-from web.admin.ground import Column, back, blueprint, may, noted, table_of
+from web.admin.ground import back, blueprint, may, noted
+from web.admin.members import matching
+from web.admin.tables import Column, Listing, listed
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 DEFAULT_DAYS = 90
 TICKETS_SHOWN = 50
 COLUMNS = (
-    Column("at", "surveys.answered_at", SurveyAnswer.answered_at),
-    Column("name", "console.name", Member.name),
-    Column("kind", "surveys.kind", SurveyAnswer.kind),
-    Column("score", "surveys.score", SurveyAnswer.score),
-    Column("why", "surveys.why"),
-)
+    Column("at", "surveys.answered_at", SurveyAnswer.answered_at,
+           lambda one: one["answer"].answered_at, "moment"),
+    Column("name", "console.name", Member.name,
+           lambda one: one["member"].shown_name if may("members.read") else ""),
+    Column("kind", "surveys.kind", SurveyAnswer.kind,
+           lambda one: t(locale(), f"surveys.{one['answer'].kind.value}")),
+    Column("score", "surveys.score", SurveyAnswer.score, lambda one: one["answer"].score, "num"),
+    Column("why", "surveys.why", None, lambda one: one["why"]),
+)  # fmt: skip
 
 
 @blueprint.get("/surveys")
@@ -57,7 +62,7 @@ def _page(refusal: str = "") -> str:
         },
         days=days,
         periods=figures.PERIODS,
-        table=_answers(),
+        table=ANSWERS.page(),
         tickets=open_tickets(),
         review_url=shop.get(session, "shop.review_url"),
         csat_days=shop.get(session, "surveys.csat_every_days"),
@@ -80,7 +85,7 @@ def _answers() -> Any:
     kind = request.args.get("kind", "")
     if kind in set(SurveyKind):
         query = query.where(SurveyAnswer.kind == SurveyKind(kind))
-    return table_of(query, COLUMNS, default="at", tie=SurveyAnswer.id.desc(), shape=_shown)
+    return matching(query) if may("members.read") else query
 
 
 def _shown(row: Any) -> dict[str, Any]:
@@ -89,6 +94,19 @@ def _shown(row: Any) -> dict[str, Any]:
     why = surveys.why_of(db(), vault, member, answer) if may("surveys.words") else None
     mood = surveys.mood_of(answer.kind, answer.score)
     return {"answer": answer, "member": member, "why": why, "mood": mood.value}
+
+
+ANSWERS = listed(
+    Listing(
+        "/surveys",
+        COLUMNS,
+        _answers,
+        "at",
+        SurveyAnswer.id.desc(),
+        "lists.export",
+        shape=_shown,
+    )
+)
 
 
 def open_tickets() -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from flask import Response, abort, g, make_response, render_template, request
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 
 from core.clock import last_day
 from core.errors import Invalid, Refused
@@ -19,19 +19,22 @@ from models.members import Member, MemberTotals, StageChange
 from models.menus import Menu
 from models.tiers import MemberTier, Tier
 from web.admin import forms
-from web.admin.ground import Column, back, blueprint, escaped, noted, search_text, table_of
-from web.admin.members import member_of
+from web.admin.ground import back, blueprint, noted
+from web.admin.members import matching, member_of
+from web.admin.tables import Column, Listing, listed
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 COLUMNS = (
-    Column("name", "console.name", Member.name),
-    Column("number", "console.number", Member.member_no),
-    Column("tier", "console.tier", Tier.threshold),
-    Column("since", "console.tier_since", MemberTier.since),
-    Column("until", "console.tier_until", MemberTier.holds_until),
-    Column("spent", "console.spent", MemberTotals.spent_satang),
-)
+    Column("name", "console.name", Member.name, lambda row: row[0].shown_name),
+    Column("number", "console.number", Member.member_no, lambda row: row[0].member_no, "mono"),
+    Column("tier", "console.tier", Tier.threshold,
+           lambda row: row[3].name_en if locale() == "en" else row[3].name_th),
+    Column("since", "console.tier_since", MemberTier.since, lambda row: row[2].since, "moment"),
+    Column("until", "console.tier_until", MemberTier.holds_until, lambda row: row[4], "day"),
+    Column("spent", "console.spent", MemberTotals.spent_satang,
+           lambda row: row[1].spent_satang, "money"),
+)  # fmt: skip
 _KEY = re.compile(r"[a-z0-9_]{2,40}")
 _COLOUR = re.compile(r"#[0-9A-Fa-f]{6}")
 HIGHEST = 10_000_000_000
@@ -54,27 +57,13 @@ def _page(refusal: str) -> str:
     counts = {
         row.tier_id: row.members for row in session.execute(by_tier.group_by(MemberTier.tier_id))
     }
-    query = (
-        select(Member, MemberTotals, MemberTier, Tier)
-        .join(MemberTotals, MemberTotals.member_id == Member.id)
-        .join(MemberTier, MemberTier.member_id == Member.id)
-        .join(Tier, Tier.id == MemberTier.tier_id)
-    )
-    if text := search_text():
-        like = f"%{escaped(text)}%"
-        query = query.where(
-            or_(Member.name.ilike(like, escape="\\"), Member.member_no.like(like, escape="\\"))
-        )
-    wanted = request.args.get("tier", "")
-    if any(tier.key == wanted for tier in steps):
-        query = query.where(Tier.key == wanted)
     return render_template(
         "admin/tiers.html",
         steps=steps,
         counts=counts,
         rules=tiers.rules_of(session),
-        table=table_of(query, COLUMNS, default="since", tie=Member.id, shape=_shown),
-        wanted=wanted,
+        table=STANDING.page(),
+        wanted=request.args.get("tier", ""),
         gifts={tier.id: tier_gifts.entry_coupons(session, tier) for tier in steps},
         refusal=refusal,
     )
@@ -84,6 +73,23 @@ def _shown(row: Any) -> tuple[Any, ...]:
     """A row with the last day of its hold, as people say it."""
     member, totals, standing, step = row
     return member, totals, standing, step, last_day(standing.holds_until, runtime().clock.tz)
+
+
+def _standing() -> Any:
+    query = (
+        select(Member, MemberTotals, MemberTier, Tier)
+        .join(MemberTotals, MemberTotals.member_id == Member.id)
+        .join(MemberTier, MemberTier.member_id == Member.id)
+        .join(Tier, Tier.id == MemberTier.tier_id)
+    )
+    if wanted := request.args.get("tier", ""):
+        query = query.where(Tier.key == wanted)
+    return matching(query)
+
+
+STANDING = listed(
+    Listing("/tiers", COLUMNS, _standing, "since", Member.id, "lists.export", shape=_shown)
+)
 
 
 @blueprint.post("/tiers/rules")

@@ -17,7 +17,8 @@ from loyalty import ceilings, members, people, shifts, shop, undoing
 from models.members import Member
 from models.staff import AuditRow, Branch, Cashier, CashierSession, Device, Role
 from web.admin import forms
-from web.admin.ground import back, blueprint, may, noted, spreadsheet
+from web.admin.ground import back, blueprint, may, noted
+from web.admin.tables import spreadsheet
 from web.auth import Forbidden, staff_only
 from web.ground import db, locale, runtime
 from web.liff import qr

@@ -22,8 +22,8 @@ from rich_menus import images, publish
 from tests.bot.webhooks import body_of, sign, text_event
 from tests.factories import CHANNEL_SECRET
 from tests.moments import BANGKOK, NOW
-from web.admin.ground import PAGE_ROWS
 from web.admin.members import figures_of
+from web.admin.tables import PAGE_ROWS
 
 TEXT = [{"type": "text", "text": "สวัสดี"}]
 
@@ -248,5 +248,5 @@ def test_AI1_unknown_erased_and_odd_ids_are_404(owner, busy):
 
 
 def test_note_in_the_address_is_one_of_ours(owner, busy):
-    assert 'role="status"' in owner.get("/admin/offers?note=console.saved").text
-    assert 'role="status"' not in owner.get("/admin/offers?note=errors.not_found").text
+    assert "alert-success" in owner.get("/admin/offers?note=console.saved").text
+    assert "alert-success" not in owner.get("/admin/offers?note=errors.not_found").text

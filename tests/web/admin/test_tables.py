@@ -1,0 +1,126 @@
+"""Lists of the console: order, columns somebody chose, and files of exactly what was found."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import timedelta
+
+import pytest
+from openpyxl import load_workbook
+from sqlalchemy import select
+
+from models.staff import AuditRow, StaffSession
+from tests import factories
+from web.admin import tables
+from web.admin.members import MEMBERS
+from web.admin.tables import FILE_ROWS, PAGE_ROWS
+
+
+@pytest.fixture
+def crowd(runtime, shop):
+    """Somchai, Malee, and as many others as need a second page."""
+    with runtime.transaction() as session:
+        somchai = factories.somchai(session)
+        factories.malee(session)
+        for number in range(PAGE_ROWS):
+            factories.make_member(session, f"=cmd|{number}")
+    return somchai
+
+
+def rows_of(answer) -> list[list[str]]:
+    return list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
+
+
+def test_a_file_holds_exactly_what_the_page_found_on_all_its_pages(owner, crowd):
+    everybody = rows_of(owner.send("/admin/members.csv"))
+    found = rows_of(owner.send("/admin/members.csv?q=cmd&sort=name&down=0&page=2"))
+    assert len(everybody) == 1 + 2 + PAGE_ROWS
+    assert len(found) == 1 + PAGE_ROWS
+    assert found[0][0] == "ชื่อ"
+    assert [row[0] for row in found[1:]] == sorted(row[0] for row in found[1:])
+    assert all(row[0].startswith("'=cmd|") for row in found[1:])
+
+
+def test_a_workbook_holds_figures_as_figures_and_no_formula(owner, crowd):
+    answer = owner.send("/admin/members.xlsx")
+    sheet = load_workbook(io.BytesIO(answer.data)).active
+    assert answer.headers["Content-Disposition"].endswith('.xlsx"')
+    assert sheet.max_row == 1 + 2 + PAGE_ROWS
+    assert {cell.data_type for row in sheet.iter_rows() for cell in row} <= {"inlineStr", "n", "d"}
+    points = [cell.value for cell in sheet[1]].index("แต้ม")
+    assert {type(row[points].value) for row in sheet.iter_rows(min_row=2)} == {int}
+
+
+def test_aa5_people_leave_only_after_the_password_and_with_an_audit_row(
+    runtime, sign_in, crowd, clock
+):
+    browser = sign_in("manager")
+    with runtime.transaction() as session:
+        for held in session.scalars(select(StaffSession)):
+            held.created_at = clock.real_now() - timedelta(hours=1)
+    answer = browser.send("/admin/members.csv?q=cmd")
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/admin/confirm")
+    with runtime.transaction() as session:
+        for held in session.scalars(select(StaffSession)):
+            held.created_at = clock.real_now()
+    assert browser.send("/admin/members.csv?q=cmd").status_code == 200
+    with runtime.database.read() as session:
+        taken = session.scalars(select(AuditRow).where(AuditRow.act == "exports.made")).all()
+    assert [row.facts for row in taken] == [
+        {"what": "members", "kind": "csv", "rows": PAGE_ROWS, "search": "cmd"}
+    ]
+
+
+def test_fx13_who_only_reads_takes_no_people_out(sign_in, crowd):
+    assert sign_in("auditor").send("/admin/members.csv").status_code == 403
+    assert "/admin/members.csv" not in sign_in("auditor", email="two@taem.example").get(
+        "/admin/members"
+    ).text.replace("&amp;", "&")
+
+
+def test_a_file_without_people_is_for_every_reader_of_the_page(sign_in, shop):
+    answer = sign_in("marketer").get("/admin/offers.csv")
+    assert answer.status_code == 200
+    assert len(rows_of(answer)) == 1 + 2
+
+
+def test_a_list_too_long_for_one_file_is_refused_in_words(owner, crowd, monkeypatch):
+    monkeypatch.setattr(tables, "FILE_ROWS", 3)
+    answer = owner.send("/admin/members.csv")
+    assert answer.status_code == 422
+    assert "3" in answer.text
+    assert FILE_ROWS > 3
+
+
+def test_columns_stay_as_chosen_in_this_browser_and_the_filter_stays(owner, crowd):
+    answer = owner.send(
+        "/admin/columns", list="members", column=["name", "points"],
+        next="/admin/members", query="q=cmd&sort=name",
+    )  # fmt: skip
+    assert answer.headers["Location"] == "/admin/members?q=cmd&sort=name"
+    page = owner.get("/admin/members").text
+    assert page.count('role="columnheader"') == 2
+    assert len(rows_of(owner.send("/admin/members.csv"))[0]) == len(MEMBERS.columns)
+    owner.send("/admin/columns", list="members", next="/admin/members")
+    assert owner.get("/admin/members").text.count('role="columnheader"') == len(MEMBERS.columns)
+
+
+@pytest.mark.parametrize("kept", ["members.", "members.zzz", "~~..~", "%00", "members.\x7f", "é"])
+def test_an_odd_choice_of_columns_shows_all(owner, crowd, kept):
+    owner.client.set_cookie("taem_lists", kept)
+    assert owner.get("/admin/members").text.count('role="columnheader"') == len(MEMBERS.columns)
+
+
+def test_choosing_columns_leads_nowhere_else(owner, crowd):
+    answer = owner.send("/admin/columns", list="members", next="//evil.com", query="a=\r\nX: y")
+    assert answer.headers["Location"].startswith("/admin?")
+    assert "\n" not in answer.headers["Location"]
+    assert owner.send("/admin/columns", list="<x>", next="/admin").status_code == 422
+
+
+def test_an_empty_find_offers_the_whole_list(owner, crowd):
+    page = owner.get("/admin/members?q=nobody-like-this").text
+    assert "ดูทั้งหมด" in page
+    assert 'href="/admin/members"' in page

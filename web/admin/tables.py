@@ -1,0 +1,268 @@
+"""Every list of the console: searched, sorted, paged, its columns chosen, taken out as a file.
+
+A `Listing` says once what a list is; its page shows 25 rows of it and its file holds every row
+that the page's own address finds, under the same words. Files with people in them need their own
+permission and the password, and leave a row in the audit log with the count (AA5, FX13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from urllib.parse import parse_qsl, quote, unquote, urlencode
+
+from flask import Response, make_response, redirect, request, url_for
+from sqlalchemy import func, or_, select
+
+from core.clock import local_day
+from core.errors import Invalid, Refused
+from core.i18n import t
+from core.spreadsheets import csv_text, xlsx_bytes
+from web.admin.door import safe_next
+from web.admin.ground import blueprint, escaped, freshly, may, noted
+from web.auth import staff_only
+from web.ground import db, locale, runtime
+from web.security import read_cookie, set_cookie
+
+PAGE_ROWS = 25
+MAX_PAGE = 100_000
+SEARCH_LETTERS = 100
+#: Rows of one file; a longer list is taken out in parts, each by its own filter.
+FILE_ROWS = 100_000
+#: How many rows are held in memory while a file is written.
+FETCHED = 1_000
+KINDS = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+#: What in an address only orders a list.
+PLACE = ("sort", "down", "page", "note")
+#: Where a browser keeps which columns its people chose, list by list.
+COOKIE = "lists"
+COOKIE_LETTERS = 3_000
+YEAR_SECONDS = 365 * 24 * 3600
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its key in the address, its heading, what orders it, what a file says.
+
+    `kind` is how the value is written: plain text, or `num`, `money` (satang), `moment`, `day`,
+    `mono`. A column without `value` is for the page alone, e.g. the buttons of a row.
+    """
+
+    key: str
+    words: str
+    order: Any = None
+    value: Callable[[Any], Any] | None = None
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One page of a list with its search, order and place."""
+
+    name: str
+    rows: Sequence[Any]
+    columns: Sequence[Column]
+    choices: Sequence[Column]
+    total: int
+    page: int
+    pages: int
+    search: str
+    sort: str
+    is_down: bool
+    #: Method of its file's form and the endpoint; empty when this person may not have one.
+    file: str
+    file_method: str
+
+    def file_url(self, kind: str) -> str:
+        """The address of everything this page's address finds, as a file."""
+        asked = {**request.args.to_dict(), **(request.view_args or {}), "kind": kind}
+        return url_for(self.file, **asked)
+
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the address asks for less than everything."""
+        return any(request.args.get(name) for name in request.args if name not in PLACE)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a list is: its address below the console, its columns and its rows."""
+
+    path: str
+    columns: Sequence[Column]
+    #: Everything the address asks for, unordered.
+    query: Callable[[], Any]
+    default: str
+    tie: Any
+    #: Whose file it is: a page's own `.read`, or more where people are in it.
+    permission: str
+    is_down: bool = True
+    shape: Callable[[Any], Any] | None = None
+    #: What stands before any order, e.g. those who need care.
+    first: Any = None
+
+    @property
+    def name(self) -> str:
+        return self.path.strip("/").replace("/", "-")
+
+    @property
+    def endpoint(self) -> str:
+        return f"{self.name.replace('-', '_')}_file"
+
+    def page(self) -> Table:
+        """The rows of this page, as the address asks; an unknown order falls back."""
+        query = self.query()
+        sort, down, ordered = self._ordered(query)
+        total = db().scalar(select(func.count()).select_from(query.order_by(None).subquery())) or 0
+        pages = max(1, -(-total // PAGE_ROWS))
+        page = min(pages, max(1, request.args.get("page", 1, type=int) or 1), MAX_PAGE)
+        rows = db().execute(ordered.limit(PAGE_ROWS).offset((page - 1) * PAGE_ROWS)).all()
+        return Table(
+            name=self.name,
+            rows=[self.shape(row) for row in rows] if self.shape else rows,
+            columns=_chosen(self.name, self.columns),
+            choices=self.columns,
+            total=total,
+            page=page,
+            pages=pages,
+            search=request.args.get("q", "")[:SEARCH_LETTERS],
+            sort=sort,
+            is_down=down,
+            file=f"admin.{self.endpoint}" if may(self.permission) else "",
+            file_method="get" if self.is_open else "post",
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """A file without people in it: for whoever may read the page."""
+        return self.permission.endswith(".read")
+
+    def _ordered(self, query: Any) -> tuple[str, bool, Any]:
+        by_key = {column.key: column for column in self.columns if column.order is not None}
+        sort = request.args.get("sort", self.default)
+        if sort not in by_key:
+            sort = self.default
+        down = request.args.get("down", "1" if self.is_down else "0") == "1"
+        order = by_key[sort].order
+        first = [] if self.first is None else [self.first]
+        return sort, down, query.order_by(*first, order.desc() if down else order.asc(), self.tie)
+
+    def rows_of_file(self) -> Iterator[list[Any]]:
+        """A heading and every row that the address finds, in its order. Refused
+        `exports.too_many`: more than one file holds."""
+        written = [column for column in self.columns if column.value is not None]
+        yield [t(locale(), column.words) for column in written]
+        _sort, _down, ordered = self._ordered(self.query())
+        found = db().execute(ordered.limit(FILE_ROWS + 1).execution_options(yield_per=FETCHED))
+        for place, row in enumerate(found):
+            if place == FILE_ROWS:
+                raise Refused("exports.too_many", status=422, most=FILE_ROWS)
+            shown = self.shape(row) if self.shape else row
+            yield [_written(column, shown) for column in written]
+
+
+def listed(listing: Listing) -> Listing:
+    """Give a list its file: `GET <path>.csv|xlsx`, or with people in it `POST` and the password."""
+
+    def taken(kind: str) -> Response:
+        rows = list(listing.rows_of_file())
+        if not listing.is_open:
+            facts = {"what": listing.name, "kind": kind, "rows": len(rows) - 1}
+            noted("exports.made", **facts, search=request.args.get("q", "")[:SEARCH_LETTERS])
+        clock = runtime().clock
+        day = local_day(clock.now(), clock.tz).isoformat()
+        return spreadsheet(rows, f"taem-{listing.name}-{day}.{kind}")
+
+    taken.__doc__ = f"The list {listing.name} as a file."
+    view = staff_only(listing.permission)(taken if listing.is_open else freshly(taken))
+    rule = f"{listing.path}.<any(csv, xlsx):kind>"
+    methods = ["GET"] if listing.is_open else ["POST"]
+    blueprint.add_url_rule(rule, listing.endpoint, view, methods=methods)
+    return listing
+
+
+def spreadsheet(rows: Sequence[Sequence[Any]], name: str) -> Response:
+    """Rows to keep as CSV or XLSX, by the name's ending; no spreadsheet runs their cells."""
+    kind = name.rpartition(".")[2]
+    response = make_response(xlsx_bytes(rows) if kind == "xlsx" else csv_text(rows))
+    response.headers["Content-Type"] = KINDS[kind]
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def search_text() -> str:
+    """What was searched for. Refuses NUL and over-long texts (FX08)."""
+    text = request.args.get("q", "").strip()
+    if len(text) > SEARCH_LETTERS or "\x00" in text:
+        raise Invalid("errors.invalid_field", field="q")
+    return text
+
+
+def found_in(query: Any, *columns: Any) -> Any:
+    """Only rows that hold the searched words in one of these columns; all without any."""
+    if text := search_text():
+        like = f"%{escaped(text)}%"
+        query = query.where(or_(*(column.ilike(like, escape="\\") for column in columns)))
+    return query
+
+
+def said(noun: str, find: Callable[[Any], Any]) -> Callable[[Any], str]:
+    """The words of an enum's value: `said("stages", …)` of `Stage.NEW` is the text `stages.new`."""
+    return lambda row: t(locale(), f"{noun}.{find(row).value}")
+
+
+def _written(column: Column, row: Any) -> Any:
+    """A value as a spreadsheet should hold it: figures as figures, moments on the shop's clock."""
+    assert column.value is not None
+    value = column.value(row)
+    if value is None:
+        return ""
+    if column.kind == "money":
+        return Decimal(value) / 100
+    if isinstance(value, datetime):
+        return value.astimezone(runtime().clock.tz).replace(tzinfo=None, microsecond=0)
+    return value if isinstance(value, (int, str, date)) else str(value)
+
+
+# --- Which columns are shown ------------------------------------------------------------------
+
+
+@blueprint.post("/columns")
+@staff_only("dashboard.read")
+def columns_choose() -> Response:
+    """Remember in this browser which columns of a list are shown; none ticked shows all."""
+    name = request.form.get("list", "")[:SEARCH_LETTERS]
+    if not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+        raise Invalid("errors.invalid_field", field="list")
+    kept = _kept()
+    kept.pop(name, None)
+    if wanted := [one for one in request.form.getlist("column")[:40] if one.isidentifier()]:
+        kept[name] = wanted
+    text = "~".join(".".join([list_name, *keys]) for list_name, keys in kept.items())
+    while len(text) > COOKIE_LETTERS:  # the oldest choices go first
+        text = text.partition("~")[2]
+    query = urlencode(parse_qsl(request.form.get("query", "")[:2_000]))
+    path = safe_next(request.form.get("next"))
+    response = make_response(redirect(f"{path}?{query}" if query else path, code=303))
+    set_cookie(response, runtime().settings, COOKIE, quote(text, safe="~.-"), YEAR_SECONDS)
+    return response
+
+
+def _kept() -> dict[str, list[str]]:
+    text = unquote(read_cookie(runtime().settings, COOKIE) or "")[:COOKIE_LETTERS]
+    parts = [one.split(".") for one in text.split("~") if "." in one]
+    return {name: keys for name, *keys in parts}
+
+
+def _chosen(name: str, columns: Sequence[Column]) -> Sequence[Column]:
+    """The columns this browser wants; those without a heading (buttons) always."""
+    wanted = set(_kept().get(name, ()))
+    shown = [column for column in columns if column.key in wanted or not column.words]
+    return shown if any(column.words for column in shown) else columns
