@@ -92,6 +92,38 @@ def _plain(value: Any) -> Any:
     return value.value if isinstance(value, Enum) else value
 
 
+def update_many(
+    session: Session, table: Table, key: str, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Set columns of rows by their key; all have the same names, the key among them."""
+    if not rows:
+        return
+    names = [key, *(name for name in rows[0] if name != key)]
+    dialect = session.get_bind().dialect
+    bound = [
+        (_type_of(table.c[name]).dialect_impl(dialect).bind_processor(dialect), name)
+        for name in names
+    ]
+    if is_sqlite(session):
+        changed = ", ".join(f'"{name}" = ?' for name in names[1:])
+        cursor: Any = session.connection().connection.cursor()
+        cursor.executemany(
+            f'UPDATE "{table.name}" SET {changed} WHERE "{key}" = ?',
+            ([_bound(make, row[name]) for make, name in [*bound[1:], bound[0]]] for row in rows),
+        )
+        return
+    arrays = ", ".join(
+        f"CAST(:{name} AS {table.c[name].type.compile(dialect=_POSTGRES)}[])" for name in names
+    )
+    changed = ", ".join(f'"{name}" = given."{name}"' for name in names[1:])
+    given = ", ".join(f'"{name}"' for name in names)
+    sql = (
+        f'UPDATE "{table.name}" SET {changed} FROM unnest({arrays}) AS given({given})'
+        f' WHERE "{table.name}"."{key}" = given."{key}"'
+    )
+    session.execute(text(sql), {n: [_bound(make, row[n]) for row in rows] for make, n in bound})
+
+
 def copy_many(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
     """Write very many rows: COPY where the engine has it, else one prepared statement.
 

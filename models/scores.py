@@ -52,6 +52,9 @@ class MemberScore(Base):
     #: that leave a window can change them.
     seen_satang: Mapped[bigint] = mapped_column(default=0)
     seen_bills: Mapped[int] = mapped_column(default=0)
+    #: The newest purchase day and the member's own gap, as they were then.
+    last_on: Mapped[local_date | None]
+    own_gap_days: Mapped[float | None]
     #: L4, in satang: spent so far plus what the next 12 months should bring.
     clv_satang: Mapped[bigint] = mapped_column(default=0)
     expected_visits: Mapped[float] = mapped_column(default=0.0)

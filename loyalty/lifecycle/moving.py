@@ -7,9 +7,10 @@ from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import and_, delete, func, or_, select
 from sqlalchemy.orm import Session
 
+from core.bulk import copy_many, is_one_of, update_many
 from core.runtime import Runtime
 from loyalty import activities
 from loyalty.lifecycle import thresholds as figures
@@ -17,12 +18,16 @@ from loyalty.lifecycle.levels import MOVING, Verdict, level_of
 from loyalty.lifecycle.stages import stage_of
 from loyalty.lifecycle.standing import OFFER_ACTS, standings_of
 from models.activities import Activity
+from models.base import table_of
 from models.members import Level, Member, MemberState, MemberTotals, Referral, Stage, StageChange
 from models.purchases import Purchase, PurchaseState
 from models.scores import HIGH, MemberScore, SurveyAnswer, SurveyKind
 
 #: Facts, besides bills, after which a level may be another.
 _JUDGED = frozenset({"tickets.opened", "surveys.answered", "tiers.changed"})
+CHANGED = "stages.changed"
+TOTALS = table_of(MemberTotals)
+HISTORY = table_of(StageChange)
 
 
 def react(runtime: Runtime, session: Session, activities_: list[Activity], now: datetime) -> None:
@@ -163,6 +168,54 @@ def judge(session: Session, rows: Sequence[MemberTotals], now: datetime, tz: Zon
     return moved
 
 
+def judge_many(session: Session, ids: Sequence[int], now: datetime, tz: ZoneInfo) -> int:
+    """`judge` for very many at night: locks their rows, loads none, writes in bulk.
+
+    The night has added up their bills; whoever has bought since is added up anew.
+    """
+    settings = figures.of(session)
+    session.flush()  # bills, tickets and answers are counted by one statement
+    rows = session.execute(_night_rows(session, ids)).all()
+    fresh = [row for row in rows if row.is_fresh]
+    standings = standings_of(session, fresh, now, tz, is_added=True) if fresh else {}
+    if late := [row for row in rows if not row.is_fresh]:
+        standings |= standings_of(session, late, now, tz)
+    changed, history, facts = [], [], []
+    for row in rows:
+        verdict = level_of(*standings[row.member_id], settings)
+        new = {"member_id": row.member_id, "level": verdict.level, "level_at": row.level_at}
+        why = dict(verdict.why)
+        if row.level == verdict.level:
+            if _lasting(row.level_why) != _lasting(why):
+                changed.append({**new, "level_why": why})
+            continue
+        changed.append({**new, "level_at": now, "level_why": why})
+        story = _story("level", row.level, verdict.level)
+        history.append({"member_id": row.member_id, **story, "why": why, "at": now})
+        facts.append((row.member_id, story))
+    update_many(session, TOTALS, "member_id", changed)
+    copy_many(session, HISTORY, history)
+    activities.record_many(session, CHANGED, now, facts)
+    if changed:
+        session.expire_all()  # what was loaded before may be one of them
+    return len(history)
+
+
+def _night_rows(session: Session, ids: Sequence[int]) -> Any:
+    """The totals of these members, locked, and whether what the night added up still holds."""
+    is_fresh = and_(
+        MemberScore.seen_satang == MemberTotals.spent_satang,
+        MemberScore.seen_bills == MemberTotals.purchase_count,
+    )
+    return (
+        select(*TOTALS.c, func.coalesce(is_fresh, False).label("is_fresh"))
+        .outerjoin(MemberScore, MemberScore.member_id == MemberTotals.member_id)
+        .where(is_one_of(session, MemberTotals.member_id, ids))
+        .order_by(MemberTotals.member_id)
+        .with_for_update(of=MemberTotals)
+    )
+
+
 def explain(session: Session, totals: MemberTotals, now: datetime, tz: ZoneInfo) -> Verdict:
     """The level a member is at, with the numbers of this moment where they still lead to it."""
     standing, cuts = standings_of(session, [totals], now, tz)[totals.member_id]
@@ -220,20 +273,11 @@ def _remember(
     why: dict[str, Any],
     now: datetime,
 ) -> None:
-    session.add(
-        StageChange(
-            member_id=member_id,
-            field=field_name,
-            before=before.value,
-            after=after.value,
-            why=why,
-            at=now,
-        )
-    )
-    activities.record(
-        session,
-        member_id,
-        "stages.changed",
-        now,
-        {"field": field_name, "before": before.value, "after": after.value},
-    )
+    story = _story(field_name, before, after)
+    session.add(StageChange(member_id=member_id, **story, why=why, at=now))
+    activities.record(session, member_id, CHANGED, now, story)
+
+
+def _story(field_name: str, before: Stage | Level, after: Stage | Level) -> dict[str, str]:
+    """What history and timeline say of a change."""
+    return {"field": field_name, "before": before.value, "after": after.value}

@@ -8,7 +8,7 @@ would be scored or placed otherwise than they are, and only they are touched.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -34,7 +34,7 @@ from core.db import is_sqlite
 from loyalty.lifecycle import scoring, sums
 from loyalty.lifecycle import thresholds as figures
 from loyalty.lifecycle.levels import Cuts
-from loyalty.lifecycle.moving import judge
+from loyalty.lifecycle.moving import judge_many
 from loyalty.lifecycle.standing import brought_by_vip, days_ago, offer_acts, top_tier
 from loyalty.lifecycle.thresholds import Thresholds
 from models.base import table_of
@@ -103,7 +103,11 @@ def _night(session: Session, now: datetime, tz: ZoneInfo, limit: int) -> Night:
         select(CutPoints.day, CutPoints.figures).order_by(CutPoints.day.desc()).limit(2)
     ).all()
     earlier = next((row for row in rows if row.day < today), None)
-    is_usual = earlier is not None and all(row.day <= today for row in rows)
+    is_usual = (
+        earlier is not None
+        and all(row.day <= today for row in rows)
+        and earlier.figures.get("zone") == str(tz)  # days began at the same moments
+    )
     return Night(
         now=now,
         tz=tz,
@@ -146,15 +150,12 @@ def _score(session: Session, night: Night, after: int) -> tuple[int, int | None]
     until = _next(session, after, night.limit * (WIDE if night.last else 1))
     if until is None:
         return 0, None
-    wanted = _scores(session, night, sums.cuts_of(session, night.today), after, until)
-    names = ("recency", "frequency", "money", "rfm_group", "expected_visits", "clv_satang")
+    wanted = _scores(session, night, sums.cuts_of(session, night.today))
     session.execute(
         update(SCORES)
-        .values({name: wanted.c[name] for name in names} | {"as_of": night.today})
-        .where(
-            SCORES.c.member_id == wanted.c.member_id,
-            or_(*(SCORES.c[name] != wanted.c[name] for name in names)),
-        )
+        .values(wanted | {"as_of": night.today})
+        .where(SCORES.c.member_id > after, SCORES.c.member_id <= until)
+        .where(or_(*(SCORES.c[name] != value for name, value in wanted.items())))
     )
     return 1, until
 
@@ -192,67 +193,23 @@ PHASES = (_refresh, _cut, _score, _judge_buyers, _judge_others)
 
 def _judge_some(session: Session, night: Night, query: Any, until: int) -> tuple[int, int | None]:
     """Judge whom the query finds of a range, at most `MOVES` of them in one transaction."""
-    ids = session.scalars(query.order_by("member_id").limit(MOVES)).all()
+    ids = session.scalars(query.order_by(MemberTotals.member_id).limit(MOVES)).all()
     if not ids:
         return 1, until
-    rows = session.scalars(
-        select(MemberTotals)
-        .where(MemberTotals.member_id.in_(ids))
-        .order_by(MemberTotals.member_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).all()
-    judge(session, rows, night.now, night.tz)
+    judge_many(session, ids, night.now, night.tz)
     return len(ids), ids[-1] if len(ids) == MOVES else until
 
 
 # --- In the database --------------------------------------------------------------------------
 
 
-def _silent_days(session: Session, today: date, place: int = 0) -> Any:
-    """Days since the newest purchase day (or the one at `place`), never below none."""
-    day = MemberTotals.purchase_days[place].as_string()
+def _silent_days(session: Session, today: date, day: Any) -> Any:
+    """Days since this one, never below none."""
     if is_sqlite(session):
         days = cast(func.julianday(today.isoformat()) - func.julianday(day), Integer)
         return type_coerce(func.max(days, 0), Integer)
     span = type_coerce(cast(literal(today), DATE) - cast(day, DATE), Integer)
     return type_coerce(func.greatest(span, 0), Integer)
-
-
-def _buyers(
-    session: Session, night: Night, after: int, until: int, *, with_level: bool = False
-) -> Any:
-    """Buyers of a range with their days of silence, worked out once."""
-    more = (
-        ()
-        if not with_level
-        else (_age(session, night.today).label("age"), _placed().label("placed"))
-    )
-    return (
-        select(
-            MemberTotals.member_id,
-            MemberTotals.spent_satang,
-            MemberTotals.purchase_count,
-            MemberTotals.purchase_day_count,
-            MemberTotals.own_gap_days,
-            MemberTotals.stage,
-            _silent_days(session, night.today).label("silent"),
-            *more,
-        )
-        .where(MemberTotals.member_id > after, MemberTotals.member_id <= until)
-        .where(MemberTotals.purchase_day_count > 0)
-        .cte("buyers")
-        .prefix_with("MATERIALIZED")
-    )
-
-
-def _age(session: Session, today: date) -> Any:
-    """Days since the first purchase day of who has one or two of them."""
-    return case(
-        (MemberTotals.purchase_day_count == 1, _silent_days(session, today)),
-        (MemberTotals.purchase_day_count == 2, _silent_days(session, today, 1)),
-        else_=None,
-    )
 
 
 def _placed() -> Any:
@@ -261,69 +218,63 @@ def _placed() -> Any:
     return cast(MemberTotals.level, String) + literal(":") + func.coalesce(change, literal(""))
 
 
-def _limit(buyers: Any, days: int, floor: int, gaps: float) -> Any:
+def _limit(gap: Any, days: int, floor: int, gaps: float) -> Any:
     """`levels.silence_limit` over the members' own gaps."""
-    gap = buyers.c.own_gap_days
     by_gap = case((gap * gaps > floor, gap * gaps), else_=float(floor))
     return case((gap.is_(None), float(days)), else_=by_gap)
 
 
-def _inactive_limit(buyers: Any, settings: Thresholds) -> Any:
-    return _limit(buyers, settings.inactive_days, settings.inactive_floor, settings.inactive_gaps)
+def _inactive_limit(gap: Any, settings: Thresholds) -> Any:
+    return _limit(gap, settings.inactive_days, settings.inactive_floor, settings.inactive_gaps)
 
 
-def _scores(session: Session, night: Night, cuts: Cuts, after: int, until: int) -> Any:
+def _scores(session: Session, night: Night, cuts: Cuts) -> dict[str, Any]:
     """Recency, frequency, money, group, visits and worth, as `scoring.py` has them."""
-    settings = night.settings
-    buyers = _buyers(session, night, after, until)
+    own, settings = SCORES.c, night.settings
     # A member without a bill in the year is off the scale; theirs are the lowest scores.
-    has_bought = SCORES.c.bills_365 > 0
-    silent, bills_365 = buyers.c.silent, SCORES.c.bills_365
-    recency = _stairs(has_bought, *((silent <= cut, 5 - n) for n, cut in enumerate(cuts.days)))
+    has_bought = own.bills_365 > 0
+    silent_since = (night.today - timedelta(days=cut) for cut in cuts.days)
+    recency = _stairs(
+        has_bought, *((own.last_on >= on, 5 - n) for n, on in enumerate(silent_since))
+    )
     frequency = _stairs(
-        has_bought, *((bills_365 >= cut, 5 - n) for n, cut in enumerate(cuts.bills))
+        has_bought, *((own.bills_365 >= cut, 5 - n) for n, cut in enumerate(cuts.bills))
     )
     money = _stairs(
-        has_bought, *((SCORES.c.spent_365 >= cut, 5 - n) for n, cut in enumerate(cuts.satang))
+        has_bought, *((own.spent_365 >= cut, 5 - n) for n, cut in enumerate(cuts.satang))
     )
-    gap, bills = buyers.c.own_gap_days, buyers.c.purchase_count
-    is_gone = silent > _inactive_limit(buyers, settings)
+    gap, bills, spent = own.own_gap_days, own.seen_bills, own.seen_satang
+    silent = _silent_days(session, night.today, own.last_on)
+    is_gone = silent > _inactive_limit(gap, settings)
     halves = cast(gap * 2, Integer)
-    margin = buyers.c.spent_satang * settings.margin_percent
+    margin = spent * settings.margin_percent
     more = case(
         (or_(bills == 0, is_gone), 0),
-        (gap.is_(None), margin * bills_365 // (100 * bills)),
+        (gap.is_(None), margin * own.bills_365 // (100 * bills)),
         else_=margin * (2 * scoring.YEAR_DAYS) // (100 * bills * halves),
     )
     visits = case(
         (is_gone, 0.0),
-        (gap.is_(None), cast(bills_365, Float)),
+        (gap.is_(None), cast(own.bills_365, Float)),
         else_=(2.0 * scoring.YEAR_DAYS) / cast(halves, Float),
     )
-    steps = (
-        select(
-            buyers.c.member_id,
-            recency.label("recency"),
-            frequency.label("frequency"),
-            money.label("money"),
-            visits.label("expected_visits"),
-            (buyers.c.spent_satang + more).label("clv_satang"),
-        )
-        .join(SCORES, SCORES.c.member_id == buyers.c.member_id)
-        .cte("steps")
-        .prefix_with("MATERIALIZED")
-    )
-    place = (steps.c.frequency + steps.c.money + 1) // 2
     group = case(
         {
             row * 10 + column: name
             for row, names in GRID.items()
             for column, name in enumerate(names, start=1)
         },
-        value=steps.c.recency * 10 + place,
+        value=recency * 10 + (frequency + money + 1) // 2,
         else_="lost",
     )
-    return select(*steps.c, group.label("rfm_group")).cte("wanted")
+    return {
+        "recency": recency,
+        "frequency": frequency,
+        "money": money,
+        "rfm_group": group,
+        "expected_visits": visits,
+        "clv_satang": spent + more,
+    }
 
 
 def _stairs(has_bought: Any, *steps: tuple[Any, int]) -> Any:
@@ -332,7 +283,6 @@ def _stairs(has_bought: Any, *steps: tuple[Any, int]) -> Any:
 
 def _buyers_to_move(session: Session, night: Night, cuts: Cuts, after: int, until: int) -> Any:
     """Buyers whose level, or the kind of reason for it, would be another."""
-    buyers = _buyers(session, night, after, until, with_level=True)
     tickets = (
         select(Ticket.member_id, func.count().label("number"))
         .where(Ticket.opened_at >= days_ago(night.today, night.settings.tickets_days, night.tz))
@@ -340,18 +290,20 @@ def _buyers_to_move(session: Session, night: Night, cuts: Cuts, after: int, unti
         .having(func.count() >= night.settings.tickets)
         .subquery()
     )
-    would_be = _code(buyers, night, cuts, tickets)
+    would_be = _code(session, night, cuts, tickets)
     return (
-        select(buyers.c.member_id)
-        .join(MemberScore, MemberScore.member_id == buyers.c.member_id)
-        .outerjoin(tickets, tickets.c.member_id == buyers.c.member_id)
-        .where(would_be != buyers.c.placed)
+        select(MemberTotals.member_id)
+        .join(MemberScore, MemberScore.member_id == MemberTotals.member_id)
+        .outerjoin(tickets, tickets.c.member_id == MemberTotals.member_id)
+        .where(MemberTotals.purchase_day_count > 0, *_between(after, until))
+        .where(would_be != _placed())
     )
 
 
-def _code(buyers: Any, night: Night, cuts: Cuts, tickets: Any) -> Any:
+def _code(session: Session, night: Night, cuts: Cuts, tickets: Any) -> Any:
     """`levels.level_of` for buyers, as `level:change`."""
-    settings, own = night.settings, buyers.c
+    settings, own = night.settings, MemberTotals
+    silent = _silent_days(session, night.today, MemberScore.last_on)
     number = func.coalesce(tickets.c.number, 0)
     answered_since = days_ago(night.today, settings.csat_days, night.tz)
     newest = (
@@ -378,13 +330,12 @@ def _code(buyers: Any, night: Night, cuts: Cuts, tickets: Any) -> Any:
     at_top = own.member_id.in_(
         select(MemberTier.member_id).where(MemberTier.tier_id == top_tier().scalar_subquery())
     )
-    risk_limit = _limit(
-        buyers, settings.at_risk_days, settings.at_risk_floor, settings.at_risk_gaps
-    )
+    gap = own.own_gap_days
+    risk_limit = _limit(gap, settings.at_risk_days, settings.at_risk_floor, settings.at_risk_gaps)
     steps: list[tuple[Any, str]] = [
         (number * 2 > own.purchase_count, _put(Level.HIGH_MAINTENANCE, "fewer_tickets")),
-        (own.silent > _inactive_limit(buyers, settings), _put(Level.INACTIVE, "buys")),
-        (own.silent > risk_limit, _put(Level.AT_RISK, "buys")),
+        (silent > _inactive_limit(gap, settings), _put(Level.INACTIVE, "buys")),
+        (silent > risk_limit, _put(Level.AT_RISK, "buys")),
         (has_dropped, _put(Level.AT_RISK, "spends_more")),
         (is_unhappy, _put(Level.AT_RISK, "happier")),
     ]
@@ -393,10 +344,16 @@ def _code(buyers: Any, night: Night, cuts: Cuts, tickets: Any) -> Any:
     steps.append((at_top, _put(Level.VIP, "tier_falls")))
     steps.append((own.stage == Stage.ADVOCACY, _put(Level.ADVOCATE, "silence")))
     if cuts.vips >= settings.potential_vips and cuts.vip_medians:
-        medians = [(own.age >= age, satang) for age, satang in reversed(cuts.vip_medians)]
+        medians = [
+            (own.first_purchase_at < days_ago(night.today, age - 1, night.tz), satang)
+            for age, satang in reversed(cuts.vip_medians)
+        ]
         is_ahead = own.spent_satang >= case(*medians, else_=None)
         steps.append(
-            (and_(own.purchase_day_count <= 2, is_ahead), _put(Level.POTENTIAL_HIGH_VALUE, "grows"))
+            (
+                case((own.purchase_day_count <= 2, is_ahead), else_=False),
+                _put(Level.POTENTIAL_HIGH_VALUE, "grows"),
+            )
         )
     is_regular = own.purchase_day_count >= settings.regular_days
     steps.append((is_regular, _put(Level.REGULAR, "silence")))

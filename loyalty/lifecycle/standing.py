@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import case, func, literal, select
 from sqlalchemy.orm import Session, aliased
 
+from core.bulk import is_one_of
 from core.clock import local_day, start_of_day
 from loyalty.lifecycle import thresholds as figures
 from loyalty.lifecycle.levels import Cuts, Standing
@@ -21,7 +22,7 @@ from models.conversations import Ticket
 from models.members import Level, Member, MemberState, MemberTotals, Referral, Stage
 from models.purchases import Purchase, PurchaseState
 from models.results import Tap
-from models.scores import CutPoints, SurveyAnswer, SurveyKind
+from models.scores import CutPoints, MemberScore, SurveyAnswer, SurveyKind
 from models.tiers import MemberTier, Tier
 
 SPEND_WINDOW_DAYS = 90
@@ -74,13 +75,24 @@ def newest_cuts() -> Any:
 
 
 def standings_of(
-    session: Session, rows: Sequence[MemberTotals], now: datetime, tz: ZoneInfo
+    session: Session,
+    rows: Sequence[Any],
+    now: datetime,
+    tz: ZoneInfo,
+    *,
+    is_added: bool = False,
 ) -> dict[int, tuple[Standing, Cuts]]:
-    """Each member's standing as of now, with last night's cut points."""
+    """Each member's standing as of now, with last night's cut points.
+
+    `rows` are `MemberTotals`, or bear its names. `is_added` says that the night has added up
+    their bills already.
+    """
     settings = figures.of(session)
     windows = Windows.of(now, tz)
     by_id = {row.member_id: row for row in rows}
-    found = session.execute(_statement(list(by_id), windows, settings, now, tz)).all()
+    ids = list(by_id)
+    bills = _kept_bills(session, ids) if is_added else _added_bills(session, ids, windows)
+    found = session.execute(_statement(session, ids, bills, windows, settings, tz)).all()
     kept: list[tuple[Any, Cuts]] = []
     return {
         one.member_id: (
@@ -98,19 +110,43 @@ def _cuts(given: Any, kept: list[tuple[Any, Cuts]]) -> Cuts:
     return kept[0][1]
 
 
-def _statement(
-    ids: Sequence[int], windows: Windows, settings: Thresholds, now: datetime, tz: ZoneInfo
-) -> Any:
-    bills = (
+def _added_bills(session: Session, ids: Sequence[int], windows: Windows) -> Any:
+    return (
         select(Purchase.member_id, *sums(windows))
         .where(
-            Purchase.member_id.in_(ids),
+            is_one_of(session, Purchase.member_id, ids),
             Purchase.purchased_at >= windows.year,
             Purchase.state != PurchaseState.VOIDED,
         )
         .group_by(Purchase.member_id)
         .subquery()
     )
+
+
+def _kept_bills(session: Session, ids: Sequence[int]) -> Any:
+    """What `_added_bills` would add up, as the night has kept it."""
+    return (
+        select(
+            MemberScore.member_id,
+            MemberScore.spent_365,
+            MemberScore.bills_365,
+            MemberScore.spent_90,
+            MemberScore.spent_before_90,
+            MemberScore.bills_before_90,
+        )
+        .where(is_one_of(session, MemberScore.member_id, ids))
+        .subquery()
+    )
+
+
+def _statement(
+    session: Session,
+    ids: Sequence[int],
+    bills: Any,
+    windows: Windows,
+    settings: Thresholds,
+    tz: ZoneInfo,
+) -> Any:
     tickets = (
         select(func.count())
         .select_from(Ticket)
@@ -149,7 +185,7 @@ def _statement(
         )
         .join(Member, Member.id == MemberTotals.member_id)
         .outerjoin(bills, bills.c.member_id == MemberTotals.member_id)
-        .where(MemberTotals.member_id.in_(ids))
+        .where(is_one_of(session, MemberTotals.member_id, ids))
     )
 
 
@@ -194,7 +230,7 @@ def days_ago(today: date, days: int, tz: ZoneInfo) -> datetime:
     return start_of_day(today - timedelta(days=days), tz)
 
 
-def _standing(totals: MemberTotals, one: Any, today: date, tz: ZoneInfo) -> Standing:
+def _standing(totals: Any, one: Any, today: date, tz: ZoneInfo) -> Standing:
     days = [date.fromisoformat(text) for text in totals.purchase_days]
     first = totals.first_purchase_at
     is_member = one.state == MemberState.MEMBER and one.joined_at is not None

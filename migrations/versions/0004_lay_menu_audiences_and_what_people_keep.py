@@ -156,8 +156,13 @@ def _closed(name: str, *values: str) -> sa.Enum:
 
 
 def _lay_messages() -> None:
-    """Journeys, campaigns, segments, results."""
+    """Journeys, campaigns, segments, results, and the night's figures."""
+    with op.batch_alter_table("member_scores") as batch_op:
+        batch_op.add_column(sa.Column("last_on", sa.Date(), nullable=True))
+        batch_op.add_column(sa.Column("own_gap_days", sa.Double(), nullable=True))
 
 
 def _lift_messages() -> None:
-    pass
+    with op.batch_alter_table("member_scores") as batch_op:
+        batch_op.drop_column("own_gap_days")
+        batch_op.drop_column("last_on")
