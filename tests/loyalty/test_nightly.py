@@ -8,19 +8,21 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from itertools import count
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import event, select
 
 from core.clock import at_local, local_day
 from loyalty import lifecycle, shop
-from loyalty.lifecycle import scoring, sums
+from loyalty.lifecycle import moving, scoring, sums
 from loyalty.lifecycle import thresholds as settings_of
 from loyalty.lifecycle.moving import _lasting
+from loyalty.lifecycle.nightly import PHASE
 from loyalty.purchases import recount_totals
 from models.activities import Activity
 from models.conversations import Ticket, TicketState
-from models.members import Level, MemberState, MemberTotals, Referral, Stage
+from models.members import Level, MemberState, MemberTotals, Referral, Stage, StageChange
 from models.purchases import Purchase, PurchaseReturn, PurchaseState
 from models.scores import GRID, GROUPS, CutPoints, MemberScore, SurveyAnswer, SurveyKind
 from models.tiers import MemberTier, Tier
@@ -520,3 +522,60 @@ def test_members_of_the_town_are_members(town):
     assert town.session.get_one(MemberTotals, town.member()).member.state == MemberState.MEMBER
     assert town.now.tzinfo == UTC
     assert town.session.scalars(select(CutPoints)).all() == []
+
+
+def test_l5_who_buys_between_two_batches_of_a_night_is_judged_by_all_their_bills(town):
+    """Figures are added up first and levels judged later; a till may be faster than that."""
+    regular = town.buyer(40, 70, 100)
+    silent = town.buyer(300)
+    town.night()
+    town.later(10)
+    cursor, done = 0, 1
+    while done and cursor < 3 * PHASE:  # windows, cuts and scores, no levels yet
+        done, cursor = lifecycle.nightly(town.session, town.now, BANGKOK, cursor=cursor)
+    for days in (100, 101, 102):
+        town.bill(silent, days, 500)
+    town.bill(silent, 0, 20)
+    town.count(silent)
+    town.session.expire_all()
+    moving.judge_many(town.session, [regular, silent], town.now, BANGKOK)
+    town.session.expire_all()
+    assert wrong_levels(town) == {}
+    assert (town.level(silent), town.why(silent)["spent_before_90"]) == (Level.AT_RISK, 150_000)
+    assert town.level(regular) == Level.REGULAR
+
+
+def test_l5_a_night_leaves_history_and_facts_of_each_move(town):
+    moved, kept = town.buyer(60, 70, 80), town.buyer(2, 3, 4)
+    town.night()
+    history = town.session.scalars(select(StageChange)).all()
+    facts = town.session.scalars(select(Activity)).all()
+    told = town.session.info.pop("activities")
+    assert {(row.member_id, row.field, row.before, row.after, row.at) for row in history} == {
+        (moved, "level", "target", "at_risk", town.now),
+        (kept, "level", "target", "regular", town.now),
+    }
+    assert [row.why for row in history] == [town.why(moved), town.why(kept)]
+    assert {(one.id, one.member_id, one.kind, one.facts["after"]) for one in told} == {
+        (row.id, row.member_id, "stages.changed", row.facts["after"]) for row in facts
+    }
+    assert len(told) == 2
+
+
+def test_l5_a_shop_that_changes_its_zone_adds_everything_up_again(town):
+    member_id = town.buyer(89, baht=300)
+    town.night()
+    score = town.score(member_id)
+    score.spent_90 = 1  # nothing else would notice
+    town.session.flush()
+    town.night()
+    assert town.score(member_id).spent_90 == 1
+    town.later(1)
+    done, cursor = lifecycle.nightly(town.session, town.now, ZoneInfo("Asia/Tokyo"))
+    while done:
+        done, cursor = lifecycle.nightly(
+            town.session, town.now, ZoneInfo("Asia/Tokyo"), cursor=cursor
+        )
+    town.session.expire_all()
+    score = town.score(member_id)
+    assert (score.spent_90, score.spent_before_90) == (0, 30_000)
