@@ -295,6 +295,17 @@ COUPONS: tuple[dict[str, Any], ...] = (
         "per_member": 100,
     },
     {
+        "key": "anniversary_gift",
+        **_FREE,
+        "obtained": Obtained.JOURNEY,
+        "valid_days": 30,
+        "name_th": "คุกกี้ครบรอบ 1 ชิ้น",
+        "name_en": "An anniversary cookie",
+        "item_th": "คุกกี้ 1 ชิ้น",
+        "item_en": "1 cookie",
+        "per_member": 100,
+    },
+    {
         "key": "win_back_at_risk",
         "kind": CouponKind.BAHT_OFF,
         "value_satang": 2500,

@@ -38,11 +38,11 @@ from bot.flex.journeys import message_bubble
 from core.bulk import is_one_of
 from core.clock import local_day
 from core.errors import Refused
-from core.i18n import LOCALES, day, t
+from core.i18n import LOCALES, day
 from core.runtime import Runtime
 from engagement import costs, delivery, outbox, segments, taps, texts, topics
 from engagement.outbox import Draft
-from loyalty import coupons, shop
+from loyalty import coupons, members, shop
 from models.campaigns import Campaign, CampaignRecipient, CampaignState, RecipientState
 from models.coupons import Coupon, CouponState, Voucher, VoucherState
 from models.journeys import Arm
@@ -832,7 +832,7 @@ class Writer:
     def _facts(self, member: Member, voucher: Voucher | None, balance: int) -> dict[str, Any]:
         language = member.locale
         facts: dict[str, Any] = {
-            "name": member.shown_name or t(language, "members.nameless"),
+            "name": members.called(member),
             "shop": shop.shop_name(self._session, language),
             "balance": max(0, balance),
             "gift": "",

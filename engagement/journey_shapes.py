@@ -53,7 +53,7 @@ MAX_POINTS = 10_000
 #: What a text may name, whatever the journey.
 COMMON_PLACEHOLDERS = (
     "name", "shop", "points", "offer", "gift", "expires", "days", "balance", "tier", "missing",
-    "left", "best", "item", "years",
+    "left", "best", "item", "years", "amount",
 )  # fmt: skip
 _KEY = re.compile(r"[a-z0-9_]{1,32}")
 _FACT = re.compile(r"[a-z_]{1,32}")

@@ -23,7 +23,6 @@ from engagement import (
     journey_triggers,
     journeys,
     segments,
-    texts,
 )
 from engagement.journey_triggers import Plan
 from loyalty import coupons
@@ -178,10 +177,7 @@ def words_for(
     if step.get("offers"):
         found = coupons.offers_for(session, member, at, tz, obtained=Obtained.CLAIM)
         offer = next((one.coupon for one in found if one.refusal is None), None)
-    is_plain = (step.get("coupon") and gift is None) or (step.get("offers") and offer is None)
-    facts = journeys.filled_facts(session, member, step, known, at, tz, gift=gift, offer=offer)
-    variants = [texts.PLAIN] if is_plain else journeys.variants_of(session, member, known)
-    return texts.words_for(step["texts"], member.locale, variants, facts)
+    return journeys.words_of(session, member, step, known, at, tz, gift=gift, offer=offer)
 
 
 def _trigger_facts(

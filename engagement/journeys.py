@@ -21,12 +21,12 @@ from bot.flex.journeys import message_bubble
 from bot.flex.surveys import csat_bubble, nps_bubble
 from core.clock import at_local, local_day, start_of_day
 from core.db import insert_into
-from core.i18n import day, money, t
+from core.i18n import day, listed, money, t
 from core.runtime import Runtime
 from engagement import delivery, journey_shapes, outbox, taps, texts
 from engagement.journey_triggers import Plan
 from insights import suggestions
-from loyalty import coupons, shop, surveys, tier_gifts
+from loyalty import coupons, members, referrals, shop, surveys, tier_gifts
 from models.activities import Activity
 from models.coupons import Coupon, CouponState, Obtained, Voucher, VoucherState
 from models.earn_rules import Product
@@ -39,7 +39,7 @@ from models.journeys import (
     Journey,
     JourneyVersion,
 )
-from models.members import Member, MemberTotals, Purpose
+from models.members import Member, MemberTotals, Purpose, Stage
 from models.outbox import CallKind, Message, MessageClass
 from models.points import Lot
 from models.purchases import Purchase, PurchaseItem
@@ -426,11 +426,7 @@ def compose(
     language, tz = member.locale, runtime.clock.tz
     gift = _gift(session, step, intent, member, now, tz)
     offer = _next_offer(session, member, now, tz) if step.get("offers") else None
-    facts = filled_facts(session, member, step, intent.facts, now, tz, gift=gift, offer=offer)
-    # Without anything to give, nothing is promised: such words are a variant of their own.
-    is_plain = (step.get("coupon") and gift is None) or (step.get("offers") and offer is None)
-    variants = [texts.PLAIN] if is_plain else variants_of(session, member, intent.facts)
-    words = texts.words_for(step["texts"], language, variants, facts)
+    words = words_of(session, member, step, intent.facts, now, tz, gift=gift, offer=offer)
     if step.get("bubble"):
         return _question(session, step, intent, member, words, now)
     action = None
@@ -461,17 +457,45 @@ def _question(
     return [nps_bubble(asked.id, member.locale, shop_name=shop_name, **said)]
 
 
-def variants_of(session: Session, member: Member, facts: Mapping[str, Any]) -> list[str]:
+def words_of(
+    session: Session,
+    member: Member,
+    step: Mapping[str, Any],
+    known: Mapping[str, Any],
+    now: datetime,
+    tz: ZoneInfo,
+    *,
+    gift: Coupon | None,
+    offer: Coupon | None,
+) -> dict[str, str]:
+    """A step's title, body and button as this member reads them."""
+    facts = filled_facts(session, member, step, known, now, tz, gift=gift, offer=offer)
+    # Without anything to give, nothing is promised: such words are a variant of their own.
+    is_plain = (
+        (step.get("coupon") and gift is None)
+        or (step.get("offers") and offer is None)
+        or (step.get("action") == "referrals.show" and not all(referrals.gifts(session)))
+    )
+    variants = [texts.PLAIN] if is_plain else _variants_of(session, member, known)
+    return texts.words_for(step["texts"], member.locale, variants, facts)
+
+
+def _variants_of(session: Session, member: Member, facts: Mapping[str, Any]) -> list[str]:
     """The variants that fit this member, the closest first."""
     totals = session.get_one(MemberTotals, member.id)
     named = [str(facts["basis"])] if "basis" in facts else []
+    if totals.balance <= 0:
+        named.append(texts.NO_POINTS)
     tier = session.scalar(
         select(Tier.key)
         .join(MemberTier, MemberTier.tier_id == Tier.id)
         .where(MemberTier.member_id == member.id)
     )
     tiers = [f"{texts.TIER}{tier}"] if tier else []
-    return [*named, *tiers, totals.level.value, totals.stage.value]
+    # Who comes back after long is at the first purchase again; this bill is not their first.
+    is_again = totals.stage == Stage.PURCHASE and facts.get("is_first") is False
+    stages = [] if is_again else [totals.stage.value]
+    return [*named, *tiers, totals.level.value, *stages]
 
 
 def filled_facts(
@@ -495,7 +519,7 @@ def filled_facts(
         voucher = session.get(Voucher, voucher_id)
         gift = voucher.coupon if voucher is not None else None
     facts: dict[str, Any] = {
-        "name": member.shown_name or t(language, "members.nameless"),
+        "name": members.called(member),
         "shop": shop.shop_name(session, language),
         "balance": max(0, totals.balance),
         "points": 0,
@@ -503,6 +527,7 @@ def filled_facts(
         "left": 0,
         "years": 1,
         "missing": "",
+        "amount": money(language, int(known.get("amount_satang", 0))),
         "tier": "",
         "expires": "",
         **known,
@@ -558,7 +583,7 @@ def best_sellers(session: Session, now: datetime, language: str) -> str:
             .limit(BEST_NAMES)
         )
         names = [row.name_th if language == "th" else row.name_en for row in rows]
-        known[language] = ", ".join(names)
+        known[language] = listed(language, names) if names else ""
     return known[language]
 
 

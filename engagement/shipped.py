@@ -110,7 +110,7 @@ FINISH_JOINING: dict[str, Any] = {
                     (
                         "สมัครค้างไว้อยู่นะคะ",
                         (
-                            "คุณ{name}เหลืออีกนิดเดียวก็เป็นสมาชิก{shop}แล้วค่ะ คำตอบเดิมยังอยู่ครบ"
+                            "คุณ{name} เหลืออีกนิดเดียวก็เป็นสมาชิก{shop}แล้วค่ะ คำตอบเดิมยังอยู่ครบ"
                             " กดต่อจากที่ค้างไว้ได้เลย ใช้เวลาไม่ถึงนาที"
                         ),
                         "สมัครต่อ",
@@ -118,10 +118,10 @@ FINISH_JOINING: dict[str, Any] = {
                     (
                         "You are almost a member",
                         (
-                            "{name}, there is little left to do until you belong to {shop}."
-                            " Your answers are kept; go on where you stopped."
+                            "{name}, you are nearly a member of {shop}. Your answers are kept; carry on"
+                            " where you stopped, it takes less than a minute."
                         ),
-                        "Go on joining",
+                        "Carry on",
                     ),
                 )
             },
@@ -159,8 +159,8 @@ HELP_CHOOSE: dict[str, Any] = {
                     (
                         "Not sure what to have, {name}?",
                         (
-                            "Our guests love {best} most. Less sweet or another milk? Just tell us"
-                            " at the counter, or ask right here."
+                            "Our guests love these most: {best}. Less sweet or another milk? Just tell"
+                            " us at the counter, or ask right here."
                         ),
                         "Help and questions",
                     ),
@@ -175,22 +175,22 @@ HELP_CHOOSE: dict[str, Any] = {
             {
                 "default": (
                     (
-                        "แก้วแรกรอคุณ{name}อยู่นะคะ",
-                        ("วันไหนว่างแวะมาได้เลย ครั้งแรกเราเตรียม {offer} ไว้ให้ด้วย กดรับเก็บไว้ก่อนได้ค่ะ"),
+                        "แก้วแรกรอคุณ{name} อยู่นะคะ",
+                        "วันไหนว่างแวะมาได้เลยค่ะ ครั้งแรกเราเตรียม “{offer}” ไว้ให้ กดรับเก็บไว้ก่อนได้เลย",
                         "รับไว้ก่อน",
                     ),
                     (
                         "Your first cup is waiting, {name}",
                         (
-                            "Come by whenever you like. For your first visit there is {offer};"
-                            " keep it for the day."
+                            "Come by whenever you like. “{offer}” is there for your first visit; take"
+                            " it now and keep it for the day."
                         ),
                         "Keep it for me",
                     ),
                 ),
                 "plain": (
                     (
-                        "แก้วแรกรอคุณ{name}อยู่นะคะ",
+                        "แก้วแรกรอคุณ{name} อยู่นะคะ",
                         "วันไหนว่างแวะมาได้เลย บิลแรกก็เริ่มสะสมแต้มให้ทันทีค่ะ",
                         "เปิดบัตรสมาชิก",
                     ),
@@ -230,16 +230,16 @@ THANK_YOU: dict[str, Any] = {
                     (
                         "ขอบคุณที่แวะมานะคะ คุณ{name}",
                         (
-                            "วันนี้ได้เพิ่ม {points} แต้ม ตอนนี้มีทั้งหมด {balance} แต้มค่ะ"
-                            " ครั้งหน้ามี {offer} รออยู่ กดรับไว้ได้เลย"
+                            "บิล {amount} บาทได้เพิ่ม {points} แต้ม ตอนนี้มีทั้งหมด {balance} แต้มค่ะ"
+                            " ครั้งหน้ามี “{offer}” รออยู่ กดรับไว้ได้เลย"
                         ),
                         "ดูคูปอง",
                     ),
                     (
                         "Thank you for coming, {name}",
                         (
-                            "You earned {points} points today and have {balance} in all."
-                            " Next time, {offer} is waiting for you."
+                            "Your bill of {amount} baht earned {points} points; you have {balance} in"
+                            " all. “{offer}” is waiting for your next visit."
                         ),
                         "See coupons",
                     ),
@@ -248,14 +248,17 @@ THANK_YOU: dict[str, Any] = {
                     (
                         "ยินดีที่ได้เจอกันครั้งแรกค่ะ คุณ{name}",
                         (
-                            "บิลแรกของคุณได้ {points} แต้มแล้วนะคะ แวะมาอีกครั้งใช้ {offer} ได้เลย"
-                            " กดรับไว้ก่อนได้ค่ะ"
+                            "บิลแรก {amount} บาทของคุณได้ {points} แต้มแล้วนะคะ แวะมาอีกครั้ง"
+                            "ใช้ “{offer}” ได้เลย กดรับไว้ก่อนได้ค่ะ"
                         ),
                         "รับไว้ใช้ครั้งหน้า",
                     ),
                     (
                         "Lovely to meet you, {name}",
-                        "Your first visit earned {points} points. Come again and use {offer}.",
+                        (
+                            "Your first bill of {amount} baht earned {points} points. “{offer}” is"
+                            " there for your next visit; take it now and keep it."
+                        ),
                         "Keep it for later",
                     ),
                 ),
@@ -263,7 +266,7 @@ THANK_YOU: dict[str, Any] = {
                     (
                         "ขอบคุณลูกค้าคนพิเศษของเราค่ะ",
                         (
-                            "คุณ{name}ได้เพิ่ม {points} แต้ม และมี {offer} รออยู่"
+                            "คุณ{name} ได้เพิ่ม {points} แต้มจากบิล {amount} บาท และมี “{offer}” รออยู่"
                             " ชวนเพื่อนมาด้วยกันได้ตลอดเลยนะคะ"
                         ),
                         "ดูคูปอง",
@@ -271,8 +274,8 @@ THANK_YOU: dict[str, Any] = {
                     (
                         "Thank you for being so special",
                         (
-                            "{name}, you earned {points} points and {offer} is waiting."
-                            " Friends are always welcome."
+                            "{name}, your bill of {amount} baht earned {points} points, and “{offer}”"
+                            " is waiting. Friends are always welcome."
                         ),
                         "See coupons",
                     ),
@@ -280,14 +283,17 @@ THANK_YOU: dict[str, Any] = {
                 "plain": (
                     (
                         "ขอบคุณที่แวะมานะคะ คุณ{name}",
-                        ("วันนี้ได้เพิ่ม {points} แต้ม ตอนนี้มีทั้งหมด {balance} แต้มค่ะ ไว้แวะมาเจอกันอีกนะคะ"),
+                        (
+                            "บิล {amount} บาทได้เพิ่ม {points} แต้ม ตอนนี้มีทั้งหมด {balance} แต้มค่ะ"
+                            " ไว้แวะมาเจอกันอีกนะคะ"
+                        ),
                         "",
                     ),
                     (
                         "Thank you for coming, {name}",
                         (
-                            "You earned {points} points today and have {balance} in all."
-                            " See you again soon."
+                            "Your bill of {amount} baht earned {points} points; you have {balance} in"
+                            " all. See you again soon."
                         ),
                         "",
                     ),
@@ -316,9 +322,9 @@ SECOND_VISIT: dict[str, Any] = {
             {
                 "default": (
                     (
-                        "แก้วที่สองอยากชวนมาอีกค่ะ คุณ{name}",
+                        "ชวนมาแก้วที่สองกันค่ะ คุณ{name}",
                         (
-                            "ครั้งก่อนเป็นอย่างไรบ้างคะ แวะมาอีกครั้งใช้ {offer} ได้เลย"
+                            "ครั้งก่อนเป็นอย่างไรบ้างคะ แวะมาอีกครั้งใช้ “{offer}” ได้เลย"
                             " ตอนนี้คุณมี {balance} แต้มรออยู่ด้วยนะคะ"
                         ),
                         "ดูคูปอง",
@@ -326,24 +332,33 @@ SECOND_VISIT: dict[str, Any] = {
                     (
                         "Time for your second cup, {name}",
                         (
-                            "We hope you liked the first one. Come again and use {offer};"
-                            " your {balance} points are waiting too."
+                            "We hope you liked the first one. “{offer}” is there when you come"
+                            " again, and your {balance} points are waiting too."
                         ),
+                        "See coupons",
+                    ),
+                ),
+                "no_points": (
+                    (
+                        "ชวนมาแก้วที่สองกันค่ะ คุณ{name}",
+                        "ครั้งก่อนเป็นอย่างไรบ้างคะ แวะมาอีกครั้งใช้ “{offer}” ได้เลยนะคะ",
+                        "ดูคูปอง",
+                    ),
+                    (
+                        "Time for your second cup, {name}",
+                        "We hope you liked the first one. “{offer}” is there when you come again.",
                         "See coupons",
                     ),
                 ),
                 "plain": (
                     (
-                        "แก้วที่สองอยากชวนมาอีกค่ะ คุณ{name}",
-                        ("ครั้งก่อนเป็นอย่างไรบ้างคะ ตอนนี้คุณมี {balance} แต้มรออยู่ แวะมาพักกันอีกนะคะ"),
+                        "ชวนมาแก้วที่สองกันค่ะ คุณ{name}",
+                        "ครั้งก่อนเป็นอย่างไรบ้างคะ วันไหนอยากพักสักครู่ แวะมาหากันอีกนะคะ",
                         "",
                     ),
                     (
                         "Time for your second cup, {name}",
-                        (
-                            "We hope you liked the first one. Your {balance} points are waiting;"
-                            " come by for a break."
-                        ),
+                        "We hope you liked the first one. Come by for a break whenever you like.",
                         "",
                     ),
                 ),
@@ -375,14 +390,14 @@ NEARLY_FULL: dict[str, Any] = {
                 "default": (
                     (
                         "อีก {left} ดวงก็เต็มบัตรแล้วค่ะ",
-                        ("คุณ{name}ขาดแสตมป์อีกแค่ {left} ดวงก็รับของรางวัลได้เลยนะคะ แวะมาเติมให้ครบกันค่ะ"),
+                        "คุณ{name} ขาดแสตมป์อีกแค่ {left} ดวงก็รับของรางวัลได้เลยนะคะ แวะมาเติมให้ครบกันค่ะ",
                         "ดูบัตรแสตมป์",
                     ),
                     (
                         "Only {left} more for a full card",
                         (
-                            "{name}, your stamp card needs just {left} more, and the prize is yours."
-                            " Come and fill it."
+                            "{name}, your stamp card needs just {left} more and the prize is yours."
+                            " Come by and fill it."
                         ),
                         "See my stamps",
                     ),
@@ -413,18 +428,18 @@ TIER_UP: dict[str, Any] = {
             {
                 "default": (
                     (
-                        "ยินดีด้วยค่ะ คุณเป็นสมาชิกระดับ{tier}แล้ว 🎉",
+                        "ยินดีด้วยค่ะ คุณเป็นสมาชิกระดับ{tier}แล้ว",
                         (
                             "ขอบคุณที่แวะมาบ่อย ๆ นะคะ คุณ{name} สิทธิ์ระดับ{tier}เป็นของคุณถึง"
-                            " {expires} กดดูว่าได้อะไรเพิ่มบ้างค่ะ"
+                            " {expires} เปิดบัตรดูได้เลยว่าได้อะไรเพิ่มบ้างค่ะ"
                         ),
                         "ดูบัตรสมาชิก",
                     ),
                     (
-                        "You are {tier} now 🎉",
+                        "You are {tier} now",
                         (
                             "Thank you for coming so often, {name}. {tier} is yours until {expires};"
-                            " see what it brings."
+                            " see on your card what it brings."
                         ),
                         "See my card",
                     ),
@@ -448,8 +463,8 @@ TIER_AT_RISK: dict[str, Any] = {
             {
                 "default": (
                     (
-                        "อีกนิดเดียวเพื่อรักษาระดับ{tier}",
-                        "คุณ{name}สะสมอีก {missing} แต้มภายใน {expires} ก็อยู่ระดับ{tier}ต่อได้ค่ะ",
+                        "อีกนิดเดียวก็อยู่ระดับ{tier}ต่อค่ะ",
+                        "คุณ{name} สะสมอีก {missing} แต้มภายใน {expires} ก็อยู่ระดับ{tier}ต่อได้ค่ะ",
                         "ดูบัตรสมาชิก",
                     ),
                     (
@@ -460,8 +475,8 @@ TIER_AT_RISK: dict[str, Any] = {
                 ),
                 "spend": (
                     (
-                        "อีกนิดเดียวเพื่อรักษาระดับ{tier}",
-                        "คุณ{name}ซื้ออีก {missing} บาทภายใน {expires} ก็อยู่ระดับ{tier}ต่อได้ค่ะ",
+                        "อีกนิดเดียวก็อยู่ระดับ{tier}ต่อค่ะ",
+                        "คุณ{name} ซื้ออีก {missing} บาทภายใน {expires} ก็อยู่ระดับ{tier}ต่อได้ค่ะ",
                         "ดูบัตรสมาชิก",
                     ),
                     (
@@ -485,7 +500,7 @@ def _expiring(key: str) -> dict[str, Any]:
             "default": (
                 (
                     "แต้มใกล้หมดอายุค่ะ",
-                    "คุณ{name}มี {points} แต้มที่ใช้ได้ถึง {expires} แลกของรางวัลก่อนหมดอายุนะคะ",
+                    "คุณ{name} มี {points} แต้มที่ใช้ได้ถึง {expires} แลกของรางวัลก่อนหมดอายุนะคะ",
                     "ดูของรางวัล",
                 ),
                 (
@@ -531,13 +546,13 @@ VOUCHERS_EXPIRING: dict[str, Any] = {
                 "default": (
                     (
                         "คูปองใกล้หมดอายุค่ะ",
-                        "{gift} ของคุณ{name}ใช้ได้ถึง {expires} แวะมาใช้กันก่อนนะคะ เสียดายแทนค่ะ",
+                        "“{gift}” ของคุณ{name} ใช้ได้ถึง {expires} แวะมาใช้กันก่อนนะคะ เสียดายแทนค่ะ",
                         "ดูคูปองของฉัน",
                     ),
                     (
                         "A coupon is about to end",
                         (
-                            "{name}, your {gift} is good until {expires}. It would be a pity to"
+                            "{name}, your “{gift}” is good until {expires}. It would be a pity to"
                             " let it go."
                         ),
                         "My coupons",
@@ -561,12 +576,12 @@ BIRTHDAY: dict[str, Any] = {
             {
                 "default": (
                     (
-                        "สุขสันต์วันเกิดค่ะ คุณ{name} 🎂",
+                        "สุขสันต์วันเกิดค่ะ คุณ{name}",
                         "ขอให้เป็นวันที่อบอุ่นและมีแต่เรื่องดี ๆ นะคะ จากพวกเราทุกคนที่{shop}",
                         _SEE_COUPONS[0],
                     ),
                     (
-                        "Happy birthday, {name} 🎂",
+                        "Happy birthday, {name}",
                         "We wish you a warm and lovely day. From all of us at {shop}.",
                         _SEE_COUPONS[1],
                     ),
@@ -593,16 +608,16 @@ ANNIVERSARY: dict[str, Any] = {
                     (
                         "ครบรอบ {years} ปีที่รู้จักกันค่ะ",
                         (
-                            "วันนี้เมื่อ {years} ปีก่อน คุณ{name}มาเป็นสมาชิกกับเรา ขอบคุณที่อยู่ด้วยกัน"
-                            "มานะคะ เราใส่ {gift} ไว้ให้แล้วค่ะ"
+                            "วันนี้เมื่อ {years} ปีก่อน คุณ{name} มาเป็นสมาชิกกับเรา ขอบคุณที่อยู่ด้วยกัน"
+                            "มานะคะ เราใส่ “{gift}” ไว้ให้แล้วค่ะ"
                         ),
                         _SEE_COUPONS[0],
                     ),
                     (
-                        "{years} years together",
+                        "Happy anniversary, {name}",
                         (
-                            "{name}, you joined us on this day. Thank you for staying with us;"
-                            " {gift} is yours."
+                            "You joined us on this day, and this makes year {years}. Thank you for"
+                            " staying with us; “{gift}” is yours."
                         ),
                         _SEE_COUPONS[1],
                     ),
@@ -611,14 +626,17 @@ ANNIVERSARY: dict[str, Any] = {
                     (
                         "ครบรอบ {years} ปีที่รู้จักกันค่ะ",
                         (
-                            "วันนี้เมื่อ {years} ปีก่อน คุณ{name}มาเป็นสมาชิกกับเรา ขอบคุณที่อยู่ด้วยกัน"
+                            "วันนี้เมื่อ {years} ปีก่อน คุณ{name} มาเป็นสมาชิกกับเรา ขอบคุณที่อยู่ด้วยกัน"
                             "มานะคะ แวะมาทักทายกันบ้างนะ"
                         ),
                         "",
                     ),
                     (
-                        "{years} years together",
-                        "{name}, you joined us on this day. Thank you for staying with us.",
+                        "Happy anniversary, {name}",
+                        (
+                            "You joined us on this day, and this makes year {years}. Thank you for"
+                            " staying with us."
+                        ),
                         "",
                     ),
                 ),
@@ -647,31 +665,31 @@ WIN_BACK: dict[str, Any] = {
             {
                 "default": (
                     (
-                        "คิดถึงคุณ{name}นะคะ",
-                        "ไม่ได้เจอกันสักพักแล้ว เราเตรียม {gift} ไว้ให้ แวะมาพักจิบอะไรเย็น ๆ กันนะคะ",
+                        "คิดถึงคุณ{name} นะคะ",
+                        "ไม่ได้เจอกันสักพักแล้ว เราเตรียม “{gift}” ไว้ให้ แวะมาพักจิบอะไรเย็น ๆ กันนะคะ",
                         _SEE_COUPONS[0],
                     ),
                     (
                         "We miss you, {name}",
-                        "It has been a while. {gift} is yours; come by for a break.",
+                        "It has been a while. “{gift}” is yours; come by for a break.",
                         _SEE_COUPONS[1],
                     ),
                 ),
                 "purchase": (
                     (
                         "แวะมาอีกครั้งนะคะ คุณ{name}",
-                        "ยังมีเมนูอร่อยอีกเยอะที่อยากให้ลองค่ะ เราใส่ {gift} ไว้ให้แล้ว",
+                        "ยังมีเมนูอร่อยอีกเยอะที่อยากให้ลองค่ะ เราใส่ “{gift}” ไว้ให้แล้ว",
                         _SEE_COUPONS[0],
                     ),
                     (
                         "Come and see us again, {name}",
-                        "There is much more to try. {gift} is already yours.",
+                        "There is much more to try. “{gift}” is already yours.",
                         _SEE_COUPONS[1],
                     ),
                 ),
                 "plain": (
                     (
-                        "คิดถึงคุณ{name}นะคะ",
+                        "คิดถึงคุณ{name} นะคะ",
                         "ไม่ได้เจอกันสักพักแล้ว แวะมาพักจิบอะไรเย็น ๆ กันนะคะ",
                         "",
                     ),
@@ -691,32 +709,41 @@ WIN_BACK: dict[str, Any] = {
                     (
                         "สองเดือนแล้วนะคะ คุณ{name}",
                         (
-                            "ร้านยังอยู่ที่เดิมและคิดถึงคุณค่ะ รับ {gift} ไปใช้ได้เลย"
-                            " แต้ม {balance} แต้มของคุณก็ยังรออยู่"
+                            "ร้านยังอยู่ที่เดิมและคิดถึงคุณค่ะ รับ “{gift}” ไปใช้ได้เลย"
+                            " แต้มสะสม {balance} แต้มของคุณก็ยังรออยู่นะคะ"
                         ),
                         _SEE_COUPONS[0],
                     ),
                     (
                         "Two months already, {name}",
                         (
-                            "We are still here and thinking of you. {gift} is yours, and your"
+                            "We are still here and thinking of you. “{gift}” is yours, and your"
                             " {balance} points are waiting."
                         ),
+                        _SEE_COUPONS[1],
+                    ),
+                ),
+                "no_points": (
+                    (
+                        "สองเดือนแล้วนะคะ คุณ{name}",
+                        "ร้านยังอยู่ที่เดิมและคิดถึงคุณค่ะ รับ “{gift}” ไปใช้ได้เลยนะคะ",
+                        _SEE_COUPONS[0],
+                    ),
+                    (
+                        "Two months already, {name}",
+                        "We are still here and thinking of you. “{gift}” is yours.",
                         _SEE_COUPONS[1],
                     ),
                 ),
                 "plain": (
                     (
                         "สองเดือนแล้วนะคะ คุณ{name}",
-                        "ร้านยังอยู่ที่เดิมและคิดถึงคุณค่ะ แต้ม {balance} แต้มของคุณก็ยังรออยู่นะคะ",
+                        "ร้านยังอยู่ที่เดิมและคิดถึงคุณค่ะ วันไหนผ่านมา แวะทักกันบ้างนะคะ",
                         "",
                     ),
                     (
                         "Two months already, {name}",
-                        (
-                            "We are still here and thinking of you."
-                            " Your {balance} points are waiting."
-                        ),
+                        "We are still here and thinking of you. Say hello when you pass by.",
                         "",
                     ),
                 ),
@@ -728,9 +755,9 @@ WIN_BACK: dict[str, Any] = {
             {
                 "default": (
                     (
-                        "มีของขวัญชิ้นสุดท้ายให้คุณ{name}ค่ะ",
+                        "มีของขวัญชิ้นสุดท้ายให้คุณ{name} ค่ะ",
                         (
-                            "เราเก็บ {gift} ไว้ให้คุณโดยเฉพาะ แวะมาเมื่อไรก็ยินดีเสมอนะคะ"
+                            "เราเก็บ “{gift}” ไว้ให้คุณโดยเฉพาะ แวะมาเมื่อไรก็ยินดีเสมอนะคะ"
                             " หลังจากนี้เราจะไม่รบกวนแล้วค่ะ"
                         ),
                         _SEE_COUPONS[0],
@@ -738,7 +765,7 @@ WIN_BACK: dict[str, Any] = {
                     (
                         "One last gift for you, {name}",
                         (
-                            "We kept {gift} just for you. You are always welcome, and we will"
+                            "We kept “{gift}” just for you. You are always welcome, and we will"
                             " not write again about this."
                         ),
                         _SEE_COUPONS[1],
@@ -746,7 +773,7 @@ WIN_BACK: dict[str, Any] = {
                 ),
                 "plain": (
                     (
-                        "ยังคิดถึงคุณ{name}อยู่นะคะ",
+                        "ยังคิดถึงคุณ{name} อยู่นะคะ",
                         "แวะมาเมื่อไรก็ยินดีเสมอค่ะ หลังจากนี้เราจะไม่รบกวนแล้วนะคะ",
                         "",
                     ),
@@ -775,7 +802,7 @@ REFERRAL: dict[str, Any] = {
                     (
                         "ชวนเพื่อนมาจิบด้วยกันไหมคะ",
                         (
-                            "คุณ{name}แวะมาบ่อย ๆ เราดีใจมากเลยค่ะ ส่งลิงก์ชวนเพื่อนได้จากปุ่มนี้"
+                            "คุณ{name} กลับมาหากันอีก เราดีใจมากเลยค่ะ ส่งลิงก์ชวนเพื่อนได้จากปุ่มนี้"
                             " เพื่อนมาซื้อครั้งแรกเมื่อไร ได้ของขวัญกันทั้งคู่นะคะ"
                         ),
                         "ชวนเพื่อน",
@@ -783,12 +810,30 @@ REFERRAL: dict[str, Any] = {
                     (
                         "Bring a friend along?",
                         (
-                            "{name}, we are so glad you keep coming. Send a friend your link with"
+                            "{name}, we are so glad you came back. Send a friend your link with"
                             " this button; with their first visit both of you get a gift."
                         ),
                         "Invite a friend",
                     ),
-                )
+                ),
+                "plain": (
+                    (
+                        "ชวนเพื่อนมาจิบด้วยกันไหมคะ",
+                        (
+                            "คุณ{name} กลับมาหากันอีก เราดีใจมากเลยค่ะ ถ้ามีเพื่อนที่น่าจะชอบร้านเรา"
+                            " ส่งลิงก์ชวนได้จากปุ่มนี้นะคะ"
+                        ),
+                        "ชวนเพื่อน",
+                    ),
+                    (
+                        "Bring a friend along?",
+                        (
+                            "{name}, we are so glad you came back. If a friend of yours would like"
+                            " it here, this button has a link for them."
+                        ),
+                        "Invite a friend",
+                    ),
+                ),
             },
             window_hours=72,
             action="referrals.show",
@@ -820,18 +865,18 @@ CSAT: dict[str, Any] = {
             {
                 "default": (
                     (
-                        "วันนี้เป็นอย่างไรบ้างคะ คุณ{name}",
+                        "ครั้งนี้เป็นอย่างไรบ้างคะ คุณ{name}",
                         (
-                            "ได้เพิ่ม {points} แต้มแล้วนะคะ ขอหนึ่งแตะบอกเราหน่อยว่าวันนี้ถูกใจแค่ไหน"
+                            "บิล {amount} บาทได้เพิ่ม {points} แต้มแล้วนะคะ แตะบอกเราหน่อยว่าถูกใจแค่ไหน"
                             " เราอ่านทุกคำตอบเลยค่ะ"
                         ),
                         "",
                     ),
                     (
-                        "How was it today, {name}?",
+                        "How was your visit, {name}?",
                         (
-                            "You earned {points} points. One tap tells us how you liked it;"
-                            " we read every answer."
+                            "Your bill of {amount} baht earned {points} points. One tap tells us how"
+                            " you liked it; we read every answer."
                         ),
                         "",
                     ),

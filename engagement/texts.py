@@ -16,7 +16,9 @@ LIMITS = {"title": 60, "body": 600, "button": 20}
 DEFAULT = "default"
 #: Said when there is no offer or gift to name.
 PLAIN = "plain"
-VARIANTS = (DEFAULT, "consideration", "purchase", "retention", "advocacy", PLAIN)
+#: Said to who has no points at the moment, so that nobody reads of 0 points that wait.
+NO_POINTS = "no_points"
+VARIANTS = (DEFAULT, "consideration", "purchase", "retention", "advocacy", NO_POINTS, PLAIN)
 #: What a tier counts: words about money differ from words about points.
 BASES = ("spend",)
 #: Words of a level come before those of a stage; `tier:<key>` before both.

@@ -35,6 +35,11 @@ E164 = NewType("E164", str)
 REFERRAL_LENGTH = 8
 BIRTHDAY_CHANGE_DAYS = 365
 MAX_TRIES = 5  # at a free random number; a collision is one in a hundred million
+#: Said before a name, and no name.
+TITLES = frozenset(
+    ("คุณ", "นาย", "นาง", "นางสาว", "น.ส.", "ด.ช.", "ด.ญ.", "พี่", "น้อง", "ดร.",
+     "mr", "mr.", "mrs", "mrs.", "ms", "ms.", "miss", "dr", "dr.", "khun")
+)  # fmt: skip
 FALLBACK_NAMES = {"th": "สมาชิก", "en": "Member"}
 NAME_LETTERS = 400  # what the column holds; 100 graphemes of piled marks are more
 _PHONE_LETTERS = re.compile(r"[+(]?[0-9+][0-9 ().\-/]{6,24}")
@@ -122,6 +127,15 @@ def by_phone(session: Session, vault: Vault, e164: str) -> Member | None:
 def shown_name(member: Member) -> str:
     """The name to address a member by; never empty."""
     return member.shown_name or FALLBACK_NAMES.get(member.locale, FALLBACK_NAMES["th"])
+
+
+def called(member: Member) -> str:
+    """What a message calls a member: the first of the names they gave us, as a shop would."""
+    whole = shown_name(member)
+    if not member.name:
+        return whole  # a LINE name is made up as its owner likes
+    names = (one for one in whole.split() if len(one) > 1 and one.casefold() not in TITLES)
+    return next(names, whole)
 
 
 def fit_name(name: str) -> str:

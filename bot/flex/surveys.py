@@ -9,7 +9,7 @@ from bot.theme import Action, Component, Message
 from core.i18n import t
 
 #: From worst to best; the number beside each says the same to a screen reader.
-FACES = ("😞", "🙁", "😐", "🙂", "😍")
+FACES = ("😞", "😕", "😐", "😊", "😍")
 NPS_ROWS = (range(6), range(6, 11))
 
 

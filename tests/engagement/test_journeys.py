@@ -134,6 +134,29 @@ def test_words_follow_the_stage(life, somchai):
     assert "ขอบคุณที่แวะมานะคะ" in life.words(THANKS)
 
 
+def test_who_comes_back_after_long_is_not_met_for_the_first_time_again(life, somchai):
+    life.coupon("coffee_20", obtained="claim")
+    life.buy(somchai)
+    assert "เจอกันครั้งแรก" in life.ride(somchai)
+    life.later(days=120)
+    life.buy(somchai)
+    assert life.session.get(MemberTotals, somchai.id).stage == Stage.PURCHASE
+    assert "ขอบคุณที่แวะมานะคะ คุณสมชาย" in life.ride(somchai)
+
+
+def test_says_what_the_bill_was(life, somchai):
+    life.buy(somchai, 250)
+    assert "250" in life.ride(somchai)
+
+
+def test_calls_a_member_by_their_first_name(life, somchai):
+    somchai.name = "สมชาย ใจดี"
+    life.buy(somchai)
+    said = life.ride(somchai)
+    assert "คุณสมชาย" in said
+    assert "ใจดี" not in said
+
+
 # Void
 
 

@@ -7,8 +7,10 @@ from datetime import date, datetime
 import pytest
 from sqlalchemy import func, select
 
-from engagement import definitions, delivery
+from bot.flex.journeys import message_bubble
+from engagement import definitions, delivery, taps, texts
 from engagement.shipped import DEFAULTS
+from handlers import router
 from loyalty import activities, coupons, shop, surveys
 from models.coupons import Coupon, Obtained
 from models.earn_rules import Product
@@ -16,6 +18,7 @@ from models.journeys import Intent, IntentState, Journey
 from models.members import JoinForm, MemberState
 from models.outbox import Message, MessageClass
 from models.tiers import Tier
+from simulator.validation.messages import check_messages
 from tests import factories
 from tests.moments import BANGKOK, NOW
 
@@ -124,10 +127,10 @@ CASES = {
     "points.expiring_notice": (has_points_that_end, 0, "40 แต้ม", "40 of your points"),
     "vouchers.expiring_notice": (has_a_voucher_that_ends, 0, "ของขวัญ gift", "A gift"),
     "members.birthday": (has_a_birthday, 0, "สุขสันต์วันเกิด", "Happy birthday"),
-    "members.anniversary": (joined_two_years_ago, 0, "2 ปี", "2 years together"),
+    "members.anniversary": (joined_two_years_ago, 0, "2 ปี", "this makes year 2"),
     "lifecycle.win_back": (falls_silent, 0, "แวะมาอีกครั้ง", "Come and see us again"),
     "referrals.ask": (lambda life, one: buys_after(life, one, days=9), 4, "ชวนเพื่อน", "friend"),
-    "surveys.csat": (buys_often, 0, "วันนี้เป็นอย่างไร", "How was it today"),
+    "surveys.csat": (buys_often, 0, "ครั้งนี้เป็นอย่างไร", "How was your visit"),
     "surveys.nps": (bought_for_long, 0, "ขอถามคำเดียว", "Just one question"),
 }
 
@@ -162,6 +165,60 @@ def test_m2_each_journey_is_told_in_both_languages(life, somchai, malee, key):
         assert not {"{", "}"} & set(said)
         assert (intent.state, intent.klass) == (IntentState.TURNED, DEFAULTS[key][0])
         life.clock.moment = start
+
+
+STAND_INS = {
+    "name": "สมชาย", "shop": "ร้านกาแฟแต้มดี", "points": 12, "balance": 148, "left": 1, "years": 1,
+    "missing": "1,234", "tier": "แพลทินัม", "expires": "20 ธ.ค. 2569", "amount": "12,345.50",
+    "offer": "ลด 20 บาท ทุกเมนูกาแฟ", "gift": "เครื่องดื่มฟรี 1 แก้ว", "best": "ลาเต้ และชาเย็น",
+}  # fmt: skip
+ALL_WORDS = [
+    pytest.param(key, step, locale, variant, id=f"{key}-{step['key']}-{locale}-{variant}")
+    for key, (_, _, definition) in DEFAULTS.items()
+    for step in definition["steps"]
+    if step["kind"] == "send"
+    for locale, book in step["texts"].items()
+    for variant in book
+]
+
+
+@pytest.mark.parametrize("key, step, locale, variant", ALL_WORDS)
+def test_m2_every_wording_is_a_message_that_line_takes(key, step, locale, variant):
+    words = texts.words_for(step["texts"], locale, variant, STAND_INS)
+    action = None
+    if words["button"]:
+        action = taps.action(words["button"], step["action"], "journey:1:x")
+        assert step["action"] in router.POSTBACKS, "the button leads somewhere"
+    made = message_bubble(words["title"], words["body"], action, gift=STAND_INS["gift"])
+    assert check_messages([made]) is None
+    assert not {"{", "}"} & set("".join(words.values()))
+    assert len(words["title"]) <= 60, "the first line of a notification"
+
+
+def test_m2_nobody_reads_of_0_points_that_wait(life, somchai, malee):
+    alone(life, "lifecycle.second_visit")
+    life.coupon("coffee_20", obtained=Obtained.CLAIM)
+    for member, baht in ((somchai, 20), (malee, 100)):
+        life.buy(member, baht)
+    life.later(days=11)
+    life.walk()
+    assert "แต้ม" not in life.ride(somchai)
+    assert "your 4 points are waiting" in life.ride(malee)
+
+
+def test_m2_a_gift_for_bringing_a_friend_is_promised_only_where_there_is_one(life, somchai, malee):
+    alone(life, "referrals.ask")
+    buys_after(life, somchai, days=9)
+    life.later(days=4)
+    life.walk()
+    assert "ของขวัญ" not in life.ride(somchai)
+    for name in ("friend_gift", "referrer_gift"):
+        life.coupon(name)
+        shop.set(life.session, f"referrals.{name}", name, NOW)
+    buys_after(life, malee, days=9)
+    life.later(days=4)
+    life.walk()
+    assert "both of you get a gift" in life.ride(malee)
 
 
 def test_m2_words_follow_the_tiers_basis(life, somchai):
@@ -227,7 +284,7 @@ def test_m2_how_it_was_is_asked_instead_of_thanks_from_the_third_visit_on(life, 
     buys_often(life, somchai)
     assert len(life.intents("lifecycle.thank_you")) == 2
     assert len(life.intents("surveys.csat")) == 1
-    assert "วันนี้เป็นอย่างไร" in life.ride(somchai)
+    assert "ครั้งนี้เป็นอย่างไร" in life.ride(somchai)
 
 
 def test_m2_a_question_asked_recently_is_not_put_again(life, somchai):

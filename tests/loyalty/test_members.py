@@ -281,3 +281,19 @@ def test_AC4_a_hundred_accounts_on_one_phone_prove_one_gift(session, vault, scal
 )
 def test_masks_a_name(name, shown):
     assert members.masked(name) == shown
+
+
+@pytest.mark.parametrize(
+    "name, line_name, called",
+    [
+        ("สมชาย ใจดี", "Som ☕", "สมชาย"),
+        ("นางสาว มาลี รักกาแฟ", None, "มาลี"),
+        ("Mr. John Smith", None, "John"),
+        ("J Smith", None, "Smith"),
+        ("ก ข", None, "ก ข"),
+        (None, "The Coffee Fan", "The Coffee Fan"),
+        (None, None, "สมาชิก"),
+    ],
+)
+def test_calls_people_as_a_shop_would(name, line_name, called):
+    assert members.called(Member(name=name, line_name=line_name, locale="th")) == called

@@ -24,6 +24,7 @@ from web.ground import db, locale, runtime
 #: An invented guest's facts, for previews.
 SAMPLE = {
     "points": 12, "balance": 148, "days": 60, "left": 2, "years": 1, "missing": "320",
+    "amount": "250",
 }  # fmt: skip
 #: The last members under way that the page of a journey names.
 UNDER_WAY = 20
