@@ -20,6 +20,11 @@ MODES = ("active", "standby")
 #: Milliseconds of thirteen digits: until the year 2286, far below any column's limit.
 MAX_TIMESTAMP_MS = 10**13
 MAX_INTEGER_DIGITS = 18
+#: LINE promises a minute from receipt, and 20 minutes from the event for a redelivered one.
+TOKEN_SECONDS = 50
+TOKEN_MINUTES_REDELIVERED = 20
+#: What old consoles send to try a webhook out: no token of anybody's.
+DUMMY_TOKENS = frozenset({"0" * 32, "f" * 32})
 _TOKEN = re.compile(r"[!-~]{1,64}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -209,3 +214,20 @@ def _object(pairs: list[tuple[str, Any]]) -> Any:
 
 _decode = json.JSONDecoder(parse_int=_integer, object_pairs_hook=_object).decode
 _encode = json.JSONEncoder(allow_nan=False, separators=(",", ":")).encode
+
+
+def usable_token(payload: dict[str, Any], event: Any, real_now: datetime) -> str | None:
+    """The reply token, if LINE still takes it (FW09): judged by our receipt and the event's age.
+
+    `event` has `received_at`, `event_at` and `is_redelivery`; `real_now` is by the clock that
+    stamped `received_at`.
+    """
+    token = payload.get("replyToken")
+    if not isinstance(token, str) or not token or token in DUMMY_TOKENS:
+        return None
+    if real_now - event.received_at > timedelta(seconds=TOKEN_SECONDS):
+        return None
+    too_old = timedelta(minutes=TOKEN_MINUTES_REDELIVERED)
+    if event.is_redelivery and real_now - event.event_at > too_old:
+        return None
+    return token

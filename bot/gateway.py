@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from bot.tokens import TokenSource
 from config import Settings
@@ -28,6 +30,11 @@ CONNECTIONS = 16
 #: LINE's ceiling for one bulk link (Messaging API reference, "Link rich menu to multiple users").
 BULK_USERS = 500
 MAX_WORDS = 500
+#: The largest picture of a customer that is fetched; telephones send less than half of it.
+MAX_CONTENT_BYTES = 12_000_000
+CONTENT_PART = 256 * 1024
+CONTENT_SECONDS = 30.0
+MAX_ANSWER_BYTES = 64 * 1024
 #: One call of the SDK: takes the API object and the options every call gets.
 Ask = Callable[[Any, dict[str, Any]], Any]
 
@@ -204,7 +211,8 @@ class Line(Protocol):
         ...
 
     def content(self, message_id: str) -> Content | None:
-        """What a member sent; None when LINE no longer has it (or not yet)."""
+        """What a member sent; None when LINE no longer has it (or not yet). Larger than
+        MAX_CONTENT_BYTES is a LineRefused (413) and is not read to its end."""
         ...
 
 
@@ -446,15 +454,17 @@ class SdkLine:
     def content(self, message_id: str) -> Content | None:
         try:
             answer = self._answer(
-                lambda api, options: api.get_message_content_with_http_info(message_id, **options),
+                lambda api, options: _bounded(
+                    api, f"/v2/bot/message/{quote(message_id, safe='')}/content", options
+                ),
                 is_blob=True,
             )
         except LineNotFound:
             return None
-        if answer.status_code != 200 or answer.data is None:  # 202: still being prepared
+        if answer.status_code != 200:  # 202: still being prepared
             return None
         content_type = answer.headers.get("Content-Type") or "application/octet-stream"
-        return Content(bytes(answer.data), content_type)
+        return Content(answer.data, content_type)
 
     # How every call is made.
 
@@ -514,6 +524,50 @@ class SdkLine:
         hosts = (self._settings.line_api_url, self._settings.line_api_data_url)
         clients = [ApiClient(_sdk_configuration(host)) for host in hosts]
         return MessagingApi(clients[0]), MessagingApiBlob(clients[1])
+
+
+@dataclass(frozen=True)
+class _Bounded:
+    """As much of an answer as `_bounded` read, in the SDK's words."""
+
+    status_code: int
+    headers: Mapping[str, str]
+    data: bytes
+
+
+def _bounded(api: Any, path: str, options: dict[str, Any]) -> _Bounded:
+    """Ask as the SDK does, through its own connections, but read no more than MAX_CONTENT_BYTES:
+    the SDK reads whatever comes, and what a customer sends may be a film of an hour."""
+    import urllib3
+    from linebot.v3.messaging import ApiException
+
+    held = api.api_client.configuration
+    connect, read = options["_request_timeout"]
+    response = api.api_client.rest_client.pool_manager.request(
+        "GET",
+        held.host + path,
+        headers={"Authorization": f"Bearer {held.access_token}"},
+        preload_content=False,
+        redirect=False,
+        retries=False,
+        timeout=urllib3.Timeout(connect=connect, read=read),
+    )
+    try:
+        body, until = b"", time.monotonic() + CONTENT_SECONDS
+        while len(body) <= MAX_CONTENT_BYTES and (part := response.read(CONTENT_PART)):
+            body += part
+            if time.monotonic() > until:  # a byte a second is no answer either
+                raise LineUnavailable("the content came too slowly")
+        if not 200 <= response.status <= 299:
+            refusal = ApiException(status=response.status, reason=response.reason)
+            refusal.body, refusal.headers = body[:MAX_ANSWER_BYTES], response.headers
+            raise refusal
+        if len(body) > MAX_CONTENT_BYTES:
+            raise LineRefused(413, "the content is too large")
+        return _Bounded(response.status, response.headers, body)
+    finally:
+        response.close()  # what was not read is not read later
+        response.release_conn()
 
 
 def _linking_many(request: Any) -> Ask:

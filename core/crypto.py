@@ -35,14 +35,21 @@ class Vault:
 
     def encrypt(self, wrapped: bytes, owner: str, field: str, text: str) -> bytes:
         """`text` under the member's key, bound to its place (`table.column`) and owner."""
-        sealed = self._member_cipher(wrapped, owner)
-        return _seal(sealed, text.encode("utf-8", "ignore"), f"{field}:{owner}")
+        return self.encrypt_bytes(wrapped, owner, field, text.encode("utf-8", "ignore"))
+
+    def encrypt_bytes(self, wrapped: bytes, owner: str, field: str, plain: bytes) -> bytes:
+        """The same for what is no text, a picture say."""
+        return _seal(self._member_cipher(wrapped, owner), plain, f"{field}:{owner}")
 
     def decrypt(self, wrapped: bytes, owner: str, field: str, sealed: bytes) -> str:
         """The text that `encrypt` took. Raises ValueError if it was moved or changed."""
+        return self.decrypt_bytes(wrapped, owner, field, sealed).decode("utf-8")
+
+    def decrypt_bytes(self, wrapped: bytes, owner: str, field: str, sealed: bytes) -> bytes:
+        """What `encrypt_bytes` took. Raises ValueError if it was moved or changed."""
         cipher = self._member_cipher(wrapped, owner)
         try:
-            return _open(cipher, sealed, f"{field}:{owner}").decode("utf-8")
+            return _open(cipher, sealed, f"{field}:{owner}")
         except InvalidTag as error:
             raise ValueError(field) from error
 

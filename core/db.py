@@ -11,10 +11,11 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
@@ -215,3 +216,11 @@ def prepare_sqlite(connection: Any) -> None:
     if pages := os.environ.get("TAEM_TEST_MAX_PAGES"):  # the disk-full tests set a small limit
         cursor.execute(f"PRAGMA max_page_count={int(pages)}")
     cursor.close()
+
+
+def database_now(session: Session) -> datetime:
+    """The moment by the clock that stamps rows: the server's, or on SQLite this machine's."""
+    if is_sqlite(session):
+        return datetime.now(UTC)
+    now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
+    return now.astimezone(UTC)

@@ -252,6 +252,41 @@ def open_reply(
     return call_id
 
 
+def queue_reply(
+    session: Session,
+    *,
+    key: str,
+    member: Member,
+    kind: str,
+    token: str,
+    messages: Sequence[dict[str, Any]],
+    event_id: int,
+    expires_at: datetime,
+    now: datetime,
+) -> int:
+    """Write down a free answer that a sender is to give with this reply token; its call's id.
+
+    For answers that are not made where events are handled: staff writing in the console. A sender
+    takes the row once; a definite refusal, or a sender that comes after `expires_at` (real time),
+    turns it into a push, and an unknown outcome is never repeated.
+    """
+    ride = queue_ride(
+        session, key=key, member=member, klass=MessageClass.TRANSACTIONAL, kind=kind,
+        messages=messages, now=now,
+    )  # fmt: skip
+    assert ride is not None, "one answer, one key"
+    body = b'{"replyToken":%b,"messages":%b}' % (_json(token), encode(messages))
+    row = {
+        "kind": CallKind.REPLY, "klass": MessageClass.TRANSACTIONAL, "body": body,
+        "state": CallState.WAITING, "created_at": now, "next_try_at": now,
+        "not_after": expires_at, "event_id": event_id,
+    }  # fmt: skip
+    call_id = session.scalars(insert(Call).returning(Call.id), [row]).one()
+    tie_rides(session, [ride.id], call_id)
+    wake_senders(session)
+    return call_id
+
+
 def reply_row(
     now: datetime,
     real_now: datetime,

@@ -68,6 +68,11 @@ def _check_one(where: str, text: str, field: str, placeholders: tuple[str, ...])
         raise TextMissing(field=where)
     if len(text.encode("utf-16-le")) // 2 > LIMITS[field]:
         raise TextTooLong(field=where, limit=LIMITS[field])
+    check_placeholders(where, text, placeholders)
+
+
+def check_placeholders(where: str, text: str, placeholders: tuple[str, ...]) -> None:
+    """Refuse a text that names what cannot be filled, or half a placeholder (FX19)."""
     for name in _PLACEHOLDER.findall(text):
         if name not in placeholders:
             known = ", ".join(f"{{{one}}}" for one in placeholders)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bot import theme
 from bot.flex import conversations as cards
 from bot.flex import members as member_cards
+from core.text import clean
 from handlers import joining, surveys
 from loyalty import conversations, keywords
 from loyalty import surveys as questions
 
 if TYPE_CHECKING:
     from handlers.router import Context, Messages
+
+SAID_LETTERS = 200
 
 
 def open_chat(ctx: Context) -> Messages:
@@ -38,10 +41,42 @@ def free_text(ctx: Context) -> Messages:
 
 def other_message(ctx: Context) -> Messages:
     """A sticker, picture, place…: noted for staff; an open question is asked again."""
-    answer = _keep(ctx, None)
+    answer = _keep(ctx, said_by(ctx.message))
     if ctx.form is not None and not ctx.form.is_paused:
         return joining.ask_again(ctx)
     return answer
+
+
+def said_by(message: dict[str, Any]) -> str | None:
+    """What a message that is no text says, as staff can read it; its kind stands beside it.
+
+    A place ends with `latitude,longitude`, a file with its bytes, sound and film with their
+    seconds; a picture of another site is only named, because nobody fetches it.
+    """
+    kind = message.get("type")
+    found: list[Any] = []
+    if kind == "location":
+        found = [message.get("title"), message.get("address")]
+        place = [message.get("latitude"), message.get("longitude")]
+        if all(isinstance(one, int | float) for one in place):
+            found.append(f"{place[0]:.6f},{place[1]:.6f}")
+    elif kind == "file":
+        found = [message.get("fileName"), message.get("fileSize")]
+    elif kind in ("audio", "video") and isinstance(message.get("duration"), int):
+        found = [-(-message["duration"] // 1000)]
+    elif kind == "sticker":
+        words = message.get("keywords")
+        found = [message.get("text"), *(words[:3] if isinstance(words, list) else [])]
+    elif kind == "image" and isinstance(message.get("contentProvider"), dict):
+        found = [message["contentProvider"].get("originalContentUrl")]
+    return "\n".join(clean(str(one), SAID_LETTERS) for one in found if one) or None
+
+
+def _has_picture(message: dict[str, Any]) -> bool:
+    """Whether LINE itself keeps a picture of this message."""
+    provider = message.get("contentProvider")
+    held = provider.get("type") if isinstance(provider, dict) else None
+    return message.get("type") == "image" and held == "line"
 
 
 def unsend(ctx: Context) -> Messages:
@@ -62,6 +97,7 @@ def _keep(ctx: Context, text: str | None) -> Messages:
         kind=str(ctx.message.get("type", "text"))[:64],
         text=text,
         line_message_id=str(ctx.message.get("id", ""))[:64] or None,
+        has_picture=_has_picture(ctx.message),
         at=ctx.event_at,
         now=ctx.now,
     )

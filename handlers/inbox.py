@@ -22,8 +22,9 @@ from typing import Any
 from sqlalchemy import exists, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from bot.events import usable_token
 from core import metrics
-from core.db import is_sqlite
+from core.db import database_now, is_sqlite
 from core.errors import Refused
 from core.i18n import t
 from core.runtime import Runtime
@@ -48,11 +49,6 @@ BACK_OFF_SECONDS = (1, 5, 30, 120)
 MAX_ATTEMPTS = 5
 #: A person whose row somebody holds (an erasure, say) is tried again this much later.
 BUSY_SECONDS = 0.2
-#: LINE promises a minute from receipt, and 20 minutes from the event for a redelivered one.
-TOKEN_SECONDS = 50
-TOKEN_MINUTES_REDELIVERED = 20
-#: What old consoles send to try a webhook out: no token of anybody's.
-DUMMY_TOKENS = frozenset({"0" * 32, "f" * 32})
 LOCK_SPACE = 0x7AE3  # keeps our advisory locks apart from anybody else's
 ROOT = str(Path(__file__).resolve().parent.parent)
 
@@ -419,19 +415,6 @@ class Inbox:
         batch.done.clear()
 
 
-def usable_token(payload: dict[str, Any], event: Any, real_now: datetime) -> str | None:
-    """The reply token, if LINE still takes it (FW09): judged by our receipt and the event's age."""
-    token = payload.get("replyToken")
-    if not isinstance(token, str) or not token or token in DUMMY_TOKENS:
-        return None
-    if real_now - event.received_at > timedelta(seconds=TOKEN_SECONDS):
-        return None
-    too_old = timedelta(minutes=TOKEN_MINUTES_REDELIVERED)
-    if event.is_redelivery and real_now - event.event_at > too_old:
-        return None
-    return token
-
-
 def body_of(token: str, messages: Messages) -> bytes:
     """The bytes of a reply request."""
     body = json.dumps({"replyToken": token, "messages": messages}, ensure_ascii=False)
@@ -457,14 +440,6 @@ def forget_message(session: Session, line_user_id: str, message_id: str) -> None
             .where(Event.id == event_id)
             .values(payload=json.dumps(event, separators=(",", ":")).encode())
         )
-
-
-def database_now(session: Session) -> datetime:
-    """The moment by the clock that stamped `received_at`: the server's, or on SQLite this one's."""
-    if is_sqlite(session):
-        return datetime.now(UTC)
-    now: datetime = session.execute(text("SELECT clock_timestamp()")).scalar_one()
-    return now.astimezone(UTC)
 
 
 def place_of(error: BaseException) -> str:

@@ -29,10 +29,10 @@ from loyalty import (
     tombstones,
     traces,
 )
-from models.conversations import Conversation, ConversationLine, Ticket
+from models.conversations import Conversation, ConversationLine, ConversationPicture, Ticket
 from models.coupons import CodeState, CodeTry, ScanCode
 from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
-from models.members import Erasure, JoinForm, Member, MemberKey, MemberState, Purpose
+from models.members import ConsentAsk, Erasure, JoinForm, Member, MemberKey, MemberState, Purpose
 from models.outbox import Call, CallKind, CallState, Message, MessageState
 from models.scores import MemberScore, SurveyAnswer
 from models.segments import MemberChoice, MemberTag
@@ -106,6 +106,10 @@ def replay(session: Session, vault: Vault, now: datetime, journal: list[str]) ->
 
 def _drop_chats(session: Session, member_id: int) -> None:
     conversation_id = select(Conversation.id).where(Conversation.member_id == member_id)
+    line_id = select(ConversationLine.id).where(
+        ConversationLine.conversation_id.in_(conversation_id)
+    )
+    session.execute(delete(ConversationPicture).where(ConversationPicture.line_id.in_(line_id)))
     session.execute(
         delete(ConversationLine).where(ConversationLine.conversation_id.in_(conversation_id))
     )
@@ -120,7 +124,7 @@ def _drop_chats(session: Session, member_id: int) -> None:
         .where(SurveyAnswer.member_id == member_id)
         .values(why_sealed=None, why_message_id=None)
     )
-    for table in (MemberTag, MemberChoice, MemberScore, MemberTier):
+    for table in (MemberTag, MemberChoice, MemberScore, MemberTier, ConsentAsk):
         session.execute(delete(table).where(table.member_id == member_id))
     doors.close_all(session, member_id)
 

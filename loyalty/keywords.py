@@ -6,7 +6,7 @@ The chat words of the product come first; a person who is talking with staff is 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -14,7 +14,6 @@ from sqlalchemy.orm import Session
 from core.db import once_a_batch
 from core.errors import Refused
 from core.text import clean, match_key
-from loyalty.conversations import SILENT_MINUTES
 from models.conversations import Conversation, KeywordReply
 from models.members import Member
 
@@ -27,17 +26,17 @@ CONTAINS_LETTERS = 200
 def answer_to(session: Session, member: Member, text: str, now: datetime) -> str | None:
     """What the first fitting reply says in the member's language; None without one.
 
-    None as well within half an hour of a word from staff: two voices at once confuse.
+    None as well while a person has the chat: two voices at once confuse.
     """
     said = match_key(text)
     rules = once_a_batch(session, "keywords", lambda: rules_in_force(session))
     found = next((one for one in rules if fits(one.words, said, is_exact=one.is_exact)), None)
     if found is None:
         return None
-    last = session.scalar(
-        select(Conversation.last_staff_reply_at).where(Conversation.member_id == member.id)
+    until = session.scalar(
+        select(Conversation.bot_silent_until).where(Conversation.member_id == member.id)
     )
-    if last is not None and now - last < timedelta(minutes=SILENT_MINUTES):
+    if until is not None and now < until:
         return None
     return found.text_en if member.locale == "en" else found.text_th
 

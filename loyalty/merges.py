@@ -24,6 +24,7 @@ from loyalty import (
     activities,
     audit,
     consents,
+    conversations,
     coupons,
     draws,
     lifecycle,
@@ -35,7 +36,7 @@ from loyalty import (
 from loyalty.purchases import recount_totals
 from models.activities import Activity
 from models.campaigns import CampaignRecipient
-from models.conversations import Conversation, Ticket
+from models.conversations import Ticket
 from models.coupons import (
     CodePurpose,
     CodeState,
@@ -362,7 +363,7 @@ def _move_person(
         for name, value in values.items():
             setattr(kept, name, value)
         taken["line"] = True
-        _move_conversation(session, gone.id, kept.id)
+        _move_conversation(session, gone, kept, now)
         for table in (MemberSession, ChatLink):
             session.execute(
                 update(table).where(table.member_id == gone.id).values(member_id=kept.id)
@@ -427,14 +428,11 @@ def _move_wishes(session: Session, gone_id: int, kept_id: int, now: datetime) ->
     )
 
 
-def _move_conversation(session: Session, source: int, target: int) -> None:
-    if session.scalar(select(Conversation.id).where(Conversation.member_id == target)) is None:
+def _move_conversation(session: Session, source: Member, target: Member, now: datetime) -> None:
+    conversations.hand_over(session, source, target, now)
+    if session.get(MenuLink, target.id) is None:
         session.execute(
-            update(Conversation).where(Conversation.member_id == source).values(member_id=target)
-        )
-    if session.get(MenuLink, target) is None:
-        session.execute(
-            update(MenuLink).where(MenuLink.member_id == source).values(member_id=target)
+            update(MenuLink).where(MenuLink.member_id == source.id).values(member_id=target.id)
         )
 
 
@@ -508,7 +506,7 @@ def unmerge(
     _back(session, ScanCode, moved["codes"], kept_id, gone_id)
     _consents_back(session, kept_id, moved["consents"], now)
     _referrals_back(session, gone_id, kept_id, moved["referrals"])
-    _person_back(session, gone, kept, moved["person"])
+    _person_back(session, gone, kept, moved["person"], now)
     _back(session, CampaignRecipient, moved.get("campaigns", []), kept_id, gone_id)
     surveys.hand_over(session, kept, gone, now, only=moved.get("answers", []))
     session.execute(
@@ -571,7 +569,9 @@ def _referrals_back(
     session.flush()  # a friend is brought once
 
 
-def _person_back(session: Session, gone: Member, kept: Member, taken: dict[str, Any]) -> None:
+def _person_back(
+    session: Session, gone: Member, kept: Member, taken: dict[str, Any], now: datetime
+) -> None:
     if taken.get("line") and kept.line_user_id:
         values = {name: getattr(kept, name) for name in _LINE}
         for name in _LINE:
@@ -579,7 +579,7 @@ def _person_back(session: Session, gone: Member, kept: Member, taken: dict[str, 
         session.flush()  # a LINE id is one row's at a time
         for name, value in values.items():
             setattr(gone, name, value)
-        _move_conversation(session, kept.id, gone.id)
+        _move_conversation(session, kept, gone, now)
     if taken.get("phone") is not None and kept.phone_index == gone.phone_index:
         kept.phone_proven_at = kept.phone_proven_by = None
         if taken["phone"]:

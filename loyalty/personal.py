@@ -20,6 +20,7 @@ BIRTHDAY_FIELD = "members.birthday"
 ANSWERS_FIELD = "join_forms.answers"
 LINE_FIELD = "conversation_lines.text"
 WHY_FIELD = "survey_answers.why"
+PICTURE_FIELD = "conversation_pictures.content"
 
 PHONE_PURPOSE = "phone"
 PHONE_LAST4_PURPOSE = "phone_last4"
@@ -58,6 +59,24 @@ def unseal(
     if wrapped is None:
         return None
     return vault.decrypt(wrapped, member.public_id, field, sealed)
+
+
+def seal_bytes(
+    session: Session, vault: Vault, member: Member, field: str, plain: bytes, now: datetime
+) -> bytes:
+    """`seal` for what is no text."""
+    wrapped = key_of(session, vault, member, now)
+    return vault.encrypt_bytes(wrapped, member.public_id, field, plain)
+
+
+def unseal_bytes(
+    session: Session, vault: Vault, member: Member, field: str, sealed: bytes | None
+) -> bytes | None:
+    """What `seal_bytes` took; None when nothing is stored or the key is gone."""
+    wrapped = session.scalar(select(MemberKey.wrapped).where(MemberKey.member_id == member.id))
+    if sealed is None or wrapped is None:
+        return None
+    return vault.decrypt_bytes(wrapped, member.public_id, field, sealed)
 
 
 def phone_of(session: Session, vault: Vault, member: Member) -> str | None:

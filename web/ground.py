@@ -6,6 +6,7 @@ wrapped rather than `after_request`, which Flask also runs for handled errors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -20,6 +21,9 @@ from loyalty import sheets
 View = TypeVar("View", bound=Callable[..., Any])
 #: Where lists of members are uploaded.
 LISTS = "/admin/imports"
+#: Where a telephone's photograph may come with an answer.
+CHATS = re.compile(r"/admin/conversations/\d{1,18}/reply")
+PHOTOGRAPH_BYTES = 10_000_000
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -31,6 +35,8 @@ class TaemRequest(Request):
         super().__init__(*arguments, **named)
         if self.path == LISTS:  # may be larger than anything else that is posted
             self.max_content_length = sheets.MAX_BYTES + 65_536
+        elif CHATS.fullmatch(self.path):
+            self.max_content_length = PHOTOGRAPH_BYTES + 65_536
 
     def get_json(self, *args: Any, **kwargs: Any) -> Any:
         try:

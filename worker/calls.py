@@ -501,6 +501,55 @@ def release(session: Session, calls: Sequence[Claimed], *, worker: str) -> None:
     _use_quota(session, -sum(call.recipient_count for call in calls))
 
 
+@dataclass(frozen=True)
+class LeftReply:
+    """A reply that was written down for a sender to give. `body` is the whole request."""
+
+    call_id: int
+    body: bytes
+    is_late: bool
+
+
+def has_left_replies(session: Session) -> bool:
+    """Whether somebody left a reply to be given."""
+    left = select(Call.id).where(
+        outbox.IS_OPEN, Call.kind == CallKind.REPLY, Call.state == CallState.WAITING
+    )
+    return session.scalar(left.limit(1)) is not None
+
+
+def take_left_replies(
+    session: Session, *, worker: str, real_now: datetime, limit: int
+) -> list[LeftReply]:
+    """Claim replies that were left: each is under way from here on, for one sender, once."""
+    rows = session.execute(
+        select(Call.id, Call.body, Call.not_after)
+        .where(outbox.IS_OPEN, Call.kind == CallKind.REPLY, Call.state == CallState.WAITING)
+        .order_by(Call.id)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if not rows:
+        return []
+    session.execute(
+        update(Call)
+        .where(Call.id.in_([row.id for row in rows]))
+        .values(
+            state=CallState.SENDING,
+            attempts=1,
+            first_try_at=real_now,
+            lease_until=real_now + outbox.REPLY_LEASE,
+            claimed_by=worker,
+            body=None,  # as with every reply: what is given once need not be kept
+        ),
+        execution_options={"synchronize_session": False},
+    )
+    return [
+        LeftReply(row.id, row.body, row.not_after is not None and row.not_after <= real_now)
+        for row in rows
+    ]
+
+
 def record_reply(session: Session, outcome: ReplyOutcome, *, now: datetime) -> None:
     """Close a reply: sent, definitely refused, or unknown. It is never repeated."""
     answer = outcome.answer

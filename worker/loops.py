@@ -28,7 +28,7 @@ from models.menus import MenuLink
 from models.outbox import ChannelState
 from models.schedule import Heartbeat
 from rich_menus import assign
-from worker import figures, what_if
+from worker import figures, pictures, what_if
 from worker.feed import deliver, place_events
 from worker.sender import Sender
 from worker.wake import LocalWake
@@ -102,6 +102,7 @@ class Workers:
         self._loops = [
             Loop("events", self.inbox.run_batch, wake.wait_for_events),
             Loop("profiles", self._fetch_next_profile),
+            Loop("pictures", lambda: pictures.fetch_next(runtime, line)),
             Loop("menus", self._link_menus),
             Loop("heartbeat", self._beat, every=BEAT_SECONDS),
             Loop("account", self._learn_account, every=ACCOUNT_SECONDS),

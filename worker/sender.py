@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import os
 import socket
 import threading
@@ -32,9 +33,11 @@ from worker.desk import Desk, Habits, log
 from worker.lanes import Lane
 from worker.limits import LINE_LIMITS, LONGEST_STRETCH_SECONDS, ensure_limits
 from worker.replies import Asked, ReplyLane
+from worker.verdicts import Answer, Verdict
 
 Service = Callable[[], Coroutine[Any, Any, None]]
 HOUSEKEEPING_ROWS = 1000
+LEFT_REPLIES = 50
 
 
 class Sender:
@@ -138,6 +141,7 @@ class Sender:
             )
         ]
         self._replies = ReplyLane(desk, habits.in_flight)
+        self._is_stirred = asyncio.Event()
         desk.on_halt, desk.on_work = self._halt, self._stir
         self._loop = loop
         self._is_ready.set()
@@ -151,7 +155,7 @@ class Sender:
             feeders: list[Service] = [lane.feed for lane in self._lanes]
             services += [
                 asyncio.create_task(self._for_ever(desk, service))
-                for service in [*feeders, self._keep_house]
+                for service in [*feeders, self._give_left_replies, self._keep_house]
             ]
             await self._stopped.wait()
             await self._wind_down(desk, services)
@@ -189,6 +193,7 @@ class Sender:
         self._stopped.set()
 
     def _stir(self) -> None:
+        self._is_stirred.set()
         for lane in self._lanes:
             lane.stir()
 
@@ -208,6 +213,33 @@ class Sender:
             except Exception as error:
                 log.error("sender: the database is away: %s", type(error).__name__)
                 await asyncio.sleep(self.habits.sweep_seconds)
+
+    async def _give_left_replies(self) -> None:
+        """Replies that were not made in this process: staff answering in the console."""
+        desk = self._desk
+        assert desk is not None
+        if not await desk.in_reading(calls.has_left_replies):
+            try:
+                await asyncio.wait_for(self._is_stirred.wait(), self.habits.sweep_seconds)
+            except TimeoutError:
+                return
+            finally:
+                self._is_stirred.clear()
+            return
+        real_now = self._runtime.clock.real_now()
+        taken = await desk.in_database(
+            lambda session: calls.take_left_replies(
+                session, worker=self.name, real_now=real_now, limit=LEFT_REPLIES
+            )
+        )
+        for one in taken:
+            if one.is_late:
+                words = {"error": "too late"}
+                messages = json.loads(one.body)["messages"]
+                refused = Answer(Verdict.REFUSED, words=words)
+                desk.note_reply(calls.ReplyOutcome(one.call_id, refused, messages, True))
+            else:
+                self._replies.take(Asked(one.call_id, one.body, True, time.monotonic()))
 
     # What comes round now and then.
 

@@ -22,3 +22,8 @@ def staff_reply(text: str, *, staff_name: str | None = None) -> Message:
     if not name or "line" in name.casefold() or theme.utf16_units(name) > 20:
         return message
     return message | {"sender": {"name": name}}
+
+
+def staff_picture(url: str) -> Message:
+    """Show a picture that a member of staff sends; small enough to be its own preview."""
+    return {"type": "image", "originalContentUrl": url, "previewImageUrl": url}

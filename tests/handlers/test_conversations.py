@@ -10,8 +10,10 @@ from loyalty import conversations
 from models.conversations import (
     Conversation,
     ConversationLine,
+    ConversationPicture,
     ConversationState,
     KeywordReply,
+    PictureState,
 )
 from models.staff import AuditRow
 from tests.factories import NOW, prem
@@ -72,6 +74,49 @@ def test_asking_for_staff_opens_the_conversation(chat):
 def test_whatever_else_is_sent_is_noted(chat, kind):
     chat.sends(kind)
     assert [(line.kind, line.text) for line in lines(chat)] == [(kind, None)]
+
+
+@pytest.mark.parametrize(
+    "message, said",
+    [
+        ({"type": "sticker", "keywords": ["ดีใจ", "เย้"], "text": "ไชโย"}, "ไชโย\nดีใจ\nเย้"),
+        ({"type": "location", "title": "บ้าน", "address": "พระราม 9", "latitude": 13.75,
+          "longitude": 100.5}, "บ้าน\nพระราม 9\n13.750000,100.500000"),
+        ({"type": "location", "latitude": "<b>", "longitude": None}, None),
+        ({"type": "file", "fileName": "ก.pdf\n\u202efdp", "fileSize": 20480}, "ก.pdf fdp\n20480"),
+        ({"type": "audio", "duration": 6001}, "7"),
+        ({"type": "image", "contentProvider": {"type": "line"}}, None),
+        ({"type": "image", "contentProvider": {"type": "external",
+          "originalContentUrl": "http://169.254.169.254/"}}, "http://169.254.169.254/"),
+        ({"type": "sticker", "keywords": 5}, None),
+    ],
+)  # fmt: skip
+def test_what_is_no_text_is_kept_as_staff_can_read_it(chat, message, said):
+    chat.hears({"type": "message", "message": message | {"id": "x1"}})
+    assert [line.text for line in lines(chat)] == [said]
+
+
+def test_only_a_picture_that_LINE_keeps_is_owed(chat):
+    for number, provider in enumerate(({"type": "line"}, {"type": "external"}, {}, None, "odd")):
+        message = {"type": "image", "id": f"i{number}", "contentProvider": provider}
+        chat.hears({"type": "message", "message": message})
+    chat.hears({"type": "message", "message": {"type": "image", "id": "i0",
+                                               "contentProvider": {"type": "line"}}})  # fmt: skip
+    due = chat.session.scalars(select(ConversationPicture)).all()
+    assert [one.state for one in due] == [PictureState.DUE]
+    chat.hears({"type": "unsend", "unsend": {"messageId": "i0"}})
+    chat.session.expire_all()
+    assert due[0].state == PictureState.GONE
+
+
+def test_a_chat_given_back_to_the_bot_is_answered_at_once(chat):
+    chat.says("ร้านเปิดกี่โมงคะ")
+    conversation = chat.session.scalars(select(Conversation)).one()
+    chat.clock.advance(hours=13)
+    conversations.take_over(conversation, chat.clock.now())
+    assert chat.says("ขอบคุณค่ะ") == []
+    conversations.give_back(conversation)
+    assert t("th", HELP) in words_of(chat.says("แล้วที่จอดรถล่ะคะ"))
 
 
 def test_FW24_an_unsent_text_is_gone_and_the_audit_has_no_text(chat):

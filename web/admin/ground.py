@@ -336,6 +336,7 @@ NOTES = frozenset(
         "campaigns.noted_started",
         "console.published",
         "console.replied",
+        "conversations.noted_free",
         "console.closed",
         "console.decided",
         "console.replayed",

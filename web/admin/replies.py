@@ -10,6 +10,7 @@ from sqlalchemy import select
 from core.errors import Refused
 from core.i18n import t
 from core.text import clean_lines, match_key
+from engagement import saved_replies
 from loyalty import keywords
 from models.conversations import KeywordReply, SavedReply
 from web.admin import forms
@@ -37,6 +38,7 @@ def _page(refusal: str = "") -> str:
         "admin/replies.html",
         words=words.all(),
         replies=db().scalars(select(SavedReply).order_by(SavedReply.title)).all(),
+        placeholders=[f"{{{one}}}" for one in saved_replies.PLACEHOLDERS],
         tried=tried,
         found=next(fits, None) if said else None,
         refusal=refusal,
@@ -52,6 +54,7 @@ def reply_add() -> Any:
     try:
         title = forms.words("title", "replies.title", 100)
         text = _lines("text", "replies.text", 2000)
+        saved_replies.check(title, text)
     except Refused as error:
         return make_response(_page(t(locale(), error.code, **error.facts)), error.status)
     known = db().scalar(select(SavedReply).where(SavedReply.title == title))

@@ -157,6 +157,9 @@ def ticket_done(ticket_id: int) -> Response:
     member = db().get_one(Member, ticket.member_id)
     if request.form.get("from") == "member" and may("members.read"):
         return back("admin.member", note="console.saved", public_id=member.public_id)
+    chat = request.form.get("from", "").removeprefix("chat-")
+    if chat.isascii() and chat.isdigit() and len(chat) < 19 and may("conversations.read"):
+        return back("admin.conversation", note="console.saved", conversation_id=int(chat))
     return back("admin.surveys_page", note="console.saved")
 
 

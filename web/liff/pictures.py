@@ -13,7 +13,7 @@ from bot import stamp_card
 from bot.stamp_card import Face
 from core.errors import NotFound, Refused
 from core.i18n import t
-from loyalty import codes, referrals, stamp_pictures, stamps
+from loyalty import codes, conversations, referrals, stamp_pictures, stamps
 from models.coupons import CodePurpose
 from models.stamps import StampProgram
 from web.auth import public
@@ -46,6 +46,19 @@ def invite_picture(code: str) -> Response:
     if not _CODE.fullmatch(wanted):
         raise NotFound
     return _picture(qr.png(invite_link(wanted), box=12))
+
+
+@blueprint.get("/p/chat/<token>.jpg")
+@public
+def chat_picture(token: str) -> Response:
+    """A picture that staff sent in a chat, for LINE and whoever was given its link."""
+    body = conversations.linked_picture(db(), runtime().vault, token[:128])
+    if body is None:
+        raise NotFound
+    response = Response(body, mimetype="image/jpeg")
+    # It can be thrown away or taken back: nobody may keep it for longer.
+    response.headers["Cache-Control"] = "private, max-age=300"
+    return response
 
 
 @blueprint.get("/p/stamps/<token>.png")
