@@ -14,7 +14,7 @@ from core.bulk import copy_many, is_one_of, update_many
 from core.runtime import Runtime
 from loyalty import activities
 from loyalty.lifecycle import thresholds as figures
-from loyalty.lifecycle.levels import MOVING, Verdict, level_of
+from loyalty.lifecycle.levels import MOVING, Cuts, Verdict, level_of
 from loyalty.lifecycle.stages import stage_of
 from loyalty.lifecycle.standing import OFFER_ACTS, standings_of
 from models.activities import Activity
@@ -168,7 +168,9 @@ def judge(session: Session, rows: Sequence[MemberTotals], now: datetime, tz: Zon
     return moved
 
 
-def judge_many(session: Session, ids: Sequence[int], now: datetime, tz: ZoneInfo) -> int:
+def judge_many(
+    session: Session, ids: Sequence[int], cuts: Cuts, now: datetime, tz: ZoneInfo
+) -> int:
     """`judge` for very many at night: locks their rows, loads none, writes in bulk.
 
     The night has added up their bills; whoever has bought since is added up anew.
@@ -177,7 +179,7 @@ def judge_many(session: Session, ids: Sequence[int], now: datetime, tz: ZoneInfo
     session.flush()  # bills, tickets and answers are counted by one statement
     rows = session.execute(_night_rows(session, ids)).all()
     fresh = [row for row in rows if row.is_fresh]
-    standings = standings_of(session, fresh, now, tz, is_added=True) if fresh else {}
+    standings = standings_of(session, fresh, now, tz, night=cuts) if fresh else {}
     if late := [row for row in rows if not row.is_fresh]:
         standings |= standings_of(session, late, now, tz)
     changed, history, facts = [], [], []

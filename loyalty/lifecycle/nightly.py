@@ -61,7 +61,7 @@ class Night:
     today: date
     settings: Thresholds
     #: The night whose figures are there; None when all of them must be made again.
-    last: date | None
+    last: sums.Last | None
     #: Whether the owner changed thresholds since: then every reason is looked at again.
     has_new_rules: bool
     limit: int
@@ -103,17 +103,18 @@ def _night(session: Session, now: datetime, tz: ZoneInfo, limit: int) -> Night:
         select(CutPoints.day, CutPoints.figures).order_by(CutPoints.day.desc()).limit(2)
     ).all()
     earlier = next((row for row in rows if row.day < today), None)
-    is_usual = (
-        earlier is not None
-        and all(row.day <= today for row in rows)
-        and earlier.figures.get("zone") == str(tz)  # days began at the same moments
-    )
+    last = None
+    if earlier is not None and all(row.day <= today for row in rows):
+        # Days that began at other moments cannot be moved on from.
+        newest, zone = (earlier.figures.get(name) for name in ("last_bill", "zone"))
+        if newest is not None and zone == str(tz):
+            last = sums.Last(earlier.day, newest)
     return Night(
         now=now,
         tz=tz,
         today=today,
         settings=settings,
-        last=earlier.day if earlier is not None and is_usual else None,
+        last=last,
         has_new_rules=earlier is not None and earlier.figures["thresholds"] != settings.as_facts(),
         limit=limit,
     )
@@ -164,14 +165,14 @@ def _judge_buyers(session: Session, night: Night, after: int) -> tuple[int, int 
     until = _next(session, after, night.limit)
     if until is None:
         return 0, None
+    cuts = sums.cuts_of(session, night.today)
     if night.has_new_rules:
         query = select(MemberTotals.member_id).where(
             MemberTotals.purchase_day_count > 0, *_between(after, until)
         )
     else:
-        cuts = sums.cuts_of(session, night.today)
         query = _buyers_to_move(session, night, cuts, after, until)
-    return _judge_some(session, night, query, until)
+    return _judge_some(session, night, cuts, query, until)
 
 
 def _judge_others(session: Session, night: Night, after: int) -> tuple[int, int | None]:
@@ -181,7 +182,7 @@ def _judge_others(session: Session, night: Night, after: int) -> tuple[int, int 
         return 0, None
     cuts = sums.cuts_of(session, night.today)
     query = _others_to_move(night, cuts).where(*_between(after, until))
-    return _judge_some(session, night, query, until)
+    return _judge_some(session, night, cuts, query, until)
 
 
 def _between(after: int, until: int) -> tuple[Any, Any]:
@@ -191,12 +192,14 @@ def _between(after: int, until: int) -> tuple[Any, Any]:
 PHASES = (_refresh, _cut, _score, _judge_buyers, _judge_others)
 
 
-def _judge_some(session: Session, night: Night, query: Any, until: int) -> tuple[int, int | None]:
+def _judge_some(
+    session: Session, night: Night, cuts: Cuts, query: Any, until: int
+) -> tuple[int, int | None]:
     """Judge whom the query finds of a range, at most `MOVES` of them in one transaction."""
     ids = session.scalars(query.order_by(MemberTotals.member_id).limit(MOVES)).all()
     if not ids:
         return 1, until
-    judge_many(session, ids, night.now, night.tz)
+    judge_many(session, ids, cuts, night.now, night.tz)
     return len(ids), ids[-1] if len(ids) == MOVES else until
 
 

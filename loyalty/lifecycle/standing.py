@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import case, func, literal, select
+from sqlalchemy import and_, case, func, literal, null, select
 from sqlalchemy.orm import Session, aliased
 
 from core.bulk import is_one_of
@@ -42,19 +42,38 @@ class Windows:
 
     @classmethod
     def of(cls, now: datetime, tz: ZoneInfo) -> Windows:
+        """As of the local day of this moment."""
+        return cls.as_of(local_day(now, tz), tz)
+
+    @classmethod
+    def as_of(cls, today: date, tz: ZoneInfo) -> Windows:
         """The last 365 days, the 90 days before the last 90, and the last 90: today is in them."""
-        today = local_day(now, tz)
 
         def start(days: int) -> datetime:
             return start_of_day(today - timedelta(days=days - 1), tz)
 
         return cls(today, start(YEAR_DAYS), start(2 * SPEND_WINDOW_DAYS), start(SPEND_WINDOW_DAYS))
 
+    @property
+    def starts(self) -> tuple[datetime, datetime, datetime]:
+        return self.year, self.before, self.recent
+
+    @property
+    def in_year(self) -> Any:
+        return Purchase.purchased_at >= self.year
+
+    @property
+    def in_before(self) -> Any:
+        return and_(Purchase.purchased_at >= self.before, Purchase.purchased_at < self.recent)
+
+    @property
+    def in_recent(self) -> Any:
+        return Purchase.purchased_at >= self.recent
+
 
 def sums(windows: Windows) -> tuple[Any, ...]:
     """Columns over a member's bills: year's spend and bills, recent spend, spend and bills before."""
-    recent = Purchase.purchased_at >= windows.recent
-    before = (Purchase.purchased_at >= windows.before) & (Purchase.purchased_at < windows.recent)
+    recent, before = windows.in_recent, windows.in_before
     return (
         func.coalesce(func.sum(PAID), 0).label("spent_365"),
         func.count().label("bills_365"),
@@ -80,20 +99,23 @@ def standings_of(
     now: datetime,
     tz: ZoneInfo,
     *,
-    is_added: bool = False,
+    night: Cuts | None = None,
 ) -> dict[int, tuple[Standing, Cuts]]:
     """Each member's standing as of now, with last night's cut points.
 
-    `rows` are `MemberTotals`, or bear its names. `is_added` says that the night has added up
-    their bills already.
+    `rows` are `MemberTotals`, or bear its names. With `night`, its cut points, their bills have
+    been added up already.
     """
     settings = figures.of(session)
     windows = Windows.of(now, tz)
     by_id = {row.member_id: row for row in rows}
     ids = list(by_id)
-    bills = _kept_bills(session, ids) if is_added else _added_bills(session, ids, windows)
-    found = session.execute(_statement(session, ids, bills, windows, settings, tz)).all()
     kept: list[tuple[Any, Cuts]] = []
+    bills, cuts = _added_bills(session, ids, windows), newest_cuts().scalar_subquery()
+    if night is not None:
+        bills, cuts = _kept_bills(session, ids), null()
+        kept.append((None, night))
+    found = session.execute(_statement(session, ids, bills, cuts, windows, settings, tz)).all()
     return {
         one.member_id: (
             _standing(by_id[one.member_id], one, windows.today, tz),
@@ -143,6 +165,7 @@ def _statement(
     session: Session,
     ids: Sequence[int],
     bills: Any,
+    cuts: Any,
     windows: Windows,
     settings: Thresholds,
     tz: ZoneInfo,
@@ -178,7 +201,7 @@ def _statement(
             tickets.scalar_subquery().label("tickets"),
             csat.scalar_subquery().label("last_csat"),
             tier.scalar_subquery().label("top_tier"),
-            newest_cuts().scalar_subquery().label("cuts"),
+            cuts.label("cuts"),
             Member.joined_at,
             Member.state,
             *_newcomer(settings, windows.today, tz),

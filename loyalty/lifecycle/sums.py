@@ -1,17 +1,18 @@
 """What the night adds up: each buyer's windows, and the cut points over all of them.
 
-Figures are kept on `member_scores`. They are added up again only for members whose bills have
-changed since the night before; bills that have left a window are taken out of it.
+Figures are kept on `member_scores` and moved on from night to night by the bills that came and
+those that left a window; what that does not explain is added up again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Date, and_, cast, func, literal, or_, select, type_coerce, update
+from sqlalchemy import Date, and_, case, cast, func, literal, or_, select, type_coerce, update
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
@@ -19,7 +20,7 @@ from core.db import insert_into, is_sqlite
 from loyalty.lifecycle import scoring
 from loyalty.lifecycle.levels import Cuts
 from loyalty.lifecycle.scoring import YEAR_DAYS
-from loyalty.lifecycle.standing import PAID, SPEND_WINDOW_DAYS, Windows, sums
+from loyalty.lifecycle.standing import PAID, Windows, sums
 from loyalty.lifecycle.thresholds import Thresholds
 from models.base import table_of
 from models.members import Level, MemberTotals
@@ -42,23 +43,32 @@ SEEN = ("seen_satang", "seen_bills", "last_on", "own_gap_days")
 # --- Windows ----------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Last:
+    """A night whose figures are there: its day, and the newest bill there was."""
+
+    day: date
+    bill: int
+
+
 def refresh(
-    session: Session, now: datetime, tz: ZoneInfo, after: int, until: int, *, last: date | None
+    session: Session, now: datetime, tz: ZoneInfo, after: int, until: int, *, last: Last | None
 ) -> None:
     """Bring the windows of the members after `after` up to `until` up to today.
 
-    `last` is the night whose figures are there; None for everybody anew. Members whose bills have
-    changed since are added up again; for the others, only bills that have left a window count.
+    `last` is the night whose figures are there; None for everybody anew. Bills that came since and
+    bills that have left a window are counted where that explains a member's totals; everybody
+    else is added up again.
     """
     windows = Windows.of(now, tz)
     session.flush()  # the statements below read what is written
-    _add_up(session, windows, tz, after, until, last)
-    if last is not None and last < windows.today:
+    if last is not None and last.day < windows.today:
         _move_on(session, windows, tz, after, until, last)
+    _add_up(session, windows, tz, after, until, last)
 
 
 def _add_up(
-    session: Session, windows: Windows, tz: ZoneInfo, after: int, until: int, last: date | None
+    session: Session, windows: Windows, tz: ZoneInfo, after: int, until: int, last: Last | None
 ) -> None:
     """Every window anew, from all bills of the year."""
     chosen = (
@@ -73,7 +83,7 @@ def _add_up(
         .where(MemberTotals.purchase_count > 0)
     )
     if last is not None:
-        chosen = _only_changed(chosen, windows.today, after, until, last, tz)
+        chosen = _only_changed(chosen, windows.today, after, until, last.day, tz)
     touched = chosen.cte("touched")
     added = (
         select(touched.c.member_id, *sums(windows))
@@ -144,56 +154,67 @@ def _only_changed(
 
 
 def _move_on(
-    session: Session, windows: Windows, tz: ZoneInfo, after: int, until: int, last: date
+    session: Session, windows: Windows, tz: ZoneInfo, after: int, until: int, last: Last
 ) -> None:
-    """Take bills that have left a window out of it, and into the next one."""
-    # They are few and found by their time: the sum keeps planners from walking members' bills.
-    by_time = Purchase.member_id + 0
-    recent, before, year = (
-        _left(days, windows.today, last, tz)
-        for days in (SPEND_WINDOW_DAYS, 2 * SPEND_WINDOW_DAYS, YEAR_DAYS)
-    )
+    """Add bills that came since, and move those that have left a window.
 
-    def spent(edge: Any) -> Any:
-        return func.coalesce(func.sum(PAID).filter(edge), 0)
+    Only where they explain the totals: a bill that was written while the last night looked, or
+    that came from another member, leaves its member to `_add_up`.
+    """
+    # They are few and found by time and id: the sum keeps planners from walking members' bills.
+    by_id = Purchase.member_id + 0
+    was, is_new = Windows.as_of(last.day, tz), Purchase.id > last.bill
+    edges = [
+        and_(Purchase.purchased_at >= begin, Purchase.purchased_at < end)
+        for begin, end in zip(was.starts, windows.starts, strict=True)
+    ]
 
-    left = (
+    def change(then: Any, now: Any, value: Any) -> Any:
+        return func.sum(
+            case(
+                (and_(now, or_(is_new, ~then)), value),
+                (and_(then, ~now, ~is_new), -value),
+                else_=0,
+            )
+        )
+
+    moved = (
         select(
             Purchase.member_id,
-            spent(year).label("year_satang"),
-            func.count().filter(year).label("year_bills"),
-            spent(recent).label("recent_satang"),
-            func.count().filter(recent).label("recent_bills"),
-            spent(before).label("before_satang"),
-            func.count().filter(before).label("before_bills"),
+            func.coalesce(func.sum(PAID).filter(is_new), 0).label("new_satang"),
+            func.count().filter(is_new).label("new_bills"),
+            change(was.in_year, windows.in_year, PAID).label("spent_365"),
+            change(was.in_year, windows.in_year, literal(1)).label("bills_365"),
+            change(was.in_recent, windows.in_recent, PAID).label("spent_90"),
+            change(was.in_before, windows.in_before, PAID).label("spent_before_90"),
+            change(was.in_before, windows.in_before, literal(1)).label("bills_before_90"),
         )
-        .where(by_time > after, by_time <= until, or_(recent, before, year))
+        .where(by_id > after, by_id <= until, or_(is_new, *edges))
         .where(Purchase.state != PurchaseState.VOIDED)
         .group_by(Purchase.member_id)
-        .cte("left_windows")
+        .cte("moved")
         .prefix_with("MATERIALIZED")
     )
     own = SCORES.c
     session.execute(
         update(SCORES)
         .values(
-            spent_365=own.spent_365 - left.c.year_satang,
-            bills_365=own.bills_365 - left.c.year_bills,
-            spent_90=own.spent_90 - left.c.recent_satang,
-            spent_before_90=own.spent_before_90 + left.c.recent_satang - left.c.before_satang,
-            bills_before_90=own.bills_before_90 + left.c.recent_bills - left.c.before_bills,
+            **{name: own[name] + moved.c[name] for name in FIGURES},
+            seen_satang=MemberTotals.spent_satang,
+            seen_bills=MemberTotals.purchase_count,
+            last_on=newest_day(session),
+            own_gap_days=MemberTotals.own_gap_days,
             as_of=windows.today,
         )
-        # Whoever has been added up tonight is as of today, whatever left.
-        .where(own.member_id == left.c.member_id, own.as_of <= last)
+        .where(
+            own.member_id == moved.c.member_id,
+            MemberTotals.member_id == moved.c.member_id,
+            own.as_of <= last.day,
+            own.last_on.is_not(None),
+            own.seen_satang + moved.c.new_satang == MemberTotals.spent_satang,
+            own.seen_bills + moved.c.new_bills == MemberTotals.purchase_count,
+        )
     )
-
-
-def _left(days: int, today: date, last: date, tz: ZoneInfo) -> Any:
-    """Bills that were inside a window of so many days on the last night and are not today."""
-    was = start_of_day(last - timedelta(days=days - 1), tz)
-    is_now = start_of_day(today - timedelta(days=days - 1), tz)
-    return and_(Purchase.purchased_at >= was, Purchase.purchased_at < is_now)
 
 
 # --- Cut points -------------------------------------------------------------------------------
@@ -248,6 +269,7 @@ def figures_of(
         "is_fixed": buyers < scoring.FIXED_BELOW,
         "thresholds": settings.as_facts(),
         "zone": str(tz),
+        "last_bill": session.scalar(select(func.max(Purchase.id))) or 0,
     }
 
 

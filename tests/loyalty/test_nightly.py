@@ -538,7 +538,8 @@ def test_l5_who_buys_between_two_batches_of_a_night_is_judged_by_all_their_bills
     town.bill(silent, 0, 20)
     town.count(silent)
     town.session.expire_all()
-    moving.judge_many(town.session, [regular, silent], town.now, BANGKOK)
+    cuts = lifecycle.Cuts.of(town.cuts())
+    moving.judge_many(town.session, [regular, silent], cuts, town.now, BANGKOK)
     town.session.expire_all()
     assert wrong_levels(town) == {}
     assert (town.level(silent), town.why(silent)["spent_before_90"]) == (Level.AT_RISK, 150_000)
