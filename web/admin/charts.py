@@ -17,7 +17,8 @@ _SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 _STYLE = re.compile(r"<style\b[^>]*>")
 _STYLED = re.compile(r' style="[^"]*"')
 _PROLOGUE = re.compile(r"<\?xml[^>]*\?>")
-LEAF, AMBER, CORAL = "#0E6B5C", "#F2B544", "#B83A26"
+#: Names of the page's own colours, which differ by light and dark.
+LEAF, AMBER, CORAL = "var(--chart-1)", "var(--chart-2)", "var(--chart-3)"
 
 
 @cache
@@ -68,9 +69,9 @@ def _chart(kind: str, colours: tuple[str, ...], *, show_legend: bool, height: in
         background="transparent",
         plot_background="transparent",
         colors=colours,
-        foreground="#5F6F6A",
-        foreground_strong="#21302D",
-        foreground_subtle="#E4E0D6",
+        foreground="var(--muted)",
+        foreground_strong="var(--ink)",
+        foreground_subtle="var(--hair)",
         label_font_size=13,
         major_label_font_size=13,
         legend_font_size=14,

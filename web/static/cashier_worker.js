@@ -1,10 +1,10 @@
 // Keeps the open till page and its files, so that the till opens without a signal. Nothing else is
 // kept: no member, no answer of the server. The page goes as soon as the till is closed.
 
-const KEPT = "taem-till-1";
+const KEPT = "taem-till-2";
 const PAGE = "/cashier";
 const FILES = [
-  "/static/base.css", "/static/cashier.css", "/static/cashier.js", "/static/cashier_queue.js", "/static/icon.svg",
+  "/static/base.css", "/static/look.js", "/static/cashier.css", "/static/cashier.js", "/static/cashier_queue.js", "/static/icon.svg",
   "/bootstrap/static/icons/bootstrap-icons.svg",
   "/assets/fonts/sarabun-400.ttf", "/assets/fonts/sarabun-600.ttf", "/assets/fonts/sarabun-700.ttf",
 ];

@@ -115,3 +115,8 @@ for (const form of document.querySelectorAll("form[data-file]")) {
     take(form, event.submitter || form.querySelector("button"));
   });
 }
+
+/* What scrolls sideways can be scrolled by keyboard too. */
+for (const wide of document.querySelectorAll(".table-responsive")) {
+  if (wide.scrollWidth > wide.clientWidth) wide.tabIndex = 0;
+}
