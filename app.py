@@ -21,7 +21,7 @@ ROLES = ("all", "web", "worker", "scheduler")
 
 def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
     """The runtime of one process: database, clock, keys, and every reaction."""
-    from engagement import journey_engine, notices
+    from engagement import journey_engine, merges, notices
     from loyalty import draws, feed, lifecycle, referrals, shop, tier_gifts
     from rich_menus import assign
 
@@ -38,6 +38,7 @@ def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
             tier_gifts.react,
             referrals.react,
             draws.react,
+            merges.react,
             journey_engine.react,
             notices.react,
             assign.react,

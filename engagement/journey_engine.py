@@ -191,14 +191,15 @@ def _leave(session: Session, facts: list[Activity], now: datetime) -> None:
         )
     ).all()
     for enrolment, exits in rows:
-        fact = next((one for one in ending if _ends(exits, enrolment, one)), None)
+        fact = next((one for one in ending if is_ended_by(exits, enrolment, one)), None)
         if fact is not None:
             why = ENDINGS.get(fact.kind, EXIT_MET)
             end(session, enrolment, why, now)
             journeys.withdraw(session, [Intent.enrolment_id == enrolment.id], why, now)
 
 
-def _ends(exits: Any, enrolment: Enrolment, activity: Activity) -> bool:
+def is_ended_by(exits: Any, enrolment: Enrolment, activity: Activity) -> bool:
+    """Whether this fact of the member is one that the journey waits for to end."""
     if activity.member_id != enrolment.member_id or not isinstance(exits, list):
         return False
     for one in exits:

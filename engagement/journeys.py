@@ -21,7 +21,7 @@ from bot.flex.journeys import message_bubble
 from bot.flex.surveys import csat_bubble, nps_bubble
 from core.clock import at_local, local_day, start_of_day
 from core.db import insert_into
-from core.i18n import day, listed, money, t
+from core.i18n import LOCALES, day, listed, money, t
 from core.runtime import Runtime
 from engagement import delivery, journey_shapes, outbox, taps, texts
 from engagement.journey_triggers import Plan
@@ -43,6 +43,7 @@ from models.members import Member, MemberTotals, Purpose, Stage
 from models.outbox import CallKind, Message, MessageClass
 from models.points import Lot
 from models.purchases import Purchase, PurchaseItem
+from models.stamps import CardState, StampCard, StampProgram
 from models.tiers import MemberTier, Tier
 
 HOLDOUT_DAYS = 90
@@ -53,6 +54,8 @@ BIRTHDAY = "members.birthday"
 SWITCHED_OFF = "journeys.switched_off"
 POINTS_USED = "journeys.points_used"
 VOUCHERS_USED = "journeys.vouchers_used"
+CARD_FILLED = "journeys.card_filled"
+CARD_OVER = "journeys.card_over"
 ASKED_RECENTLY = "journeys.asked_recently"
 #: What sells best is looked at over this long, and named up to this many.
 BEST_DAYS, BEST_NAMES = 90, 3
@@ -377,6 +380,8 @@ def why_pointless(session: Session, intent: Intent, now: datetime, tz: ZoneInfo)
         return _points_left(session, intent, now, tz)
     if "vouchers_on" in intent.facts:
         return _vouchers_left(session, intent, now, tz)
+    if "card_id" in intent.facts and _is_about_stamps_left(session, intent):
+        return _stamps_left(session, intent)
     return None
 
 
@@ -411,6 +416,25 @@ def _vouchers_left(session: Session, intent: Intent, now: datetime, tz: ZoneInfo
         return VOUCHERS_USED
     days = (last_valid - local_day(now, tz)).days
     intent.facts = {**intent.facts, "voucher_id": left, "days": days}
+    return None
+
+
+def _is_about_stamps_left(session: Session, intent: Intent) -> bool:
+    step = journey_shapes.step_of(_version_of(session, intent).definition, intent.step)
+    return any("{left}" in text_ for language in LOCALES for text_ in _texts_of(step, language))
+
+
+def _stamps_left(session: Session, intent: Intent) -> str | None:
+    """Stamps have come and gone since, and cards are put together in a merge."""
+    card = session.get(StampCard, intent.facts["card_id"])
+    if card is None:
+        return None
+    left = session.get_one(StampProgram, card.program_id).size - card.filled
+    if card.state == CardState.FULL or left <= 0:
+        return CARD_FILLED
+    if card.state != CardState.OPEN or card.member_id != intent.member_id:
+        return CARD_OVER
+    intent.facts = {**intent.facts, "left": left}
     return None
 
 

@@ -165,7 +165,7 @@ def merge(
     moved["consents"] = _merge_consents(session, gone_id, kept_id, now)
     moved["referrals"] = _move_referrals(session, gone_id, kept_id)
     moved["person"] = _move_person(session, vault, gone, kept, now)
-    moved["campaigns"] = _move_wishes(session, gone_id, kept_id, now)
+    moved |= _move_wishes(session, gone_id, kept_id, now)
     moved["answers"] = surveys.hand_over(session, gone, kept, now)
     moved["shadows"] = list(
         session.scalars(
@@ -399,14 +399,18 @@ def _move_person(
     return taken
 
 
-def _move_wishes(session: Session, gone_id: int, kept_id: int, now: datetime) -> list[int]:
+def _move_wishes(session: Session, gone_id: int, kept_id: int, now: datetime) -> dict[str, Any]:
     """Tags add up, of two wishes about messages the quieter holds, and a campaign that only the
-    gone row was in reaches the kept one. Returns the ids of those recipient rows."""
+    gone row was in reaches the kept one."""
+    tags = []
     for tag in session.scalars(select(MemberTag).where(MemberTag.member_id == gone_id)).all():
         if session.get(MemberTag, (kept_id, tag.tag)) is None:
             session.add(MemberTag(member_id=kept_id, tag=tag.tag, at=tag.at, by=tag.by))
+            tags.append(tag.tag)
     theirs, own = session.get(MemberChoice, gone_id), session.get(MemberChoice, kept_id)
+    before = None
     if theirs is not None:
+        before = {"muted": own.muted, "per_week": own.per_week} if own is not None else {}
         if own is None:
             own = MemberChoice(member_id=kept_id, muted=[], per_week=None, changed_at=now)
             session.add(own)
@@ -415,17 +419,14 @@ def _move_wishes(session: Session, gone_id: int, kept_id: int, now: datetime) ->
         own.per_week, own.changed_at = min(wishes, default=None), now
     session.flush()  # statements below must see it
     both = select(CampaignRecipient.campaign_id).where(CampaignRecipient.member_id == kept_id)
-    return list(
-        session.scalars(
-            update(CampaignRecipient)
-            .where(
-                CampaignRecipient.member_id == gone_id, CampaignRecipient.campaign_id.not_in(both)
-            )
-            .values(member_id=kept_id)
-            .returning(CampaignRecipient.id)
-            .execution_options(synchronize_session=False)
-        )
+    rows = session.scalars(
+        update(CampaignRecipient)
+        .where(CampaignRecipient.member_id == gone_id, CampaignRecipient.campaign_id.not_in(both))
+        .values(member_id=kept_id)
+        .returning(CampaignRecipient.id)
+        .execution_options(synchronize_session=False)
     )
+    return {"campaigns": list(rows), "tags": tags, "choice": before}
 
 
 def _move_conversation(session: Session, source: Member, target: Member, now: datetime) -> None:
@@ -508,6 +509,7 @@ def unmerge(
     _referrals_back(session, gone_id, kept_id, moved["referrals"])
     _person_back(session, gone, kept, moved["person"], now)
     _back(session, CampaignRecipient, moved.get("campaigns", []), kept_id, gone_id)
+    _wishes_back(session, row)
     surveys.hand_over(session, kept, gone, now, only=moved.get("answers", []))
     session.execute(
         update(Member)
@@ -556,6 +558,22 @@ def _consents_back(
     """What was given for the other one ends; what was withdrawn needs the person to say so."""
     for purpose in moved["given"]:
         consents.withdraw(session, kept_id, Purpose(purpose), now)
+
+
+def _wishes_back(session: Session, merge: Merge) -> None:
+    """The gone row's tags come off the kept one, whose own choice holds again unless it has been
+    changed since."""
+    tags, before = merge.moved.get("tags", []), merge.moved.get("choice")
+    session.execute(
+        delete(MemberTag).where(MemberTag.member_id == merge.kept_id, MemberTag.tag.in_(tags))
+    )
+    own = session.get(MemberChoice, merge.kept_id)
+    if before is None or own is None or own.changed_at != merge.at:
+        return
+    if before:
+        own.muted, own.per_week = before["muted"], before["per_week"]
+    else:
+        session.delete(own)
 
 
 def _referrals_back(

@@ -21,6 +21,7 @@ from engagement import (
     journey_engine,
     journey_triggers,
     journeys,
+    merges,
     notices,
     rides,
 )
@@ -55,7 +56,7 @@ class Life:
             database=SimpleNamespace(session_info={}),  # nobody opens it: life has its session
             clock=self.clock,
             vault=self.vault,
-            reactions=(lifecycle.react, journey_engine.react, notices.react),
+            reactions=(lifecycle.react, merges.react, journey_engine.react, notices.react),
         )
         self.session.info["vault"] = self.vault
         definitions.ensure(self.session, NOW)
