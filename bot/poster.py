@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from bot.drawing import rgb, rounded, write
 
 #: A5 at 200 dots an inch.
 WIDTH, HEIGHT, DOTS = 1165, 1654, 200
-LEAF, INK, CREAM, WHITE = rgb("#0E6B57"), rgb("#1D2624"), rgb("#FAF5EA"), rgb("#FFFFFF")
+INK, CREAM, WHITE = rgb("#1D2624"), rgb("#FAF5EA"), rgb("#FFFFFF")
+LOGO_SIDE = 220
 QR_SIDE = 720
 
 
@@ -25,14 +26,27 @@ class Words:
     foot: str
 
 
-def draw(words: Words, code: Image.Image) -> Image.Image:
+@dataclass(frozen=True)
+class Look:
+    """The shop's colour (`#RRGGBB`), and its mark where it has one."""
+
+    colour: str
+    logo: Image.Image | None = None
+
+
+def draw(words: Words, code: Image.Image, look: Look) -> Image.Image:
     """The poster; `code` is a square black and white QR picture."""
     picture = Image.new("RGB", (WIDTH, HEIGHT), CREAM)
     pen = ImageDraw.Draw(picture)
-    pen.rectangle((0, 0, WIDTH, 360), fill=LEAF)
+    pen.rectangle((0, 0, WIDTH, 360), fill=rgb(look.colour))
     middle, room = WIDTH // 2, WIDTH - 160
+    if look.logo is not None:
+        logo = ImageOps.fit(look.logo.convert("RGB"), (LOGO_SIDE, LOGO_SIDE))
+        picture.paste(logo, (70, 70))
+        middle, room = (WIDTH + 70 + LOGO_SIDE) // 2, WIDTH - LOGO_SIDE - 240
     _line(pen, (middle, 150), words.shop, "Bold", 96, room, WHITE)
     _line(pen, (middle, 270), words.title, "SemiBold", 60, room, WHITE)
+    middle, room = WIDTH // 2, WIDTH - 160
     side = QR_SIDE + 120
     left, top = (WIDTH - side) // 2, 440
     rounded(picture, (left, top, left + side, top + side), 60, WHITE)

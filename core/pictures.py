@@ -60,8 +60,8 @@ def kind_of(body: bytes) -> str | None:
     return None
 
 
-def drawn_anew(body: bytes, *, most_bytes: int) -> Picture:
-    """The picture as a JPEG of at most 1 MB, upright. Raises NotAPicture or TooLarge."""
+def drawn_anew(body: bytes, *, most_bytes: int, side: int = SIDE) -> Picture:
+    """The picture as a JPEG of at most 1 MB and `side` pixels, upright. Raises NotAPicture or TooLarge."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     if len(body) > most_bytes:
@@ -75,8 +75,8 @@ def drawn_anew(body: bytes, *, most_bytes: int) -> Picture:
                 raise TooLarge(megabytes=most_bytes // 1_000_000)
             if getattr(found, "n_frames", 1) > 1:
                 raise NotAPicture
-            found.draft("RGB", (SIDE, SIDE))  # a JPEG is decoded no larger than it is shown
-            found.thumbnail((SIDE, SIDE))
+            found.draft("RGB", (side, side))  # a JPEG is decoded no larger than it is shown
+            found.thumbnail((side, side))
             upright = ImageOps.exif_transpose(found)
             return _encoded(_on_white(upright))
     except (

@@ -22,6 +22,7 @@ from typing import Any, cast
 from sqlalchemy import Table, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 
+from bot import palette
 from core.bulk import insert_many, is_one_of
 from core.db import after_commit, insert_into
 from core.errors import NotFound, Refused
@@ -152,7 +153,7 @@ def queue(
         key, member.id, member.line_user_id, klass, kind, messages,
         due_at, not_after, intent_id, is_groupable, source,
     )  # fmt: skip
-    content = encode(messages)
+    content = encode(session, messages)
     call_id = None
     if _needs_call(draft):
         call_id = session.scalars(
@@ -185,7 +186,7 @@ def _queue_chunk(session: Session, drafts: Sequence[Draft], now: datetime) -> in
     fresh = {draft.key: draft for draft in drafts if draft.key not in known}
     if not fresh:
         return 0
-    contents = {key: encode(draft.messages) for key, draft in fresh.items()}
+    contents = {key: encode(session, draft.messages) for key, draft in fresh.items()}
     calls = {
         key: _push_row(session, draft, contents[key], now)
         for key, draft in fresh.items()
@@ -275,7 +276,7 @@ def queue_reply(
         messages=messages, now=now,
     )  # fmt: skip
     assert ride is not None, "one answer, one key"
-    body = b'{"replyToken":%b,"messages":%b}' % (_json(token), encode(messages))
+    body = b'{"replyToken":%b,"messages":%b}' % (_json(token), encode(session, messages))
     row = {
         "kind": CallKind.REPLY, "klass": MessageClass.TRANSACTIONAL, "body": body,
         "state": CallState.WAITING, "created_at": now, "next_try_at": now,
@@ -315,10 +316,10 @@ def tie_rides(session: Session, message_ids: Collection[int], call_id: int) -> N
         )
 
 
-def encode(messages: Sequence[dict[str, Any]]) -> bytes:
-    """LINE message objects as the JSON bytes that will travel."""
+def encode(session: Session, messages: Sequence[dict[str, Any]]) -> bytes:
+    """LINE message objects as the JSON bytes that will travel, in the shop's colour."""
     assert 1 <= len(messages) <= MAX_BUBBLES, len(messages)
-    return _json(list(messages))
+    return palette.repaint(_json(list(messages)), shop.get(session, "shop.colour"))
 
 
 def push_body(line_user_id: str, content: bytes, unit: str | None = None) -> bytes:

@@ -22,6 +22,7 @@ from typing import Any
 from sqlalchemy import exists, insert, select, text, update
 from sqlalchemy.orm import Session
 
+from bot import palette
 from bot.events import usable_token
 from core import metrics
 from core.db import database_now, is_sqlite
@@ -32,7 +33,7 @@ from core.sabotage import is_sabotaged, reach
 from engagement import outbox
 from handlers import router
 from handlers.router import Context, Messages
-from loyalty import members
+from loyalty import members, shop
 from models.inbox import Event, EventState
 from models.journeys import Intent, IntentState
 from models.members import JoinForm, Member
@@ -397,7 +398,7 @@ class Inbox:
         for answer in batch.answers:
             outbox.tie_rides(session, answer.rides, calls[answer.event_id])
         return [
-            (calls[answer.event_id], answer.token, body_of(answer.token, answer.messages))
+            (calls[answer.event_id], answer.token, body_of(session, answer.token, answer.messages))
             for answer in batch.answers
         ]
 
@@ -415,10 +416,10 @@ class Inbox:
         batch.done.clear()
 
 
-def body_of(token: str, messages: Messages) -> bytes:
-    """The bytes of a reply request."""
+def body_of(session: Session, token: str, messages: Messages) -> bytes:
+    """The bytes of a reply request, in the shop's colour."""
     body = json.dumps({"replyToken": token, "messages": messages}, ensure_ascii=False)
-    return body.encode("utf-8", "replace")
+    return palette.repaint(body.encode("utf-8", "replace"), shop.get(session, "shop.colour"))
 
 
 def forget_message(session: Session, line_user_id: str, message_id: str) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from core.db import Database
-from models.shop import ShopSetting
+from models.shop import ShopLogo, ShopSetting
 
 CLOCK_OFFSET = "demo.clock_offset_seconds"
 DEFAULTS: dict[str, Any] = {
@@ -27,6 +28,10 @@ DEFAULTS: dict[str, Any] = {
     "shop.hours_en": "",
     "shop.map_url": "",
     "shop.review_url": "",
+    # `#RRGGBB` of the shop; empty for Taem's own green (`bot/palette.py`).
+    "shop.colour": "",
+    # The name of the picture in `shop_logos`; empty without one.
+    "shop.logo": "",
     # Joining.
     "members.join_gift": "",
     "members.guardian_age": 20,
@@ -131,6 +136,23 @@ def shop_name(session: Session, locale: str) -> str:
     """The shop's name in this language."""
     name: str = get(session, "shop.name_en" if locale == "en" else "shop.name_th")
     return name
+
+
+def change_logo(session: Session, jpeg: bytes | None, now: datetime) -> None:
+    """Put a new mark in the place of the old one, or take it away."""
+    name = hashlib.sha256(jpeg).hexdigest() if jpeg else ""
+    if name == get(session, "shop.logo"):
+        return
+    session.execute(delete(ShopLogo))
+    if jpeg:
+        session.add(ShopLogo(content_hash=name, jpeg=jpeg, changed_at=now))
+    set(session, "shop.logo", name, now)
+
+
+def logo(session: Session, name: str) -> bytes | None:
+    """The JPEG of that name, while it is in use."""
+    found = session.get(ShopLogo, name)
+    return found.jpeg if found else None
 
 
 def clock_offset(database: Database) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, Json, local_date, moment, short
@@ -16,6 +17,17 @@ class ShopSetting(Base):
 
     key: Mapped[short] = mapped_column(primary_key=True)
     value: Mapped[dict[str, Any]] = mapped_column(Json)
+    changed_at: Mapped[moment]
+
+
+class ShopLogo(Base):
+    """The shop's mark, as we drew it anew; the setting `shop.logo` names the one in use."""
+
+    __tablename__ = "shop_logos"
+
+    #: SHA-256 of the picture: its name in addresses.
+    content_hash: Mapped[short] = mapped_column(primary_key=True)
+    jpeg: Mapped[bytes] = mapped_column(LargeBinary)
     changed_at: Mapped[moment]
 
 

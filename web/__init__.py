@@ -37,7 +37,9 @@ def create(runtime: Runtime) -> Flask:
     security.secure(app, runtime.settings)
     limits.limit(app, runtime.settings)
     errors.register(app)
-    app.jinja_env.globals.update(t=t, locales=LOCALES, tz=runtime.settings.tz, lang=ground.locale)
+    app.jinja_env.globals.update(
+        t=t, locales=LOCALES, tz=runtime.settings.tz, lang=ground.locale, shop_look=ground.shop_look
+    )
     app.jinja_env.filters.update(money=_money, day=_day, moment=_moment)
     for audience in (assets, health, liff, cashier, api, admin, demo):
         audience.register(app)

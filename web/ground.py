@@ -14,9 +14,10 @@ from flask import Flask, Request, abort, current_app, g, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import BadRequest
 
+from bot.palette import palette_of
 from core.errors import Invalid
 from core.runtime import Runtime
-from loyalty import sheets
+from loyalty import sheets, shop
 
 View = TypeVar("View", bound=Callable[..., Any])
 #: Where lists of members are uploaded.
@@ -24,6 +25,9 @@ LISTS = "/admin/imports"
 #: Where a telephone's photograph may come with an answer.
 CHATS = re.compile(r"/admin/conversations/\d{1,18}/reply")
 PHOTOGRAPH_BYTES = 10_000_000
+#: Where the shop's mark is uploaded, and how large it may be.
+LOGO = "/admin/settings/logo"
+LOGO_BYTES = 2_000_000
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 
@@ -35,6 +39,8 @@ class TaemRequest(Request):
         super().__init__(*arguments, **named)
         if self.path == LISTS:  # may be larger than anything else that is posted
             self.max_content_length = sheets.MAX_BYTES + 65_536
+        elif self.path == LOGO:
+            self.max_content_length = LOGO_BYTES + 65_536
         elif CHATS.fullmatch(self.path):
             self.max_content_length = PHOTOGRAPH_BYTES + 65_536
 
@@ -123,6 +129,24 @@ def runtime() -> Runtime:
 def db() -> Session:
     """This request's session: of a transaction for unsafe methods, for looking only otherwise."""
     return cast("Session", g.session)
+
+
+def shop_look() -> dict[str, str]:
+    """The shop's own colour and mark as addresses; empty where it has none."""
+    session = g.get("session")
+    if session is None:
+        with runtime().database.read() as own:
+            return _look(own)
+    return _look(session)
+
+
+def _look(session: Session) -> dict[str, str]:
+    colour, logo = shop.get(session, "shop.colour"), shop.get(session, "shop.logo")
+    return {
+        "colour": palette_of(colour).main,
+        "sheet": f"/p/look/{colour[1:].lower()}.css" if colour else "",
+        "logo": f"/p/logo/{logo}.jpg" if logo else "",
+    }
 
 
 def locale() -> str:

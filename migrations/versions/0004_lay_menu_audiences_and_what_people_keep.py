@@ -139,8 +139,17 @@ def _lay_people() -> None:
         "conversations", sa.Column("bot_silent_until", sa.DateTime(timezone=True), nullable=True)
     )
 
+    op.create_table(
+        "shop_logos",
+        sa.Column("content_hash", sa.String(length=64), nullable=False),
+        sa.Column("jpeg", sa.LargeBinary(), nullable=False),
+        sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("content_hash", name=op.f("pk_shop_logos")),
+    )
+
 
 def _lift_people() -> None:
+    op.drop_table("shop_logos")
     op.drop_column("conversations", "bot_silent_until")
     op.drop_index("ix_conversation_lines_kept", "conversation_lines")
     for table in (

@@ -11,10 +11,12 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from bot import theme
 from core.db import Database
 from core.errors import NotFound
 from engagement import outbox
 from engagement.outbox import AlreadyDecided, Draft
+from handlers import inbox
 from loyalty import shop
 from models.journeys import Intent, IntentState, Journey
 from models.members import Member
@@ -485,3 +487,15 @@ def test_M8_equal_words_of_two_campaigns_never_share_a_call(session: Session):
     session.flush()
     outbox.split_call(session, first.id, NOW)
     assert units(session)[2:] == ["campaign_1_a", "campaign_1_a"]
+
+
+def test_what_travels_wears_the_shops_colour(session: Session):
+    member = somchai(session)
+    card = theme.flex("การ์ด", theme.bubble(theme.column(theme.text("สวัสดี", color=theme.LEAF))))
+    owe(session, member, "k-1", messages=[card])
+    shop.set(session, "shop.colour", "#A62B4B", NOW)
+    owe(session, member, "k-2", messages=[card])
+    bodies = [call.body.decode() for call in calls(session)]
+    bodies.append(inbox.body_of(session, "token", [card]).decode())
+    assert [theme.LEAF in body for body in bodies] == [True, False, False]
+    assert ["#A62B4B" in body for body in bodies] == [False, True, True]

@@ -113,3 +113,4 @@ def register(app: Flask) -> None:
         liking_of=weekly.liking_of,
     )
     app.register_blueprint(blueprint)
+    app.add_url_rule("/", "front_door", door.front_door)

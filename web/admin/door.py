@@ -267,3 +267,9 @@ def language() -> Any:
         max_age=400 * 24 * 3600,
     )
     return response
+
+
+@public
+def front_door() -> Any:
+    """The bare address: only people of the shop type it."""
+    return redirect(url_for("admin.dashboard"))

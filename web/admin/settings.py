@@ -11,18 +11,22 @@ from urllib.parse import urlsplit
 from flask import Response, abort, make_response, render_template, request
 from sqlalchemy import select
 
+from bot import palette
 from core.errors import Refused
 from core.i18n import t
+from core.pictures import drawn_anew
 from loyalty import shop
 from models.coupons import Coupon, CouponState
 from web.admin import forms
 from web.admin.ground import back, blueprint, may, noted
 from web.auth import staff_only
-from web.ground import db, locale, runtime
+from web.ground import LOGO_BYTES, db, locale, runtime
 
 #: So long before the quiet hours a deadline inside them is moved (M5).
 BEFORE_QUIET_MINUTES = 5
 SHOWN_LETTERS = 600
+#: Pixels: twice what the largest place shows.
+LOGO_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Field:
     """One setting: its key in `shop.DEFAULTS`, how it is typed, and what it may be."""
 
     key: str
-    #: `line`, `text`, `whole`, `hour`, `yes`, `url` or `coupon`.
+    #: `line`, `text`, `whole`, `hour`, `yes`, `url`, `coupon` or `colour`.
     kind: str
     least: int = 0
     most: int = 100
@@ -59,6 +63,7 @@ GROUPS: dict[str, tuple[Field, ...]] = {
         Field("shop.about_en", "text", most=500),
         Field("shop.map_url", "url", most=500),
     ),
+    "look": (Field("shop.colour", "colour"),),
     "members": (
         Field("members.join_gift", "coupon"),
         Field("members.asks_birthday", "yes"),
@@ -85,6 +90,24 @@ GROUPS: dict[str, tuple[Field, ...]] = {
 def settings_page() -> str:
     """Every group with what it says now."""
     return _page()
+
+
+@blueprint.post("/settings/logo")
+@staff_only("settings.edit")
+def settings_logo() -> Response:
+    """Take a new mark from a file, or the old one away."""
+    given = request.files.get("logo")
+    try:
+        jpeg = None
+        if request.form.get("act") != "remove":
+            body = given.read(LOGO_BYTES + 1) if given else b""
+            jpeg = drawn_anew(body, most_bytes=LOGO_BYTES, side=LOGO_SIDE).body
+    except Refused as error:
+        refusal = t(locale(), error.code, **error.facts)
+        return make_response(_page(refused="logo", refusal=refusal), error.status)
+    shop.change_logo(db(), jpeg, runtime().clock.now())
+    noted("settings.changed", keys=["shop.logo"])
+    return back("admin.settings_page", note="console.saved")
 
 
 @blueprint.post("/settings/<group>")
@@ -116,6 +139,8 @@ def _page(*, refused: str = "", refusal: str = "") -> str:
         coupons=db().scalars(live).all(),
         refused=refused,
         refusal=refusal,
+        presets=palette.PRESETS,
+        built_in=palette.BUILT_IN.main,
         can_edit=may("settings.edit"),
     )
 
@@ -124,6 +149,8 @@ def _values(refused: str) -> dict[str, Any]:
     """What is in force; of a refused form, what was typed."""
     values = {field.key: shop.get(db(), field.key) for group in GROUPS.values() for field in group}
     for field in GROUPS.get(refused, ()):
+        if field.kind == "colour":
+            continue  # buttons cannot show what is none of them
         typed = request.form.get(field.name, "")[:SHOWN_LETTERS]
         values[field.key] = typed == "1" if field.kind == "yes" else typed
     return values
@@ -171,6 +198,17 @@ def _coupon(field: Field) -> str:
     return forms.choice(field.name, field.words, ["", *db().scalars(live)])
 
 
+def _colour(field: Field) -> str:
+    """One of ours, or any: `palette_of` makes it legible."""
+    chosen = request.form.get(field.name, "")
+    if chosen == "own":
+        chosen = request.form.get("own_colour", "")
+    colour = palette.parse(chosen)
+    if colour is None:
+        raise forms.bad(field.words)
+    return "" if colour == palette.BUILT_IN.main else colour
+
+
 _READERS: dict[str, Callable[[Field], Any]] = {
     "line": _line,
     "text": _line,
@@ -179,6 +217,7 @@ _READERS: dict[str, Callable[[Field], Any]] = {
     "yes": _yes,
     "url": _url,
     "coupon": _coupon,
+    "colour": _colour,
 }
 
 

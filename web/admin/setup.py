@@ -23,7 +23,7 @@ from models.staff import Cashier, Device, Staff
 from web.admin.ground import blueprint, may
 from web.auth import staff_only
 from web.checkup import Finding, examine
-from web.ground import db, locale, runtime
+from web.ground import db, locale, runtime, shop_look
 from web.liff import qr
 from web.liff.ground import basic_id, chat_url, invite_link
 
@@ -111,7 +111,9 @@ def setup_poster() -> Response:
         lead=t(language, "setup.poster_lead"),
         foot=basic_id(db()) or t(language, "setup.poster_foot"),
     )
-    picture = poster.draw(words, Image.open(BytesIO(qr.png(link, box=1))))
+    mark = shop.logo(db(), shop.get(db(), "shop.logo"))
+    look = poster.Look(shop_look()["colour"], Image.open(BytesIO(mark)) if mark else None)
+    picture = poster.draw(words, Image.open(BytesIO(qr.png(link, box=1))), look)
     response = make_response(poster.as_pdf(picture))
     response.headers["Content-Type"] = "application/pdf"
     response.headers["Content-Disposition"] = 'inline; filename="poster.pdf"'

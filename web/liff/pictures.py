@@ -9,11 +9,11 @@ import re
 
 from flask import Response
 
-from bot import stamp_card
+from bot import palette, stamp_card
 from bot.stamp_card import Face
 from core.errors import NotFound, Refused
 from core.i18n import t
-from loyalty import codes, conversations, referrals, stamp_pictures, stamps
+from loyalty import codes, conversations, referrals, shop, stamp_pictures, stamps
 from models.coupons import CodePurpose
 from models.stamps import StampProgram
 from web.auth import public
@@ -61,6 +61,26 @@ def chat_picture(token: str) -> Response:
     return response
 
 
+@blueprint.get("/p/logo/<name>.jpg")
+@public
+def shop_logo(name: str) -> Response:
+    """The shop's mark."""
+    body = shop.logo(db(), name[:64])
+    if body is None:
+        raise NotFound
+    return _kept(Response(body, mimetype="image/jpeg"))
+
+
+@blueprint.get("/p/look/<colour>.css")
+@public
+def shop_sheet(colour: str) -> Response:
+    """The shades of a colour for a page: the same for ever, so that browsers keep it."""
+    wanted = palette.parse(f"#{colour}")
+    if wanted is None:
+        raise NotFound
+    return _kept(Response(palette.sheet(wanted), mimetype="text/css"))
+
+
 @blueprint.get("/p/stamps/<token>.png")
 @public
 def stamp_picture(token: str) -> Response:
@@ -81,6 +101,9 @@ def stamp_picture(token: str) -> Response:
 
 
 def _picture(png: bytes) -> Response:
-    response = Response(png, mimetype="image/png")
+    return _kept(Response(png, mimetype="image/png"))
+
+
+def _kept(response: Response) -> Response:
     response.headers["Cache-Control"] = f"public, max-age={YEAR_SECONDS}, immutable"
     return response

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from PIL import Image
 from sqlalchemy import select, text
 
 from loyalty import shop
@@ -15,6 +18,7 @@ SHOP = {
     "hours_th": "ทุกวัน 7-18 น.", "hours_en": "Daily 7-18", "about_th": "", "about_en": "",
     "map_url": "https://maps.example/1",
 }  # fmt: skip
+GREEN = "#0E6B5C"
 MESSAGES = {
     "promotional_per_week": "1", "quiet_from": "00:00", "quiet_until": "08:30",
     "quota_reserve_percent": "20", "holdout_from": "300",
@@ -108,3 +112,78 @@ def test_the_log_is_searched_exported_and_proven(owner, runtime, database):
             session.execute(text("ALTER TABLE audit_rows DISABLE TRIGGER USER"))
         session.execute(text("UPDATE audit_rows SET actor = 'staff:9' WHERE id = 1"))
     assert "สายขาดที่แถว 1" in owner.get("/admin/audit?verify=1").text
+
+
+def png(size=(600, 300), colour="#a62b4b"):
+    held = io.BytesIO()
+    Image.new("RGB", size, colour).save(held, "PNG")
+    held.seek(0)
+    return held
+
+
+def upload(owner, body, name="logo.png"):
+    return owner.send("/admin/settings/logo", logo=(body, name), act="change")
+
+
+def test_the_shop_wears_its_own_colour_everywhere(owner, client, database):
+    assert "/p/look/" not in owner.get("/admin/settings").text
+    assert owner.send("/admin/settings/look", colour="#A62B4B").status_code == 303
+    page = owner.get("/admin/settings").text
+    assert '<link rel="stylesheet" href="/p/look/a62b4b.css">' in page
+    assert "/p/look/a62b4b.css" in client.get("/m/home").text
+    sheet = client.get("/p/look/a62b4b.css")
+    assert sheet.mimetype == "text/css"
+    assert "--leaf: #A62B4B" in sheet.text
+    assert "immutable" in sheet.headers["Cache-Control"]
+    assert client.get("/p/look/zzzzzz.css").status_code == 404
+    assert owner.send("/admin/settings/look", colour=GREEN).status_code == 303
+    assert setting(database, "shop.colour") == ""
+
+
+@pytest.mark.parametrize("odd", ["", "red", "#fff", "#A62B4B;}*{", "own"])
+def test_what_is_no_colour_is_refused(owner, database, odd):
+    assert owner.send("/admin/settings/look", colour=odd, own_colour=odd).status_code == 422
+    assert setting(database, "shop.colour") == ""
+    assert owner.send("/admin/settings/look", colour="own", own_colour="#1b5e93").status_code == 303
+    assert setting(database, "shop.colour") == "#1B5E93"
+
+
+def test_a_logo_is_drawn_anew_shown_and_taken_away(owner, client, database):
+    assert upload(owner, png()).status_code == 303
+    name = setting(database, "shop.logo")
+    shown = client.get(f"/p/logo/{name}.jpg")
+    assert shown.mimetype == "image/jpeg"
+    assert Image.open(io.BytesIO(shown.data)).size == (512, 256)
+    assert f"/p/logo/{name}.jpg" in owner.get("/admin/settings").text
+    poster = owner.get("/admin/setup/poster.pdf")
+    assert poster.data.startswith(b"%PDF")
+    assert upload(owner, png(colour="#1b5e93")).status_code == 303
+    assert client.get(f"/p/logo/{name}.jpg").status_code == 404  # replaced, and forgotten
+    assert owner.send("/admin/settings/logo", act="remove").status_code == 303
+    assert setting(database, "shop.logo") == ""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        b"GIF89a" + b"0" * 99,
+        b"\x89PNG\r\n\x1a\n",
+    ],
+)
+def test_what_is_no_picture_is_no_logo(owner, database, body):
+    answer = upload(owner, io.BytesIO(body))
+    assert answer.status_code == 422
+    assert setting(database, "shop.logo") == ""
+
+
+def test_a_logo_is_the_owners_to_change(sign_in, database):
+    assert upload(sign_in("manager"), png()).status_code == 403
+    assert setting(database, "shop.logo") == ""
+
+
+def test_the_bare_address_leads_to_the_console(client):
+    answer = client.get("/")
+    assert answer.status_code == 302
+    assert answer.headers["Location"] == "/admin"

@@ -65,7 +65,11 @@ def test_the_poster_is_one_page_whose_code_scans(owner, runtime, monkeypatch, so
 
 def test_a_poster_prints_at_its_own_size():
     words = poster.Words("ร้านกาแฟแต้มดี" * 4, "สะสมแต้ม", "สแกนเลย", "@kafae")
-    made = poster.draw(words, Image.open(BytesIO(qr.png("https://line.me/R/ti/p/%40kafae", box=1))))
+    made = poster.draw(
+        words,
+        Image.open(BytesIO(qr.png("https://line.me/R/ti/p/%40kafae", box=1))),
+        poster.Look("#A62B4B"),
+    )
     pdf = poster.as_pdf(made)
     assert pdf.startswith(b"%PDF-")
     assert len(pdf) < 1_000_000
