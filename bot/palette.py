@@ -72,10 +72,13 @@ def sheet(colour: str) -> str:
     shades = palette_of(colour)
     return (
         f":root {{ --leaf: {shades.main}; --leaf-dark: {shades.dark}; --leaf-ink: {shades.main}; "
-        f"--leaf-ink-dark: {shades.dark}; --mint: {shades.pale}; }}\n"
+        f"--leaf-ink-dark: {shades.dark}; --mint: {shades.pale}; "
+        f"--bs-link-color-rgb: {_rgb(shades.main)}; "
+        f"--bs-link-hover-color-rgb: {_rgb(shades.dark)}; }}\n"
         f'[data-bs-theme="dark"] {{ --leaf: {shades.main}; --leaf-dark: {shades.dark}; '
         f"--leaf-ink: {shades.bright}; --leaf-ink-dark: {mix(shades.bright, WHITE, 0.3)}; "
-        f"--mint: {_night(shades.main)}; }}\n"
+        f"--mint: {_night(shades.main)}; --bs-link-color-rgb: {_rgb(shades.bright)}; "
+        f"--bs-link-hover-color-rgb: {_rgb(shades.bright)}; }}\n"
     )
 
 
@@ -113,6 +116,10 @@ def _until(colour: str, towards: str, is_good: Callable[[str], bool]) -> str:
 
 def _channels(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _rgb(colour: str) -> str:
+    return "{}, {}, {}".format(*_channels(colour))
 
 
 def _luminance(colour: str) -> float:
