@@ -484,10 +484,10 @@ menus = AppGroup("menus", help="Rich menus.")
 def menus_publish(*, dry_run: bool) -> None:
     """Bring LINE to the newest saved menus; run again after any stop."""
     from bot.gateway import SdkLine
-    from rich_menus import publish
+    from rich_menus import upkeep
 
     try:
-        report = publish.publish(held(), SdkLine(held().settings), dry_run=dry_run)
+        report = upkeep.publish_newest(held(), SdkLine(held().settings), dry_run=dry_run)
     except OutsideFault as error:
         fail(error)
     click.echo(
@@ -501,17 +501,21 @@ def menus_publish(*, dry_run: bool) -> None:
 def menus_status() -> None:
     """Every tab compared with LINE; exit code 1 when something differs."""
     from bot.gateway import SdkLine
-    from rich_menus import publish
+    from rich_menus import status
 
     try:
-        rows = publish.status(held(), SdkLine(held().settings))
+        found = status.compare(held(), SdkLine(held().settings))
     except OutsideFault as error:
         fail(error)
     language = held().settings.shop_locale
-    for row in rows:
+    for row in found.rows:
         words = t(language, row.problem) if row.problem else "ok"
         click.echo(f"{row.alias:<24} v{row.version or '-'}  {row.line_menu_id or '-'}  {words}")
-    if any(row.problem for row in rows):
+    if found.default_problem:
+        click.echo(t(language, found.default_problem))
+    for name in (*found.orphans, *found.stray_aliases):
+        click.echo(f"{name}  {t(language, 'menus.orphan')}")
+    if not found.is_well:
         sys.exit(1)
 
 

@@ -192,6 +192,10 @@ class Line(Protocol):
 
     def unlink_menu(self, user_id: str) -> None: ...
 
+    def unlink_menus(self, user_ids: Sequence[str]) -> None:
+        """Give many people the default; as slow and unsure as `link_menus`."""
+        ...
+
     def linked_menu(self, user_id: str) -> str | None: ...
 
     def aliases(self) -> dict[str, str]:
@@ -400,6 +404,15 @@ class SdkLine:
             )
         )
 
+    def unlink_menus(self, user_ids: Sequence[str]) -> None:
+        from linebot.v3.messaging import RichMenuBulkUnlinkRequest
+
+        for start in range(0, len(user_ids), BULK_USERS):
+            some = list(user_ids[start : start + BULK_USERS])
+            self._call(
+                _unlinking_many(RichMenuBulkUnlinkRequest(user_ids=some)), needs_answer=False
+            )
+
     def linked_menu(self, user_id: str) -> str | None:
         try:
             found = self._call(
@@ -573,6 +586,13 @@ def _bounded(api: Any, path: str, options: dict[str, Any]) -> _Bounded:
 def _linking_many(request: Any) -> Ask:
     """Bind the request of one round of a loop."""
     return lambda api, options: api.link_rich_menu_id_to_users_with_http_info(request, **options)
+
+
+def _unlinking_many(request: Any) -> Ask:
+    """Bind the request of one round of a loop."""
+    return lambda api, options: api.unlink_rich_menu_id_from_users_with_http_info(
+        request, **options
+    )
 
 
 def _sdk_configuration(host: str) -> Any:

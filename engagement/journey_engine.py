@@ -645,6 +645,13 @@ def _tag(walk: Walk, step: Mapping[str, Any]) -> Next:
         )
         .on_conflict_do_nothing()
     )
+    activities.record(
+        walk.session,
+        walk.enrolment.member_id,
+        "members.tagged",
+        walk.now,
+        {"tag": step["tag"]},
+    )
     walk.note(step["key"], "tagged", tag=step["tag"])
     return Next()
 

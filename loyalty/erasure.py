@@ -33,6 +33,7 @@ from models.conversations import Conversation, ConversationLine, ConversationPic
 from models.coupons import CodeState, CodeTry, ScanCode
 from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
 from models.members import ConsentAsk, Erasure, JoinForm, Member, MemberKey, MemberState, Purpose
+from models.menus import MenuLink
 from models.outbox import Call, CallKind, CallState, Message, MessageState
 from models.scores import MemberScore, SurveyAnswer
 from models.segments import MemberChoice, MemberTag
@@ -78,6 +79,7 @@ def erase(
     _drop_chats(session, member.id)
     _drop_sending(session, member.id, line_user_id, now)
     _void_codes(session, member.id, now)
+    _leave_menu(session, member.id, line_user_id)
     if line_user_id:
         traces.forget_person(session, line_user_id, event_id)
     numbers = [number] if number else []
@@ -235,6 +237,18 @@ def _void_codes(session: Session, member_id: int, now: datetime) -> None:
         .values(state=CodeState.REVOKED, held_by=None, hold_expires_at=None)
     )
     session.execute(update(Cashier).where(Cashier.member_id == member_id).values(member_id=None))
+
+
+def _leave_menu(session: Session, member_id: int, line_user_id: str | None) -> None:
+    """Let LINE take their menu away: the link keeps the LINE id until then, a week at most."""
+    link = session.get(MenuLink, member_id)
+    if link is None:
+        return
+    if line_user_id is None or link.linked_line_menu_id is None:
+        session.delete(link)  # LINE shows them the default already
+        return
+    link.leaving_user_id, link.wanted_key = line_user_id, ""
+    link.is_due, link.is_check, link.attempts = True, False, 0
 
 
 def _empty(session: Session, member: Member, now: datetime) -> None:

@@ -5,10 +5,19 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, String, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    false,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
-from models.base import Base, BigId, Json, bigid, moment, short, state_of
+from models.base import Base, BigId, Json, bigid, line, moment, short, state_of
 
 
 class Menu(Base):
@@ -21,11 +30,17 @@ class Menu(Base):
     key: Mapped[short] = mapped_column(unique=True)
     name_th: Mapped[str] = mapped_column(String(100))
     name_en: Mapped[str] = mapped_column(String(100))
-    #: {"state": "friend"} | {"state": "member"} | {"override": "vip"}.
+    #: Who sees it; `rich_menus/audiences.py` says what may stand here.
     audience: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
     #: Lower is asked first.
     priority: Mapped[int] = mapped_column(default=100)
     is_default: Mapped[bool] = mapped_column(default=False)
+    #: The version that LINE is to show; None until somebody has published one.
+    published_version: Mapped[int | None]
+    #: What its pictures show of a member, as the published version says: `tier`, `stamps:<key>`.
+    living: Mapped[line | None]
+    #: Nobody sees it any more; LINE's menus of it go once nobody stands on them.
+    archived_at: Mapped[moment | None]
 
 
 class MenuVersion(Base):
@@ -74,6 +89,8 @@ class MenuPublication(Base):
     tab: Mapped[short]
     alias: Mapped[short]
     locale: Mapped[str] = mapped_column(String(2), default="th")
+    #: Which picture of a living menu: `6` stamps, a tier's key; empty for others.
+    variant: Mapped[short] = mapped_column(default="", server_default="")
     #: SHA-256 of object and picture.
     content_hash: Mapped[short]
     line_menu_id: Mapped[short | None]
@@ -83,13 +100,86 @@ class MenuPublication(Base):
 
 
 class MenuPicture(Base):
-    """A drawn picture kept by content, for the console's preview and repeated publishing."""
+    """A finished picture kept by content, for the console's preview and repeated publishing."""
 
     __tablename__ = "menu_pictures"
 
     content_hash: Mapped[short] = mapped_column(primary_key=True)
+    #: A JPEG where a photograph was uploaded; its first bytes say which.
     png: Mapped[bytes] = mapped_column(LargeBinary)
     made_at: Mapped[moment]
+
+
+class MenuUpload(Base):
+    """A picture that staff uploaded: checked, made anew from its pixels, without its metadata."""
+
+    __tablename__ = "menu_uploads"
+
+    content_hash: Mapped[short] = mapped_column(primary_key=True)
+    picture: Mapped[bytes] = mapped_column(LargeBinary)
+    width: Mapped[int]
+    height: Mapped[int]
+    #: `staff:<id>`.
+    made_by: Mapped[short]
+    made_at: Mapped[moment]
+
+
+class PlanState(StrEnum):
+    WAITING = "waiting"
+    #: Published, and to be taken back at `ends_at`.
+    SHOWING = "showing"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    #: Its end was over before anybody could publish it.
+    MISSED = "missed"
+
+
+class MenuPlan(Base):
+    """A version to be published at a moment, and perhaps taken back at another; one at a time."""
+
+    __tablename__ = "menu_plans"
+    __table_args__ = (
+        Index(
+            "uq_menu_plans_open",
+            "menu_id",
+            unique=True,
+            postgresql_where=text("state IN ('waiting', 'showing')"),
+            sqlite_where=text("state IN ('waiting', 'showing')"),
+        ),
+        CheckConstraint("ends_at IS NULL OR ends_at > publish_at", name="ends_after_it_begins"),
+    )
+
+    id: Mapped[bigid]
+    menu_id: Mapped[int] = mapped_column(BigId, ForeignKey("menus.id"))
+    version: Mapped[int]
+    publish_at: Mapped[moment]
+    ends_at: Mapped[moment | None]
+    state: Mapped[PlanState] = mapped_column(state_of(PlanState), default=PlanState.WAITING)
+    #: What LINE showed before, to go back to at the end.
+    before_version: Mapped[int | None]
+    #: When it was in fact published: later than planned when nothing ran at that moment.
+    published_at: Mapped[moment | None]
+    #: `staff:<id>`.
+    made_by: Mapped[short]
+    made_at: Mapped[moment]
+
+
+class MenuUpkeep(Base):
+    """How far LINE agrees with the rows: one row, id 1; also the turn of whoever publishes."""
+
+    __tablename__ = "menu_upkeep"
+
+    id: Mapped[bigid]
+    #: When LINE is to be brought in line (again); None while it agrees.
+    due_at: Mapped[moment | None]
+    #: Somebody publishes until then at most.
+    held_until: Mapped[moment | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    #: Why the last try ended: `menus.line_failed`, `menus.line_refused`; None after a good one.
+    problem: Mapped[short | None]
+    agreed_at: Mapped[moment | None]
+    #: Everybody above this member id is to be looked at again; None when nobody is.
+    sweep_after_id: Mapped[int | None] = mapped_column(BigId)
 
 
 class MenuLink(Base):
@@ -113,3 +203,7 @@ class MenuLink(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     next_try_at: Mapped[moment]
     confirmed_at: Mapped[moment | None]
+    #: Due to be asked for at LINE rather than to be linked.
+    is_check: Mapped[bool] = mapped_column(default=False, server_default=false())
+    #: The LINE id of somebody who has left, until LINE has taken their menu away; the row goes then.
+    leaving_user_id: Mapped[short | None]

@@ -1,120 +1,200 @@
-"""Who sees which menu: rules over member rows, links kept in step with them at LINE.
+"""Who is linked to which menu at LINE, kept in step with the rules of `audiences.py`.
 
 A fact about a member marks the link due in the same transaction; the worker then tells LINE,
-one person at once, many in bulk calls. The link row is the wish and what LINE last took.
+one person at once, many in bulk calls. The link row is the wish and what LINE last took. Changed
+rules make a sweep go over everybody, in ranges.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.expression import ColumnElement
 
 from bot.gateway import Line
 from core.db import insert_into
 from core.errors import OutsideFault
 from core.runtime import Runtime
-from loyalty import tiers
 from models.activities import Activity
-from models.members import Member, MemberState
-from models.menus import Menu, MenuLink, MenuPublication, MenuVersion, PublicationState
-from models.tiers import Tier
+from models.members import Member
+from models.menus import (
+    Menu,
+    MenuLink,
+    MenuPublication,
+    MenuUpkeep,
+    MenuVersion,
+    PublicationState,
+)
+from rich_menus import audiences
+from rich_menus.definitions import SHOWS_STAMPS
 
 LEASE = timedelta(seconds=60)
 RETRY_SECONDS = (5, 30, 120, 600, 3600)
+#: A person who left is not kept for longer than a week of tries for their menu's sake.
+LEAVING_TRIES = 170
 NOT_PUBLISHED_YET = timedelta(seconds=30)
 BATCH = 500
-
-
-def wanted_key(menus: Sequence[Menu], member: Member, tier: Tier | None = None) -> str:
-    """`<menu>:<locale>` for this member: one set by hand first, then their tier's own, then the
-    first rule that fits."""
-    own = tier.benefits.get("menu") if tier is not None else None
-    is_free = member.menu_override is None and member.state == MemberState.MEMBER
-    if own and is_free and any(menu.key == own for menu in menus):
-        return f"{own}:{member.locale}"
-    for menu in sorted(menus, key=lambda one: one.priority):
-        rule = menu.audience
-        if "override" in rule:
-            fits = member.menu_override is not None and rule["override"] == member.menu_override
-            fits = fits and member.state == MemberState.MEMBER
-        else:
-            fits = rule.get("state") == member.state.value
-        if fits:
-            return f"{menu.key}:{member.locale}"
-    return f"{next((menu.key for menu in menus if menu.is_default), '')}:{member.locale}"
+SWEEP_ROWS = 2000
+#: How many confirmed links the night asks LINE about.
+SAMPLE = 1000
 
 
 def react(runtime: Runtime, session: Session, activities: list[Activity], now: datetime) -> None:
     """The `Reaction` of menus: what happens to a person may change what they should see."""
     del now  # links to LINE are made in real time
-    touched = {
-        one.member_id: one.kind
-        for one in activities
-        if one.kind.startswith("members.") or one.kind == "tiers.changed"
-    }
-    if not touched:
+    people = [one for one in activities if one.kind.startswith("members.")]
+    others = [one for one in activities if one.kind.startswith(("tiers.", "stages.", "stamps."))]
+    if not people and not others:
         return
-    menus = session.scalars(select(Menu)).all()
-    for member_id, kind in touched.items():
-        member = session.get_one(Member, member_id)
-        want(
-            session,
-            menus,
-            member,
-            runtime.clock.real_now(),
-            is_forced=kind == "members.followed",  # a block or re-follow drops LINE's own link
+    seen = audiences.sight(session)
+    touched = {one.member_id for one in people}
+    touched |= {one.member_id for one in others if _may_move(seen, one.kind)}
+    real_now = runtime.clock.real_now()
+    # A block or re-follow drops LINE's own link.
+    forced = {one.member_id for one in people if one.kind == "members.followed"}
+    want(session, seen, touched - forced, real_now)
+    want(session, seen, forced, real_now, is_forced=True)
+    left = [one.member_id for one in people if one.kind == "members.left"]
+    if left:
+        session.execute(
+            update(MenuLink)
+            .where(MenuLink.member_id.in_(left), MenuLink.leaving_user_id.is_not(None))
+            .values(next_try_at=real_now)
         )
+
+
+def _may_move(seen: audiences.Sight, kind: str) -> bool:
+    """Whether any menu looks at what this fact is about."""
+    if kind.startswith("tiers."):
+        return True  # a tier may have a menu of its own
+    if kind.startswith("stages."):
+        return seen.asks("stages", "levels")
+    return any((one.living or "").startswith(SHOWS_STAMPS) for one in seen.offers)
 
 
 def want(
     session: Session,
-    menus: Sequence[Menu],
-    member: Member,
+    seen: audiences.Sight,
+    member_ids: Iterable[int],
     real_now: datetime,
     *,
     is_forced: bool = False,
-) -> None:
-    """Note what this person should see; due only when that is new (or forced)."""
-    if member.line_user_id is None or not menus:
-        return
-    key = wanted_key(menus, member, tiers.tier_of(session, member.id, real_now))
-    statement = insert_into(session, MenuLink).values(
-        member_id=member.id, wanted_key=key, is_due=True, next_try_at=real_now, attempts=0
-    )
-    changes = {"wanted_key": key, "is_due": True, "next_try_at": real_now, "attempts": 0}
-    where = None if is_forced else MenuLink.wanted_key != key
+) -> int:
+    """Note what these people should see; due only where that is new (or forced). Returns how many."""
+    ids = sorted(member_ids)
+    changed = 0
+    for start in range(0, len(ids), SWEEP_ROWS):
+        some = Member.id.in_(ids[start : start + SWEEP_ROWS])
+        changed += len(_note(session, seen, some, real_now, SWEEP_ROWS, is_forced=is_forced)[1])
+    return changed
+
+
+def _note(
+    session: Session,
+    seen: audiences.Sight,
+    among: ColumnElement[bool],
+    real_now: datetime,
+    limit: int,
+    *,
+    is_forced: bool = False,
+) -> tuple[list[int], list[int]]:
+    """Compare wish and row of these members: (ids looked at, ids made due)."""
+    if not seen.offers:
+        return [], []
+    session.flush()  # what has just happened to them must be there before a Core statement runs
+    rows = session.execute(
+        select(Member.id, audiences.link_of(seen).label("key"), MenuLink.wanted_key)
+        .outerjoin(MenuLink, MenuLink.member_id == Member.id)
+        .where(Member.line_user_id.is_not(None), among)
+        .order_by(Member.id)
+        .limit(limit)
+    ).all()
+    due = [(one.id, one.key) for one in rows if is_forced or one.key != one.wanted_key]
+    for start in range(0, len(due), BATCH):
+        statement = insert_into(session, MenuLink).values(
+            [
+                {
+                    "member_id": member_id,
+                    "wanted_key": key,
+                    "is_due": True,
+                    "is_check": False,
+                    "next_try_at": real_now,
+                    "attempts": 0,
+                }
+                for member_id, key in due[start : start + BATCH]
+            ]
+        )
+        names = ("wanted_key", "is_due", "is_check", "next_try_at", "attempts")
+        session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["member_id"],
+                set_={name: statement.excluded[name] for name in names},
+            )
+        )
+    return [one.id for one in rows], [member_id for member_id, _ in due]
+
+
+# --- Everybody again ----------------------------------------------------------------------------
+def ask_sweep(session: Session) -> None:
+    """Have everybody looked at again: rules, or what is published, have changed."""
+    statement = insert_into(session, MenuUpkeep).values(id=1, attempts=0, sweep_after_id=0)
     session.execute(
-        statement.on_conflict_do_update(index_elements=["member_id"], set_=changes, where=where)
+        statement.on_conflict_do_update(index_elements=["id"], set_={"sweep_after_id": 0})
     )
+
+
+def sweep_step(session: Session, real_now: datetime, limit: int = SWEEP_ROWS) -> int:
+    """One range of a sweep that was asked for. Returns how many people were looked at."""
+    upkeep = session.get(MenuUpkeep, 1, with_for_update=True)
+    if upkeep is None or upkeep.sweep_after_id is None:
+        return 0
+    after = Member.id > upkeep.sweep_after_id
+    looked, _ = _note(session, audiences.sight(session), after, real_now, limit)
+    upkeep.sweep_after_id = looked[-1] if looked else None
+    return len(looked)
+
+
+# --- Telling LINE -------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Claim:
+    """One link to be made, taken away, or asked about."""
+
+    member_id: int
+    user_id: str
+    #: None for the default, which nobody is linked to.
+    menu_id: str | None
+    #: Any of these is right: a tap on a tab links the person to that one.
+    right: frozenset[str] = frozenset()
+    is_check: bool = False
+    is_leaving: bool = False
 
 
 def link_due(runtime: Runtime, line: Line, limit: int = BATCH) -> int:
     """Tell LINE about due links: claim, commit, call, then record. Returns how many were tried."""
     claimed = _claim(runtime, limit)
-    groups: dict[str | None, list[tuple[int, str]]] = defaultdict(list)
-    for member_id, user_id, menu_id in claimed:
-        groups[menu_id].append((member_id, user_id))
+    groups: dict[str | None, list[Claim]] = defaultdict(list)
+    for claim in claimed:
+        if claim.is_check:
+            _look(runtime, line, claim)
+        else:
+            groups[claim.menu_id].append(claim)
     for menu_id, people in groups.items():
-        is_done = _tell(line, menu_id, [user for _, user in people])
-        _record(
-            runtime,
-            [one for one, _ in people],
-            menu_id,
-            is_done=is_done,
-            is_confirmed=len(people) == 1,
-        )
+        is_done = _tell(line, menu_id, [one.user_id for one in people])
+        _record(runtime, people, is_done=is_done)
     return len(claimed)
 
 
-def _claim(runtime: Runtime, limit: int) -> list[tuple[int, str, str | None]]:
-    """Due (member id, LINE user id, LINE menu id or None for the default), leased for a minute."""
+def _claim(runtime: Runtime, limit: int) -> list[Claim]:
+    """What is due, leased for a minute."""
     real = runtime.clock.real_now()
     with runtime.database.write() as session:
         live = live_menus(session)
+        sets = _tab_sets(session)
         default = next(iter(session.scalars(select(Menu.key).where(Menu.is_default))), None)
         rows = session.execute(
             select(MenuLink, Member.line_user_id)
@@ -124,25 +204,40 @@ def _claim(runtime: Runtime, limit: int) -> list[tuple[int, str, str | None]]:
             .limit(limit)
             .with_for_update(skip_locked=True, of=MenuLink)
         ).all()
-        claimed: list[tuple[int, str, str | None]] = []
+        claimed: list[Claim] = []
         for link, user_id in rows:
+            if link.leaving_user_id is not None:
+                link.next_try_at = real + LEASE
+                claimed.append(Claim(link.member_id, link.leaving_user_id, None, is_leaving=True))
+                continue
             is_default = link.wanted_key == f"{default}:{runtime.settings.shop_locale}"
-            menu_id = live.get(link.wanted_key)
-            if user_id is None or (is_default and link.linked_line_menu_id is None):
+            menu_id = live.get(link.wanted_key) or live.get(plain_key(link.wanted_key))
+            is_unlinked = is_default and link.linked_line_menu_id is None and not link.is_check
+            if user_id is None or is_unlinked:
                 link.is_due = False  # erased, or already sees the default
             elif menu_id is None and not is_default:
                 link.next_try_at = real + NOT_PUBLISHED_YET
             else:
                 link.next_try_at = real + LEASE
-                claimed.append((link.member_id, user_id, None if is_default else menu_id))
+                right = sets.get(link.wanted_key) or sets.get(plain_key(link.wanted_key), set())
+                claimed.append(
+                    Claim(
+                        link.member_id,
+                        user_id,
+                        None if is_default else menu_id,
+                        frozenset(right),
+                        is_check=link.is_check,
+                    )
+                )
     return claimed
 
 
 def _tell(line: Line, menu_id: str | None, users: list[str]) -> bool:
     try:
-        if menu_id is None:
-            for user in users:
-                line.unlink_menu(user)
+        if menu_id is None and len(users) == 1:
+            line.unlink_menu(users[0])
+        elif menu_id is None:
+            line.unlink_menus(users)
         elif len(users) == 1:
             line.link_menu(users[0], menu_id)
         else:
@@ -152,29 +247,66 @@ def _tell(line: Line, menu_id: str | None, users: list[str]) -> bool:
     return True
 
 
-def _record(
-    runtime: Runtime,
-    member_ids: list[int],
-    menu_id: str | None,
-    *,
-    is_done: bool,
-    is_confirmed: bool,
-) -> None:
+def _look(runtime: Runtime, line: Line, claim: Claim) -> None:
+    """Ask LINE what one person is linked to; anything wrong is linked again at once."""
+    try:
+        linked = line.linked_menu(claim.user_id)
+    except OutsideFault:
+        _record(runtime, [claim], is_done=False)
+        return
     real = runtime.clock.real_now()
+    is_right = linked is None if claim.menu_id is None else linked in claim.right
     with runtime.database.write() as session:
-        links = session.scalars(select(MenuLink).where(MenuLink.member_id.in_(member_ids)))
+        link = session.get(MenuLink, claim.member_id)
+        if link is None or not link.is_check:
+            return  # something has happened to them meanwhile
+        link.is_check, link.attempts, link.linked_line_menu_id = False, 0, linked
+        link.is_due = not is_right
+        link.confirmed_at = real if is_right else None
+        link.next_try_at = real
+
+
+def _record(runtime: Runtime, people: Sequence[Claim], *, is_done: bool) -> None:
+    real = runtime.clock.real_now()
+    by_id = {one.member_id: one for one in people}
+    with runtime.database.write() as session:
+        links = session.scalars(select(MenuLink).where(MenuLink.member_id.in_(by_id))).all()
         for link in links:
-            if is_done:
-                link.linked_line_menu_id, link.is_due, link.attempts = menu_id, False, 0
-                link.confirmed_at = real if is_confirmed else None
+            claim = by_id[link.member_id]
+            if is_done and claim.is_leaving:
+                session.delete(link)
+                _greet_again(session, claim.user_id, real)
+            elif is_done:
+                # LINE answers a bulk call before it has done it: only a repeat is believed.
+                is_sure = len(people) == 1 or link.linked_line_menu_id == claim.menu_id
+                link.linked_line_menu_id, link.is_due, link.attempts = claim.menu_id, False, 0
+                link.confirmed_at = real if is_sure else None
+            elif claim.is_leaving and link.attempts >= LEAVING_TRIES:
+                session.delete(link)
             else:
                 wait = RETRY_SECONDS[min(link.attempts, len(RETRY_SECONDS) - 1)]
                 link.attempts += 1
                 link.next_try_at = real + timedelta(seconds=wait)
 
 
+def _greet_again(session: Session, user_id: str, real_now: datetime) -> None:
+    """Whoever came back while their old menu was being taken away gets the new one again."""
+    back = select(Member.id).where(Member.line_user_id == user_id)
+    session.execute(
+        update(MenuLink)
+        .where(MenuLink.member_id.in_(back))
+        .values(is_due=True, is_check=False, next_try_at=real_now)
+    )
+
+
+# --- What is live -------------------------------------------------------------------------------
+def plain_key(wanted_key: str) -> str:
+    """The link that shows no figure: `member:th` of `member:th:s6`."""
+    return ":".join(wanted_key.split(":")[:2])
+
+
 def live_menus(session: Session) -> dict[str, str]:
-    """`<menu>:<locale>` -> LINE's id of the first tab that is live."""
+    """`<menu>:<locale>` (and `:<variant>`) -> LINE's id of the first tab that is live."""
     rows = session.execute(
         select(Menu.key, MenuPublication, MenuVersion.definition)
         .join(Menu, Menu.id == MenuPublication.menu_id)
@@ -182,39 +314,92 @@ def live_menus(session: Session) -> dict[str, str]:
         .where(MenuPublication.state == PublicationState.LIVE)
     )
     return {
-        f"{key}:{row.locale}": row.line_menu_id
+        _key_of(key, row): row.line_menu_id
         for key, row, definition in rows
         if row.line_menu_id and row.tab == definition["tabs"][0]["key"]
     }
 
 
+def _tab_sets(session: Session) -> dict[str, set[str]]:
+    """The same, with LINE's ids of all tabs."""
+    sets: dict[str, set[str]] = defaultdict(set)
+    rows = session.execute(
+        select(Menu.key, MenuPublication)
+        .join(Menu, Menu.id == MenuPublication.menu_id)
+        .where(
+            MenuPublication.state == PublicationState.LIVE,
+            MenuPublication.line_menu_id.is_not(None),
+        )
+    )
+    for key, row in rows:
+        sets[_key_of(key, row)].add(str(row.line_menu_id))
+    return sets
+
+
+def _key_of(menu_key: str, row: MenuPublication) -> str:
+    return f"{menu_key}:{row.locale}" + (f":{row.variant}" if row.variant else "")
+
+
 def relink(session: Session, menu_key: str, real_now: datetime) -> None:
     """Everybody of one menu is to be linked again: a new version went live."""
-    for link in session.scalars(
-        select(MenuLink).where(MenuLink.wanted_key.startswith(f"{menu_key}:", autoescape=True))
-    ):
-        link.is_due, link.next_try_at, link.attempts = True, real_now, 0
+    session.execute(
+        update(MenuLink)
+        .where(MenuLink.wanted_key.startswith(f"{menu_key}:", autoescape=True))
+        .values(is_due=True, is_check=False, next_try_at=real_now, attempts=0)
+    )
 
 
-def repair(session: Session, now: datetime, *, after_id: int, limit: int) -> tuple[int, int]:
-    """The nightly repair: unconfirmed, changed or stale links become due again.
+# --- The night ----------------------------------------------------------------------------------
+def repair(session: Session, real_now: datetime, *, after_id: int, limit: int) -> tuple[int, int]:
+    """The nightly repair: changed, stale and unconfirmed links become due again; those who came
+    back since they were confirmed, and a sample of the others, are asked about.
 
     Returns (links looked at, last member id).
     """
-    menus = session.scalars(select(Menu)).all()
-    live = set(live_menus(session).values())
-    rows = session.execute(
-        select(MenuLink, Member)
+    if after_id == 0:
+        _sample(session, real_now)
+    among = (Member.id > after_id) & Member.id.in_(select(MenuLink.member_id))
+    looked, _ = _note(session, audiences.sight(session), among, real_now, limit)
+    if not looked:
+        return 0, after_id
+    live = {one for some in _tab_sets(session).values() for one in some}
+    here = MenuLink.member_id.in_(looked), MenuLink.is_due.is_(False)
+    linked = MenuLink.linked_line_menu_id
+    session.execute(
+        update(MenuLink)
+        .where(
+            *here,
+            linked.is_not(None),
+            or_(linked.not_in(sorted(live)), MenuLink.confirmed_at.is_(None)),
+        )
+        .values(is_due=True, is_check=False, next_try_at=real_now, attempts=0)
+    )
+    came_back = select(Member.id).where(
+        Member.id == MenuLink.member_id, Member.follow_decided_at > MenuLink.confirmed_at
+    )
+    session.execute(
+        update(MenuLink)
+        .where(*here, came_back.exists())
+        .values(is_due=True, is_check=True, next_try_at=real_now, attempts=0)
+    )
+    return len(looked), looked[-1]
+
+
+def _sample(session: Session, real_now: datetime) -> None:
+    """Some confirmed links, whoever they are, are asked about."""
+    some = (
+        select(MenuLink.member_id)
         .join(Member, Member.id == MenuLink.member_id)
-        .where(MenuLink.member_id > after_id)
-        .order_by(MenuLink.member_id)
-        .limit(limit)
-    ).all()
-    standing = tiers.tiers_of(session, [member.id for _, member in rows])
-    for link, member in rows:
-        key = wanted_key(menus, member, standing.get(member.id))
-        is_stale = link.linked_line_menu_id is not None and link.linked_line_menu_id not in live
-        is_unconfirmed = link.linked_line_menu_id is not None and link.confirmed_at is None
-        if key != link.wanted_key or is_stale or is_unconfirmed:
-            link.wanted_key, link.is_due, link.next_try_at, link.attempts = key, True, now, 0
-    return len(rows), rows[-1][0].member_id if rows else after_id
+        .where(
+            MenuLink.is_due.is_(False),
+            MenuLink.confirmed_at.is_not(None),
+            Member.is_following.is_(True),
+        )
+        .order_by(func.random())
+        .limit(SAMPLE)
+    )
+    session.execute(
+        update(MenuLink)
+        .where(MenuLink.member_id.in_(some))
+        .values(is_due=True, is_check=True, next_try_at=real_now, attempts=0)
+    )

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,8 +32,17 @@ DATA = 300
 URI = 1_000
 SMALLEST_RATIO = 1.45
 ALIAS = re.compile(r"^[a-z0-9_-]{1,32}$")
+CLIPBOARD = 1_000
 URI_SCHEMES = ("http", "https", "line", "tel")
-ACTION_TYPES = ("postback", "message", "uri", "richmenuswitch")
+#: Every type that LINE takes in a rich menu; camera, camera roll and location are for quick replies.
+ACTION_TYPES = ("postback", "message", "uri", "richmenuswitch", "datetimepicker", "clipboard")
+INPUT_OPTIONS = ("closeRichMenu", "openRichMenu", "openKeyboard", "openVoice")
+#: What a date picker gives, and how LINE writes its bounds.
+PICKER_MODES = {"date": "%Y-%m-%d", "time": "%H:%M", "datetime": "%Y-%m-%dT%H:%M"}
+PICKER_YEARS = (1900, 2100)
+PICKER_BOUNDS = ("initial", "min", "max")
+#: What a living area shows of a member: their tier, or the stamps on a card.
+SHOWS_TIER, SHOWS_STAMPS = "tier", "stamps:"
 COLOUR = re.compile(r"^#[0-9A-Fa-f]{6}$")
 
 
@@ -56,8 +66,8 @@ class Words:
 class AreaAction:
     """What a tap does.
 
-    `value` is, by type: postback data, the words a message says (Thai; `say` holds both
-    languages), an address, or the alias of the tab to switch to.
+    `value` is, by type: the data of a postback or date picker, the words a message says (Thai;
+    `say` holds both languages), an address, the alias of the tab to switch to, or what is copied.
     """
 
     type: str
@@ -67,6 +77,11 @@ class AreaAction:
     #: Postback only: `openKeyboard` and the words it starts with.
     input_option: str | None = None
     fill_in: Words | None = None
+    #: Date picker only: `date`, `time` or `datetime`, and the bounds as LINE writes them.
+    mode: str | None = None
+    initial: str | None = None
+    min: str | None = None
+    max: str | None = None
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> AreaAction:
@@ -76,6 +91,8 @@ class AreaAction:
             say=Words.from_dict(given["say"]) if given.get("say") else None,
             input_option=given.get("input_option"),
             fill_in=Words.from_dict(given["fill_in"]) if given.get("fill_in") else None,
+            mode=given.get("mode"),
+            **{name: given.get(name) for name in PICKER_BOUNDS},
         )
 
 
@@ -95,6 +112,8 @@ class Area:
     hint: Words | None = None
     #: Drawn on the main colour, to catch the eye.
     is_hero: bool = False
+    #: A living area: `tier`, or `stamps:<programme>`; its second line says how the member stands.
+    shows: str | None = None
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Area:
@@ -109,6 +128,7 @@ class Area:
             action=AreaAction.from_dict(given["action"]),
             hint=Words.from_dict(given["hint"]) if given.get("hint") else None,
             is_hero=bool(given.get("is_hero", False)),
+            shows=given.get("shows") or None,
         )
 
 
@@ -124,6 +144,8 @@ class Tab:
     areas: tuple[Area, ...]
     width: int = WIDTH
     height: int = FULL_HEIGHT
+    #: Language -> hash of an uploaded picture; a language without one is drawn.
+    pictures: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, given: Mapping[str, Any]) -> Tab:
@@ -136,6 +158,7 @@ class Tab:
             areas=tuple(Area.from_dict(area) for area in given["areas"]),
             width=int(given.get("width", WIDTH)),
             height=int(given.get("height", FULL_HEIGHT)),
+            pictures=dict(given.get("pictures") or {}),
         )
 
 
@@ -158,12 +181,27 @@ class MenuColours:
 
 
 @dataclass(frozen=True)
+class Variant:
+    """One picture of a living menu: its key, and what its living area says."""
+
+    #: `s6` for six stamps, `t3` for the tier with id 3; empty for the plain picture.
+    key: str = ""
+    words: Words | None = None
+    #: Stamps on the card and places for them.
+    filled: int = 0
+    size: int = 0
+
+
+PLAIN = Variant()
+
+
+@dataclass(frozen=True)
 class MenuDefinition:
-    """Everything about one menu. `audience` is read by `assign.py`, the lowest priority first."""
+    """Everything about one menu. `audience` and `priority` are those it began with."""
 
     key: str
     name: Words
-    audience: Mapping[str, str]
+    audience: Mapping[str, Any]
     tabs: tuple[Tab, ...]
     colours: MenuColours = MenuColours()
     priority: int = 100
@@ -177,6 +215,11 @@ class MenuDefinition:
     def has_strip(self) -> bool:
         """Whether the pictures carry a strip of tabs."""
         return len(self.tabs) > 1
+
+    @property
+    def living(self) -> str | None:
+        """What the pictures show of a member; None for a menu that looks the same to everybody."""
+        return next((area.shows for tab in self.tabs for area in tab.areas if area.shows), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON for a version row."""
@@ -200,9 +243,10 @@ class MenuDefinition:
 
 
 # --- What LINE is given ------------------------------------------------------------------------
-def localized_alias(alias: str, locale: str) -> str:
+def localized_alias(alias: str, locale: str, variant: str = "") -> str:
     """Name a tab's alias in one language: Thai has the bare name."""
-    return alias if locale == "th" else f"{alias}-{locale}"
+    name = alias if locale == "th" else f"{alias}-{locale}"
+    return f"{name}-{variant}" if variant else name
 
 
 def strip_bounds(definition: MenuDefinition, tab: Tab) -> list[tuple[Tab, int, int]]:
@@ -215,27 +259,31 @@ def strip_bounds(definition: MenuDefinition, tab: Tab) -> list[tuple[Tab, int, i
     ]
 
 
-def line_object(definition: MenuDefinition, tab: Tab, locale: str) -> dict[str, Any]:
+def line_object(
+    definition: MenuDefinition, tab: Tab, locale: str, variant: str = ""
+) -> dict[str, Any]:
     """Make the body of LINE's create-rich-menu call for one tab in one language."""
     areas = [
         {
             "bounds": {"x": area.x, "y": area.y, "width": area.width, "height": area.height},
-            "action": line_action(area, locale),
+            "action": line_action(area, locale, variant),
         }
         for area in tab.areas
     ]
     if definition.has_strip:
-        areas = [*_switches(definition, tab, locale), *areas]
+        areas = [*_switches(definition, tab, locale, variant), *areas]
     return {
         "size": {"width": tab.width, "height": tab.height},
         "selected": True,
-        "name": f"{definition.key}/{tab.key}/{locale}",
+        "name": "/".join(filter(None, (definition.key, tab.key, locale, variant))),
         "chatBarText": tab.chat_bar_text.of(locale),
         "areas": areas,
     }
 
 
-def _switches(definition: MenuDefinition, tab: Tab, locale: str) -> list[dict[str, Any]]:
+def _switches(
+    definition: MenuDefinition, tab: Tab, locale: str, variant: str
+) -> list[dict[str, Any]]:
     """Make the tab strip's areas; the tab that is open has none."""
     return [
         {
@@ -243,7 +291,7 @@ def _switches(definition: MenuDefinition, tab: Tab, locale: str) -> list[dict[st
             "action": {
                 "type": "richmenuswitch",
                 "label": _clip(other.label.of(locale)),
-                "richMenuAliasId": localized_alias(other.alias, locale),
+                "richMenuAliasId": localized_alias(other.alias, locale, variant),
                 "data": f"menus.switched?tab={other.key}",
             },
         }
@@ -252,7 +300,7 @@ def _switches(definition: MenuDefinition, tab: Tab, locale: str) -> list[dict[st
     ]
 
 
-def line_action(area: Area, locale: str) -> dict[str, Any]:
+def line_action(area: Area, locale: str, variant: str = "") -> dict[str, Any]:
     """Make LINE's action object of one area."""
     action = area.action
     made: dict[str, Any] = {"type": action.type, "label": _clip(area.label.of(locale))}
@@ -261,8 +309,13 @@ def line_action(area: Area, locale: str) -> dict[str, Any]:
     elif action.type == "uri":
         made["uri"] = action.value
     elif action.type == "richmenuswitch":
-        made["richMenuAliasId"] = localized_alias(action.value, locale)
+        made["richMenuAliasId"] = localized_alias(action.value, locale, variant)
         made["data"] = "menus.switched"
+    elif action.type == "clipboard":
+        made["clipboardText"] = action.value
+    elif action.type == "datetimepicker":
+        made |= {"data": action.value, "mode": action.mode}
+        made |= {name: bound for name in PICKER_BOUNDS if (bound := getattr(action, name))}
     else:
         made["data"] = action.value
         if action.say:
@@ -280,28 +333,48 @@ def _clip(label: str) -> str:
 
 
 # --- Checks before saving ----------------------------------------------------------------------
+@dataclass(frozen=True)
+class Fault:
+    """What LINE would refuse or nobody could use: a locale key, and the field it is about.
+
+    `place` is `<tab>`, `<tab>.<area>`, or one of its fields; empty for the menu as a whole.
+    """
+
+    key: str
+    place: str = ""
+
+
 def problems(definition: MenuDefinition, icons: Sequence[str] = ()) -> list[str]:
-    """List what LINE would refuse or nobody could use, as locale keys; empty means fit to publish."""
-    found: list[str] = []
+    """List the locale keys of all faults, each once; empty means fit to publish."""
+    return list(dict.fromkeys(fault.key for fault in faults(definition, icons)))
+
+
+def faults(definition: MenuDefinition, icons: Sequence[str] = ()) -> list[Fault]:
+    """Find everything that is wrong with a definition, and where."""
+    found: list[Fault] = []
     aliases = {tab.alias for tab in definition.tabs}
     if not definition.tabs:
-        found.append("menus.problem_no_tabs")
+        found.append(Fault("menus.problem_no_tabs"))
     if len(aliases) != len(definition.tabs):
-        found.append("menus.problem_alias_twice")
+        found.append(Fault("menus.problem_alias_twice"))
     if any(not COLOUR.match(colour) for colour in asdict(definition.colours).values()):
-        found.append("menus.problem_colour")
+        found.append(Fault("menus.problem_colour", "colour"))
+    shown = {area.shows for tab in definition.tabs for area in tab.areas if area.shows}
+    if len(shown) > 1 or (shown and definition.is_default):
+        found.append(Fault("menus.problem_living"))
     for tab in definition.tabs:
-        found += _tab_problems(definition, tab)
+        found += _tab_faults(definition, tab)
         for area in tab.areas:
-            found += _area_problems(tab, area, aliases, icons)
-    return list(dict.fromkeys(found))
+            found += _area_faults(tab, area, aliases, icons)
+    return found
 
 
-def _tab_problems(definition: MenuDefinition, tab: Tab) -> list[str]:
+def _tab_faults(definition: MenuDefinition, tab: Tab) -> list[Fault]:
     switches = len(definition.tabs) - 1 if definition.has_strip else 0
+    longest = "t" + "9" * 6 if definition.living else ""
     checks = {
         "menus.problem_alias": not all(
-            ALIAS.match(localized_alias(tab.alias, locale)) for locale in LOCALES
+            ALIAS.match(localized_alias(tab.alias, locale, longest)) for locale in LOCALES
         ),
         "menus.problem_size": not (
             800 <= tab.width <= WIDTH
@@ -310,10 +383,14 @@ def _tab_problems(definition: MenuDefinition, tab: Tab) -> list[str]:
         ),
         "menus.problem_too_many_areas": len(tab.areas) + switches > AREAS,
         "menus.problem_no_areas": not tab.areas,
-        "menus.problem_chat_bar": not _fit(tab.chat_bar_text, CHAT_BAR_TEXT),
         "menus.problem_overlap": _is_any_overlap(definition, tab),
     }
-    return [key for key, is_wrong in checks.items() if is_wrong]
+    found = [Fault(key, tab.key) for key, is_wrong in checks.items() if is_wrong]
+    if not _fit(tab.chat_bar_text, CHAT_BAR_TEXT):
+        found.append(Fault("menus.problem_chat_bar", f"{tab.key}.chat_bar"))
+    if definition.has_strip and not _fit(tab.label, LABEL):
+        found.append(Fault("menus.problem_tab_label", f"{tab.key}.tab_label"))
+    return found
 
 
 def _is_any_overlap(definition: MenuDefinition, tab: Tab) -> bool:
@@ -328,7 +405,8 @@ def _is_any_overlap(definition: MenuDefinition, tab: Tab) -> bool:
     )
 
 
-def _area_problems(tab: Tab, area: Area, aliases: set[str], icons: Sequence[str]) -> list[str]:
+def _area_faults(tab: Tab, area: Area, aliases: set[str], icons: Sequence[str]) -> list[Fault]:
+    place = f"{tab.key}.{area.key}"
     is_inside = (
         area.width > 0
         and area.height > 0
@@ -337,42 +415,115 @@ def _area_problems(tab: Tab, area: Area, aliases: set[str], icons: Sequence[str]
         and area.x + area.width <= tab.width
         and area.y + area.height <= tab.height
     )
-    checks = {
-        "menus.problem_bounds": not is_inside,
-        "menus.problem_label": not _fit(area.label, LABEL),
-        "menus.problem_icon": bool(icons) and area.icon not in icons,
-        "menus.problem_action": not _is_sound(area.action, aliases),
-    }
-    return [key for key, is_wrong in checks.items() if is_wrong]
+    found = []
+    if not is_inside:
+        found.append(Fault("menus.problem_bounds", f"{place}.x"))
+    if not _fit(area.label, LABEL):
+        found.append(Fault("menus.problem_label", f"{place}.label"))
+    if icons and area.icon not in icons:
+        found.append(Fault("menus.problem_icon", f"{place}.icon"))
+    return found + [
+        Fault(key, f"{place}.{name}") for key, name in _action_faults(area.action, aliases)
+    ]
 
 
 def _fit(words: Words, limit: int) -> bool:
     return all(
-        words.of(locale).strip() and len(regex.findall(r"\X", words.of(locale))) <= limit
-        for locale in LOCALES
+        words.of(locale).strip() and graphemes(words.of(locale)) <= limit for locale in LOCALES
     )
 
 
-def _is_sound(action: AreaAction, aliases: set[str]) -> bool:
-    """Tell whether LINE would take the action and the tap would lead somewhere."""
-    rules: dict[str, Callable[[], bool]] = {
-        "postback": lambda: bool(action.value) and len(action.value) <= DATA,
-        "message": lambda: bool(action.value.strip()) and len(action.value) <= DATA,
-        "uri": lambda: (
-            len(action.value) <= URI
-            and urlsplit(action.value).scheme in URI_SCHEMES
-            and not any(character.isspace() for character in action.value)
+def graphemes(text: str) -> int:
+    """Count letters as LINE does for what people read."""
+    return len(regex.findall(r"\X", text))
+
+
+def units(text: str) -> int:
+    """Count as LINE does for what machines read: UTF-16 code units."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
+
+
+def _action_faults(action: AreaAction, aliases: set[str]) -> list[tuple[str, str]]:
+    """List what LINE would refuse about an action, as (locale key, field)."""
+    rules: dict[str, Callable[[AreaAction, set[str]], list[tuple[str, str]]]] = {
+        "postback": _postback_faults,
+        "message": _message_faults,
+        "uri": lambda one, _: [] if _is_address(one.value) else [("menus.problem_uri", "value")],
+        "richmenuswitch": lambda one, known: (
+            [] if one.value in known else [("menus.problem_switch", "value")]
         ),
-        "richmenuswitch": lambda: action.value in aliases,
+        "datetimepicker": _picker_faults,
+        "clipboard": lambda one, _: (
+            []
+            if one.value.strip() and units(one.value) <= CLIPBOARD
+            else [("menus.problem_clipboard", "value")]
+        ),
     }
     rule = rules.get(action.type)
-    said = [action.say.th, action.say.en] if action.say else []
-    if rule is None or any(len(regex.findall(r"\X", words)) > DATA for words in said):
-        return False
+    return rule(action, aliases) if rule else [("menus.problem_action", "type")]
+
+
+def _postback_faults(action: AreaAction, aliases: set[str]) -> list[tuple[str, str]]:
+    del aliases
+    found = []
+    if not action.value or units(action.value) > DATA:
+        found.append(("menus.problem_postback", "value"))
+    if action.say is not None and not _fit(action.say, DATA):
+        found.append(("menus.problem_say", "say"))
+    if action.input_option is not None and action.input_option not in INPUT_OPTIONS:
+        found.append(("menus.problem_action", "input_option"))
+    if action.fill_in is not None and (
+        action.input_option != "openKeyboard" or not _fit(action.fill_in, DATA)
+    ):
+        found.append(("menus.problem_fill_in", "fill_in"))
+    return found
+
+
+def _message_faults(action: AreaAction, aliases: set[str]) -> list[tuple[str, str]]:
+    del aliases
+    said = action.say or Words(action.value, action.value)
+    return [] if _fit(said, DATA) else [("menus.problem_message", "say")]
+
+
+def _is_address(text: str) -> bool:
     try:
-        return rule()
+        parts = urlsplit(text)
     except ValueError:  # an address that cannot be parsed
         return False
+    return (
+        0 < units(text) <= URI
+        and parts.scheme in URI_SCHEMES
+        and bool(parts.netloc or parts.path)
+        and not any(character.isspace() for character in text)
+    )
+
+
+def _picker_faults(action: AreaAction, aliases: set[str]) -> list[tuple[str, str]]:
+    """LINE wants bounds in the form of the mode, from 1900 to 2100, the first before the last."""
+    del aliases
+    found = []
+    if not action.value or units(action.value) > DATA:
+        found.append(("menus.problem_postback", "value"))
+    form = PICKER_MODES.get(action.mode or "")
+    if form is None:
+        return [*found, ("menus.problem_picker_mode", "mode")]
+    bounds: dict[str, datetime] = {}
+    for name in PICKER_BOUNDS:
+        text = getattr(action, name)
+        if not text:
+            continue
+        try:
+            bounds[name] = datetime.strptime(text, form)  # noqa: DTZ007  (a wall clock's words)
+        except ValueError:
+            found.append(("menus.problem_picker_form", name))
+            continue
+        is_dated = action.mode != "time"
+        if is_dated and not PICKER_YEARS[0] <= bounds[name].year <= PICKER_YEARS[1]:
+            found.append(("menus.problem_picker_form", name))
+    order = [bounds[name] for name in ("min", "initial", "max") if name in bounds]
+    if order != sorted(order) or ("min" in bounds and bounds["min"] == bounds.get("max")):
+        found.append(("menus.problem_picker_order", "max"))
+    return found
 
 
 # --- The default pack --------------------------------------------------------------------------
@@ -581,3 +732,44 @@ VIP = MenuDefinition(
 )
 
 DEFAULT_PACK: tuple[MenuDefinition, ...] = (GUEST, MEMBER, VIP)
+
+
+def blank() -> MenuDefinition:
+    """One tab with four tiles: where a menu of one's own begins."""
+    tiles = _grid(
+        ["card", "points", "coupons", "staff"], 2, left=0, top=0, width=WIDTH, height=HALF_HEIGHT
+    )
+    tab = Tab(
+        "main",
+        "main",
+        Words("เมนู", "Menu"),
+        "shop",
+        Words("เมนู", "Menu"),
+        tuple(tiles),
+        height=HALF_HEIGHT,
+    )
+    return MenuDefinition(key="blank", name=Words("เมนูใหม่", "New menu"), audience={}, tabs=(tab,))
+
+
+#: Chat commands that a tile may give, by what they are called; the words are what the customer
+#: seems to say.
+COMMANDS: Mapping[str, tuple[Words, Words]] = {
+    **{postback: (label, word) for _icon, label, postback, word in _TILES.values()},
+    "coupons.enter_code": (Words("ใส่โค้ด", "Enter a code"), Words("โค้ด", "code")),
+    "draws.show": (Words("ลุ้นโชค", "Lucky draw"), Words("ลุ้นโชค", "lucky draw")),
+    "topics.show": (
+        Words("เลือกข่าวที่อยากรับ", "Choose what news to get"),
+        Words("รับข่าวอะไรบ้าง", "what news"),
+    ),
+    **{
+        f"links.open?page={page}": (label, label)
+        for page, label in (
+            ("home", Words("หน้าสมาชิก", "Member page")),
+            ("card", Words("หน้าบัตรสมาชิก", "Card page")),
+            ("points", Words("หน้าแต้ม", "Points page")),
+            ("stamps", Words("หน้าแสตมป์", "Stamps page")),
+            ("coupons", Words("หน้าคูปอง", "Coupons page")),
+            ("my_data", Words("หน้าข้อมูลของฉัน", "My data page")),
+        )
+    },
+}

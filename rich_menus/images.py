@@ -1,11 +1,15 @@
 """Draws a tab of a rich menu: tiles with icons and shaped Thai labels, and the strip of tabs.
 
-A palette of the menu's own colours keeps the picture far below LINE's 1 MB.
+A palette of the menu's own colours keeps the picture far below LINE's 1 MB. An uploaded picture
+takes the place of the tiles; the strip is drawn above it.
 """
 
 from __future__ import annotations
 
-from PIL import Image, ImageDraw
+import io
+from dataclasses import replace
+
+from PIL import Image, ImageDraw, ImageOps
 
 from bot.drawing import (
     Colour,
@@ -18,16 +22,26 @@ from bot.drawing import (
     rounded,
     write,
 )
-from rich_menus.definitions import TAB_STRIP_HEIGHT, Area, MenuDefinition, Tab, strip_bounds
+from rich_menus.definitions import (
+    PLAIN,
+    TAB_STRIP_HEIGHT,
+    Area,
+    MenuDefinition,
+    Tab,
+    Variant,
+    strip_bounds,
+)
 from rich_menus.icons import Ink, badge
 
 #: Raised whenever the drawing changes, so that published menus are drawn again.
-VERSION = 2
+VERSION = 3
 MARGIN = 20
 RADIUS = 56
 LABEL_SIZE = 104
 SMALLEST_LABEL = 64
 MAX_BYTES = 1_000_000
+#: A card with more places is shown by its share.
+MOST_DOTS = 12
 
 
 class _Inks:
@@ -72,18 +86,66 @@ class _Inks:
         )
 
 
-def draw_menu(definition: MenuDefinition, tab: Tab, locale: str) -> bytes:
-    """The PNG of one tab in one language, at most 1 MB."""
+def draw_menu(
+    definition: MenuDefinition,
+    tab: Tab,
+    locale: str,
+    variant: Variant = PLAIN,
+    upload: bytes | None = None,
+) -> bytes:
+    """The picture of one tab in one language, at most 1 MB: a PNG, or a JPEG where one was uploaded."""
     inks = _Inks(definition)
     picture = Image.new("RGB", (tab.width, tab.height), inks.ground)
     if definition.has_strip:
         _strip(picture, definition, tab, locale, inks)
+    if upload is not None:
+        top = TAB_STRIP_HEIGHT if definition.has_strip else 0
+        with Image.open(io.BytesIO(upload)) as given:
+            picture.paste(
+                ImageOps.fit(given.convert("RGB"), (tab.width, tab.height - top)), (0, top)
+            )
+        return jpeg(picture)
     common = _common_size(tab, locale)
     for area in tab.areas:
-        _tile(picture, area, locale, inks, common)
+        shown = replace(area, hint=variant.words) if area.shows and variant.words else area
+        _tile(picture, shown, locale, inks, common)
+        if area.shows and variant.size:
+            _dots(picture, area, variant, inks)
     data = png(picture, inks.palette())
     assert len(data) <= MAX_BYTES, len(data)
     return data
+
+
+def jpeg(picture: Image.Image) -> bytes:
+    """The picture as a JPEG that LINE takes: as good as 1 MB allows."""
+    for quality in (92, 85, 75, 60, 40):
+        written = io.BytesIO()
+        picture.save(written, "JPEG", quality=quality, optimize=True)
+        if written.tell() <= MAX_BYTES:
+            return written.getvalue()
+    raise AssertionError("2500 x 1686 pixels at quality 40 are below 1 MB")
+
+
+def type_of(picture: bytes) -> str:
+    """What LINE is told a finished picture is."""
+    return "image/jpeg" if picture.startswith(b"\xff\xd8") else "image/png"
+
+
+def _dots(picture: Image.Image, area: Area, variant: Variant, inks: _Inks) -> None:
+    """The card of a living area along its lower edge: one dot for each place, filled for a stamp."""
+    room = area.width - 6 * MARGIN
+    across = min(variant.size, MOST_DOTS)
+    step = min(110, room // across)
+    radius = int(step * 0.32)
+    draw = ImageDraw.Draw(picture)
+    left = area.x + (area.width - step * across) // 2
+    y = area.y + area.height - 2 * MARGIN - radius - 24
+    shown = variant.filled if variant.size <= MOST_DOTS else variant.filled * across // variant.size
+    empty = inks.hero_badge if area.is_hero else inks.edge
+    for place in range(across):
+        x = left + step * place + step // 2
+        fill = inks.accent if place < shown else empty
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
 
 def _strip(

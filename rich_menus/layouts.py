@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from rich_menus.definitions import TAB_STRIP_HEIGHT
+from rich_menus.definitions import FULL_HEIGHT, TAB_STRIP_HEIGHT, WIDTH
 
 #: name -> (columns, rows, cells as column, row, columns wide, rows high), reading order.
 LAYOUTS: dict[str, tuple[int, int, tuple[tuple[int, int, int, int], ...]]] = {
@@ -62,6 +62,21 @@ def arrange(tab: dict[str, Any], name: str, *, has_strip: bool) -> None:
     tab["areas"] = areas
 
 
+def resize(tab: dict[str, Any], height: int, *, has_strip: bool) -> None:
+    """Give a tab another height; its areas keep their share of it."""
+    top, before = top_of(has_strip=has_strip), tab["height"]
+    if height == before:
+        return
+
+    def moved(y: int) -> int:
+        return top + (y - top) * (height - top) // (before - top)
+
+    for area in tab["areas"]:
+        y, bottom = moved(area["y"]), moved(area["y"] + area["height"])
+        area["y"], area["height"] = y, bottom - y
+    tab["height"] = height
+
+
 def add(tab: dict[str, Any], *, has_strip: bool) -> bool:
     """One more area where there is room; False where there is none."""
     taken = [box_of(area) for area in tab["areas"]]
@@ -72,6 +87,58 @@ def add(tab: dict[str, Any], *, has_strip: bool) -> bool:
                 tab["areas"] = [*tab["areas"], new_area(tab["areas"], box)]
                 return True
     return False
+
+
+def add_tab(definition: dict[str, Any]) -> str:
+    """One more tab with four tiles; where it is the second, the first makes room for the strip.
+
+    Returns its key.
+    """
+    tabs = definition["tabs"]
+    known = {tab["key"] for tab in tabs}
+    key = next(f"tab{number}" for number in count(2) if f"tab{number}" not in known)
+    if len(tabs) == 1:
+        _set_strip(tabs, is_on=True)
+    made = {
+        **tabs[0],
+        "key": key,
+        "alias": f"{definition['key']}-{key}",
+        "label": {"th": "แท็บใหม่", "en": "New tab"},
+        "chat_bar_text": dict(tabs[0]["chat_bar_text"]),
+        "areas": [],
+        "pictures": {},
+    }
+    arrange(made, "4", has_strip=True)
+    definition["tabs"] = [*tabs, made]
+    return key
+
+
+def drop_tab(definition: dict[str, Any], key: str) -> None:
+    """One tab less, and the areas that led to it; the last one left takes the strip's place."""
+    gone = next(tab for tab in definition["tabs"] if tab["key"] == key)
+    tabs = [tab for tab in definition["tabs"] if tab["key"] != key]
+    for tab in tabs:
+        leads = [area for area in tab["areas"] if not _leads_to(area, gone["alias"])]
+        tab["areas"] = leads or [new_area([], (0, TAB_STRIP_HEIGHT, NEW_WIDTH, NEW_HEIGHT))]
+    if len(tabs) == 1:
+        _set_strip(tabs, is_on=False)
+    definition["tabs"] = tabs
+
+
+def _leads_to(area: Mapping[str, Any], alias: str) -> bool:
+    return area["action"]["type"] == "richmenuswitch" and area["action"]["value"] == alias
+
+
+def _set_strip(tabs: Sequence[dict[str, Any]], *, is_on: bool) -> None:
+    """Move areas out of the strip's place, or into it once there is none; edges stay together."""
+    for tab in tabs:
+        before, after = (0, TAB_STRIP_HEIGHT) if is_on else (TAB_STRIP_HEIGHT, 0)
+        height = tab["height"]
+        for area in tab["areas"]:
+            y = after + (area["y"] - before) * (height - after) // (height - before)
+            end = area["y"] + area["height"]
+            bottom = after + (end - before) * (height - after) // (height - before)
+            area["y"], area["height"] = y, bottom - y
 
 
 def new_area(others: Sequence[Mapping[str, Any]], box: Box) -> dict[str, Any]:
@@ -108,8 +175,8 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[s
         for name in sorted(after["colours"])
         if before["colours"].get(name) != after["colours"][name]
     ]
-    old = _parts(before)
-    new = _parts(after)
+    old = parts_of(before)
+    new = parts_of(after)
     found += [(place, "removed") for place in old if place not in new]
     for place, parts in new.items():
         if place not in old:
@@ -119,13 +186,21 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[s
     return found
 
 
-def _parts(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def parts_of(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a definition is made of, by place: `home` for a tab, `home/points` for an area."""
     parts: dict[str, dict[str, Any]] = {}
     for tab in definition["tabs"]:
-        parts[tab["key"]] = {"chat_bar_text": tab["chat_bar_text"]}
+        parts[tab["key"]] = {
+            "chat_bar_text": tab["chat_bar_text"],
+            "tab_label": tab["label"],
+            "size": (tab.get("width", WIDTH), tab.get("height", FULL_HEIGHT)),
+            "pictures": dict(tab.get("pictures") or {}),
+        }
         for area in tab["areas"]:
             parts[f"{tab['key']}/{area['key']}"] = {
                 "label": area["label"],
+                "hint": area.get("hint"),
+                "shows": area.get("shows"),
                 "icon": area["icon"],
                 "action": {k: v for k, v in area["action"].items() if v is not None},
                 "place": box_of(area),

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from collections import defaultdict
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -18,26 +19,38 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot.gateway import Line
+from core.errors import Refused
 from core.runtime import Runtime
 from models.menus import (
     Menu,
     MenuLink,
     MenuPicture,
+    MenuPlan,
     MenuPublication,
     MenuVersion,
+    PlanState,
     PublicationState,
 )
-from rich_menus import assign, images
+from rich_menus import assign, images, living, uploads
 from rich_menus.definitions import (
     DEFAULT_PACK,
     LOCALES,
+    PLAIN,
     MenuDefinition,
     Tab,
+    Variant,
     line_object,
     localized_alias,
 )
 
 MARK = "taem/"
+OPEN_PLANS = (PlanState.WAITING, PlanState.SHOWING)
+
+
+#: LINE keeps 1,000 menus; old ones stay until their successors are live, so half is ours to use.
+MOST_MENUS = 450
+#: LINE takes 100 new menus an hour: one menu is to be live within the hour it is published in.
+MOST_OF_ONE = 90
 
 
 @dataclass(frozen=True)
@@ -49,23 +62,27 @@ class Wanted:
     definition: MenuDefinition
     tab: Tab
     locale: str
+    variant: Variant = PLAIN
 
     @property
     def alias(self) -> str:
-        return localized_alias(self.tab.alias, self.locale)
+        return localized_alias(self.tab.alias, self.locale, self.variant.key)
 
     @cached_property
     def content_hash(self) -> str:
         """Changes when LINE's object or the drawing would."""
+        drawn = [self.definition.to_dict(), self.tab.key, self.locale, images.VERSION]
+        if self.variant != PLAIN:
+            drawn.append(asdict(self.variant))
         content = {
-            "object": line_object(self.definition, self.tab, self.locale),
-            "drawn": [self.definition.to_dict(), self.tab.key, self.locale, images.VERSION],
+            "object": line_object(self.definition, self.tab, self.locale, self.variant.key),
+            "drawn": drawn,
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def line_object(self) -> dict[str, Any]:
         """LINE's object, its name carrying our mark."""
-        made = line_object(self.definition, self.tab, self.locale)
+        made = line_object(self.definition, self.tab, self.locale, self.variant.key)
         return {**made, "name": f"{MARK}{made['name']}/{self.content_hash[:12]}"}
 
 
@@ -76,16 +93,8 @@ class Report:
     made: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Status:
-    """One alias against LINE: `problem` is None when all is well."""
-
-    alias: str
-    version: int | None
-    line_menu_id: str | None
-    problem: str | None
+    #: Replaced menus stay until the last person linked to them stands elsewhere.
+    is_left_over: bool = False
 
 
 def ensure_menus(session: Session, now: datetime) -> int:
@@ -113,6 +122,33 @@ def ensure_menus(session: Session, now: datetime) -> int:
             )
         )
     return len(made)
+
+
+def choose(session: Session, menu: Menu, version: MenuVersion) -> None:
+    """Make this version the one that LINE is to show; LINE is brought in line after the commit."""
+    definition = definition_of(version)
+    check_count(session, menu, definition)
+    menu.published_version, menu.living = version.version, definition.living
+    assign.ask_sweep(session)
+
+
+def choose_newest(session: Session) -> None:
+    """Choose the newest version of every menu, but of those whose next version has its moment."""
+    planned = set(session.scalars(select(MenuPlan.menu_id).where(MenuPlan.state.in_(OPEN_PLANS))))
+    for menu in session.scalars(select(Menu).where(Menu.archived_at.is_(None))).all():
+        newest = latest_version(session, menu.id)
+        if menu.id not in planned and menu.published_version != newest.version:
+            choose(session, menu, newest)
+
+
+def check_count(session: Session, menu: Menu, definition: MenuDefinition) -> None:
+    """Refuse more menus than LINE keeps, or than it takes in the hour of publishing."""
+    own = len(_targets(session, menu, 0, definition))
+    if own > MOST_OF_ONE:
+        raise Refused("menus.too_many_pictures", count=own, most=MOST_OF_ONE, status=422)
+    others = sum(one.menu_id != menu.id for one in wanted(session))
+    if own + others > MOST_MENUS:
+        raise Refused("menus.too_many_menus", count=own + others, most=MOST_MENUS, status=422)
 
 
 def save_version(
@@ -143,46 +179,72 @@ def latest_version(session: Session, menu_id: int) -> MenuVersion:
     ).one()
 
 
-def wanted(session: Session) -> list[Wanted]:
-    """Every tab in every language of the newest version of every menu, in publishing order."""
+def version_of(session: Session, menu_id: int, number: int) -> MenuVersion:
+    """One saved version of a menu, by its number."""
+    return session.scalars(
+        select(MenuVersion).where(MenuVersion.menu_id == menu_id, MenuVersion.version == number)
+    ).one()
+
+
+def definition_of(version: MenuVersion) -> MenuDefinition:
+    """What a saved version says."""
+    return MenuDefinition.from_dict(version.definition)
+
+
+def wanted(session: Session, *, is_newest: bool = False) -> list[Wanted]:
+    """Every tab in every language and variant of the chosen version of every menu, in publishing
+    order; of the newest versions where nothing is to be chosen first."""
     found = []
-    for menu in session.scalars(select(Menu).order_by(Menu.priority.desc())):
-        version = latest_version(session, menu.id)
-        definition = MenuDefinition.from_dict(version.definition)
-        found += [
-            Wanted(menu.id, version.id, definition, tab, locale)
-            for locale in LOCALES
-            for tab in definition.tabs
-        ]
+    shown = select(Menu).where(Menu.archived_at.is_(None)).order_by(Menu.priority.desc(), Menu.id)
+    for menu in session.scalars(shown):
+        if is_newest:
+            version = latest_version(session, menu.id)
+        elif menu.published_version is not None:
+            version = version_of(session, menu.id, menu.published_version)
+        else:
+            continue
+        definition = definition_of(version)
+        found += _targets(session, menu, version.id, definition)
     return found
 
 
-def publish(runtime: Runtime, line: Line, *, dry_run: bool = False) -> Report:
-    """Bring LINE to what the newest versions say. Raises the gateway's errors; run it again."""
+def _targets(
+    session: Session, menu: Menu, version_id: int, definition: MenuDefinition
+) -> list[Wanted]:
+    return [
+        Wanted(menu.id, version_id, definition, tab, locale, variant)
+        for locale in LOCALES
+        for variant in living.variants(session, definition.living)
+        for tab in definition.tabs
+    ]
+
+
+def bring(runtime: Runtime, line: Line, *, dry_run: bool = False) -> Report:
+    """Bring LINE to the chosen versions, one menu after the other: all its pictures first, then
+    its aliases, then its people. Whoever may run beside others goes through `upkeep.bring`."""
     report = Report()
     with runtime.database.read() as session:
-        targets = wanted(session)
-    at_line = {str(menu["richMenuId"]): menu for menu in line.menus()}
-    fresh: dict[int, list[tuple[Wanted, str]]] = {}
+        targets = wanted(session, is_newest=dry_run)
+    at_line = {str(menu["richMenuId"]) for menu in line.menus()}
+    by_menu: dict[int, list[Wanted]] = defaultdict(list)
     for target in targets:
-        live_id = _live_id(runtime, target, set(at_line))
-        if live_id is not None:
+        if _live_id(runtime, target, at_line) is not None:
             report.kept.append(target.alias)
-            continue
-        report.made.append(target.alias)
-        if not dry_run:
-            line_id = _make(runtime, line, target, set(at_line))
-            fresh.setdefault(target.menu_id, []).append((target, line_id))
+        else:
+            report.made.append(target.alias)
+            by_menu[target.menu_id].append(target)
     if dry_run:
         return report
-    for made in fresh.values():
+    for missing in by_menu.values():
+        made = [(target, _make(runtime, line, target, at_line)) for target in missing]
         for target, line_id in made:
             line.set_alias(target.alias, line_id)
             _go_live(runtime, target, line_id)
-        _relink(runtime, made[0][0])
+        _relink(runtime, missing[0])
     _point_aliases(runtime, line, targets)
     _set_default(runtime, line)
-    report.removed = clean_up(runtime, line)
+    _retire(runtime, targets)
+    report.removed, report.is_left_over = clean_up(runtime, line)
     return report
 
 
@@ -216,6 +278,7 @@ def _make(runtime: Runtime, line: Line, target: Wanted, at_line: set[str]) -> st
             tab=target.tab.key,
             alias=target.alias,
             locale=target.locale,
+            variant=target.variant.key,
             content_hash=target.content_hash,
             state=PublicationState.MAKING,
             made_at=runtime.clock.real_now(),
@@ -225,18 +288,21 @@ def _make(runtime: Runtime, line: Line, target: Wanted, at_line: set[str]) -> st
         row_id = row.id
     line_id = line.create_menu(target.line_object())
     _update(runtime, row_id, line_menu_id=line_id)
-    line.upload_menu_image(line_id, picture(runtime, target))
+    shown = picture(runtime, target)
+    line.upload_menu_image(line_id, shown, images.type_of(shown))
     _update(runtime, row_id, state=PublicationState.READY)
     return line_id
 
 
 def picture(runtime: Runtime, target: Wanted) -> bytes:
-    """The drawn PNG of a tab, kept by content."""
+    """The finished picture of a tab, kept by content."""
     with runtime.database.read() as session:
         kept = session.get(MenuPicture, target.content_hash)
     if kept is not None:
         return kept.png
-    png = images.draw_menu(target.definition, target.tab, target.locale)
+    with runtime.database.read() as session:
+        upload = uploads.picture_of(session, target.tab, target.locale)
+    png = images.draw_menu(target.definition, target.tab, target.locale, target.variant, upload)
     with runtime.database.write() as session:
         session.merge(
             MenuPicture(content_hash=target.content_hash, png=png, made_at=runtime.clock.real_now())
@@ -297,8 +363,22 @@ def _set_default(runtime: Runtime, line: Line) -> None:
         line.set_default_menu(menu_id)
 
 
-def clean_up(runtime: Runtime, line: Line) -> list[str]:
-    """Remove orphans of ours and retired menus that nobody is linked to any more."""
+def _retire(runtime: Runtime, targets: list[Wanted]) -> None:
+    """Let what is live but wanted no more step down: archived menus, tabs and pictures taken out."""
+    aliases = {target.alias for target in targets}
+    with runtime.database.write() as session:
+        for row in session.scalars(
+            select(MenuPublication).where(MenuPublication.state == PublicationState.LIVE)
+        ).all():
+            if row.alias not in aliases:
+                row.state = PublicationState.RETIRED
+
+
+def clean_up(runtime: Runtime, line: Line) -> tuple[list[str], bool]:
+    """Remove orphans of ours, and retired menus that nobody is linked to any more.
+
+    Returns LINE's ids of what was removed, and whether retired ones are still in use.
+    """
     at_line = {str(menu["richMenuId"]): str(menu.get("name", "")) for menu in line.menus()}
     with runtime.database.read() as session:
         rows = session.scalars(
@@ -317,6 +397,11 @@ def clean_up(runtime: Runtime, line: Line) -> list[str]:
         if row.state in (PublicationState.READY, PublicationState.LIVE)
         or (row.state == PublicationState.RETIRED and row.line_menu_id in in_use)
     }
+    live = {row.alias for row in rows if row.state == PublicationState.LIVE}
+    over = {row.alias for row in rows if row.line_menu_id not in standing} - live
+    kept = {row.alias for row in rows if row.line_menu_id in standing}
+    for alias in sorted(set(line.aliases()) & (over - kept)):
+        line.delete_alias(alias)
     removed = []
     for line_id, name in at_line.items():
         if name.startswith(MARK) and line_id not in standing:
@@ -326,38 +411,7 @@ def clean_up(runtime: Runtime, line: Line) -> list[str]:
     for row in rows:
         if row.id in gone and row.state != PublicationState.REMOVED:
             _update(runtime, row.id, state=PublicationState.REMOVED)
-    return removed
-
-
-def status(runtime: Runtime, line: Line) -> list[Status]:
-    """Every wanted alias compared with LINE."""
-    at_line = {str(menu["richMenuId"]) for menu in line.menus()}
-    pointing = line.aliases()
-    found = []
-    with runtime.database.read() as session:
-        for target in wanted(session):
-            row = session.scalar(
-                select(MenuPublication).where(
-                    MenuPublication.alias == target.alias,
-                    MenuPublication.state == PublicationState.LIVE,
-                )
-            )
-            version = session.get(MenuVersion, row.version_id) if row else None
-            problem = None
-            if row is None:
-                problem = "menus.not_published"
-            elif row.line_menu_id not in at_line:
-                problem = "menus.missing_at_line"
-            elif pointing.get(target.alias) != row.line_menu_id:
-                problem = "menus.alias_elsewhere"
-            elif row.content_hash != target.content_hash:
-                problem = "menus.newer_version"
-            found.append(
-                Status(
-                    target.alias,
-                    version.version if version else None,
-                    row.line_menu_id if row else None,
-                    problem,
-                )
-            )
-    return found
+    is_left_over = any(
+        row.state == PublicationState.RETIRED and row.line_menu_id in standing for row in rows
+    )
+    return removed, is_left_over

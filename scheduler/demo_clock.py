@@ -17,6 +17,7 @@ from loyalty import shop
 from models.inbox import Event, EventState
 from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
 from models.outbox import Call, CallState, ChannelState, Message, MessageState
+from rich_menus import plans
 from scheduler import runner
 from scheduler.schedule import JOBS, Job
 
@@ -72,7 +73,8 @@ def _due_jobs(runtime: Runtime, after: datetime, until: datetime) -> list[Job]:
 
 
 def _next_stop(runtime: Runtime, here: datetime, target: datetime) -> datetime:
-    """The next moment at which a job, an intent or a waiting call is due; else the target."""
+    """The next moment at which a job, an intent, a waiting call or a planned menu is due; else the
+    target."""
     horizon = min(target, here + timedelta(days=2))
     moments = [target]
     for job in JOBS.values():
@@ -92,6 +94,7 @@ def _next_stop(runtime: Runtime, here: datetime, target: datetime) -> datetime:
         ).one()
         moments += [moment for moment in found if moment is not None]
         moments.append(campaigns.next_moment(session, here, runtime.clock.tz) or target)
+        moments.append(plans.next_moment(session, here) or target)
     return min(target, *moments)
 
 

@@ -27,7 +27,7 @@ from loyalty import (
     tiers,
     tombstones,
 )
-from rich_menus import assign
+from rich_menus import assign, upkeep
 
 log = structlog.get_logger("jobs")
 LEDGER_ALARM = "ledger.difference:nightly"
@@ -130,8 +130,11 @@ def forget(session: Session, run: Run) -> int:
 
 
 def repair_menus(session: Session, run: Run) -> int:
-    """Put unconfirmed and changed menu links back in line to be made."""
-    done, run.cursor = assign.repair(session, run.now, after_id=run.cursor, limit=run.limit)
+    """Compare LINE's menus with ours, and put unconfirmed and changed links back in line."""
+    real_now = run.runtime.clock.real_now()  # links to LINE are made in real time
+    if run.cursor == 0:
+        upkeep.ask(session, real_now)
+    done, run.cursor = assign.repair(session, real_now, after_id=run.cursor, limit=run.limit)
     return done
 
 

@@ -28,6 +28,7 @@ from core.sabotage import is_sabotaged, reach
 from engagement import campaigns, journey_engine, journeys
 from models.journeys import Intent, IntentState
 from models.schedule import Heartbeat, Occurrence, OccurrenceState
+from rich_menus import plans
 from scheduler import backups, watch
 from scheduler.jobs import Run
 from scheduler.schedule import JOBS, CatchUp, Job
@@ -330,7 +331,8 @@ def tick(
     jobs: Collection[Job] | None = None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Everything that is due: jobs (all, or these), then intents whose deadline has come.
+    """Everything that is due: jobs (all, or these), then intents whose deadline has come, then
+    campaigns and planned menus.
 
     One failing job never holds up the others. Once `is_over` nothing more is begun: what is left
     is found by the next tick, of whichever process.
@@ -356,6 +358,9 @@ def tick(
         turn_all(runtime, moment)
     if due.campaigns:
         send_campaigns(runtime, moment)
+    if due.menus:
+        with runtime.transaction(moment) as session:
+            plans.carry_out(session, moment, runtime.clock.real_now())
 
 
 def send_campaigns(runtime: Runtime, now: datetime) -> int:
@@ -409,21 +414,23 @@ def turn_all(runtime: Runtime, now: datetime) -> int:
 
 @dataclass(frozen=True)
 class Due:
-    """Which of the three kinds of rows want to be moved on."""
+    """Which kinds of rows want to be moved on."""
 
     enrolments: bool
     intents: bool
     campaigns: bool
+    menus: bool
 
 
 def _what_is_due(runtime: Runtime, now: datetime) -> Due:
-    """One look for all three; an idle tick takes no write lock."""
+    """One look for all of them; an idle tick takes no write lock."""
     with runtime.database.read() as session:
         row = session.execute(
             select(
                 journey_engine.is_any_due_at(now),
                 _intents_due(now),
                 campaigns.is_any_due_at(now),
+                plans.is_any_due_at(now),
             )
         ).one()
     return Due(*map(bool, row))

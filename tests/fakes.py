@@ -168,6 +168,11 @@ class FakeLine:
         self._check_user(user_id)
         self.links.pop(user_id, None)
 
+    def unlink_menus(self, user_ids: Sequence[str]) -> None:
+        self._ask("unlink_menus", tuple(user_ids))
+        for user_id in user_ids:
+            self.links.pop(user_id, None)
+
     def linked_menu(self, user_id: str) -> str | None:
         self._ask("linked_menu", user_id)
         return self.links.get(user_id)

@@ -33,6 +33,7 @@ EDGES = (
     "handlers/inbox.py",
     "rich_menus/assign.py",
     "rich_menus/publish.py",
+    "rich_menus/upkeep.py",
     "scheduler/",
     "seed.py",
     "web/admin/costs.py",  # LINE is asked for the quota before anything is written

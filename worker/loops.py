@@ -27,7 +27,7 @@ from models.members import Member
 from models.menus import MenuLink
 from models.outbox import ChannelState
 from models.schedule import Heartbeat
-from rich_menus import assign
+from rich_menus import assign, upkeep
 from worker import figures, pictures, what_if
 from worker.feed import deliver, place_events
 from worker.sender import Sender
@@ -104,6 +104,7 @@ class Workers:
             Loop("profiles", self._fetch_next_profile),
             Loop("pictures", lambda: pictures.fetch_next(runtime, line)),
             Loop("menus", self._link_menus),
+            Loop("menus-upkeep", lambda: upkeep.keep(runtime, self._line)),
             Loop("heartbeat", self._beat, every=BEAT_SECONDS),
             Loop("account", self._learn_account, every=ACCOUNT_SECONDS),
             Loop("figures", self._fetch_figures, every=FIGURES_SECONDS),
@@ -134,9 +135,13 @@ class Workers:
         real_now = self.runtime.clock.real_now()
         with self.runtime.database.read() as session:  # an idle sweep takes no write lock
             due = exists().where(MenuLink.is_due, MenuLink.next_try_at <= real_now)
-            if not session.scalar(select(due)):
-                return 0
-        return assign.link_due(self.runtime, self._line)
+            is_any_due = bool(session.scalar(select(due)))
+            is_sweeping = upkeep.is_sweeping(session)
+        if is_sweeping:
+            with self.runtime.transaction() as session:
+                assign.sweep_step(session, real_now)
+        linked = assign.link_due(self.runtime, self._line) if is_any_due else 0
+        return linked or int(is_sweeping)
 
     def _send_campaigns(self) -> int:
         now = self.runtime.clock.now()

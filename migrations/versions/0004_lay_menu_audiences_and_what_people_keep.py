@@ -29,10 +29,93 @@ def downgrade() -> None:
 
 def _lay_menus() -> None:
     """Rich menus: audiences, schedule, uploads."""
+    op.add_column("menus", sa.Column("published_version", sa.Integer(), nullable=True))
+    op.add_column("menus", sa.Column("living", sa.String(length=255), nullable=True))
+    op.add_column("menus", sa.Column("archived_at", sa.DateTime(timezone=True), nullable=True))
+    op.execute(
+        "UPDATE menus SET published_version = (SELECT max(version) FROM menu_versions"
+        " WHERE menu_id = menus.id AND published_at IS NOT NULL)"
+    )
+    op.add_column(
+        "menu_publications",
+        sa.Column("variant", sa.String(length=64), nullable=False, server_default=""),
+    )
+    op.add_column(
+        "menu_links",
+        sa.Column("is_check", sa.Boolean(), nullable=False, server_default=sa.false()),
+    )
+    op.add_column("menu_links", sa.Column("leaving_user_id", sa.String(length=64), nullable=True))
+    op.create_table(
+        "menu_uploads",
+        sa.Column("content_hash", sa.String(length=64), nullable=False),
+        sa.Column("picture", sa.LargeBinary(), nullable=False),
+        sa.Column("width", sa.Integer(), nullable=False),
+        sa.Column("height", sa.Integer(), nullable=False),
+        sa.Column("made_by", sa.String(length=64), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("content_hash", name=op.f("pk_menu_uploads")),
+    )
+    op.create_table(
+        "menu_plans",
+        sa.Column("id", _id(), autoincrement=True, nullable=False),
+        sa.Column("menu_id", _id(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("publish_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("ends_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("state", sa.String(length=32), nullable=False),
+        sa.Column("before_version", sa.Integer(), nullable=True),
+        sa.Column("published_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("made_by", sa.String(length=64), nullable=False),
+        sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
+        sa.CheckConstraint(
+            "ends_at IS NULL OR ends_at > publish_at",
+            name=op.f("ck_menu_plans_ends_after_it_begins"),
+        ),
+        sa.CheckConstraint(
+            "state IN ('waiting', 'showing', 'done', 'cancelled', 'missed')",
+            name=op.f("ck_menu_plans_plan_state"),
+        ),
+        sa.ForeignKeyConstraint(
+            ["menu_id"], ["menus.id"], name=op.f("fk_menu_plans_menu_id_menus")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_menu_plans")),
+    )
+    is_open = sa.text("state IN ('waiting', 'showing')")
+    op.create_index(
+        "uq_menu_plans_open",
+        "menu_plans",
+        ["menu_id"],
+        unique=True,
+        postgresql_where=is_open,
+        sqlite_where=is_open,
+    )
+    op.create_table(
+        "menu_upkeep",
+        sa.Column("id", _id(), autoincrement=True, nullable=False),
+        sa.Column("due_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("held_until", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("problem", sa.String(length=64), nullable=True),
+        sa.Column("agreed_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("sweep_after_id", _id(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_menu_upkeep")),
+    )
+
+
+def _id() -> sa.types.TypeEngine[int]:
+    return sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def _lift_menus() -> None:
-    pass
+    op.drop_table("menu_upkeep")
+    op.drop_table("menu_plans")
+    op.drop_table("menu_uploads")
+    op.drop_column("menu_links", "leaving_user_id")
+    op.drop_column("menu_links", "is_check")
+    op.drop_column("menu_publications", "variant")
+    op.drop_column("menus", "archived_at")
+    op.drop_column("menus", "living")
+    op.drop_column("menus", "published_version")
 
 
 def _lay_people() -> None:

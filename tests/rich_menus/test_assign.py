@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
-from loyalty import activities
+from loyalty import activities, erasure
 from models.members import Member, MemberState
 from models.menus import MenuLink
-from rich_menus import assign, images, publish
+from rich_menus import assign, images, publish, upkeep
 from tests import factories
 from tests.fakes import FakeLine
 from tests.moments import NOW
@@ -27,7 +27,7 @@ def live(runtime, line):
     """Everything published; `<menu>:<locale>` -> LINE's id."""
     with runtime.transaction() as session:
         publish.ensure_menus(session, NOW)
-    publish.publish(runtime, line)
+    upkeep.publish_newest(runtime, line)
     with runtime.database.read() as session:
         return assign.live_menus(session)
 
@@ -52,6 +52,27 @@ def happen(runtime, member, kind="members.menu_set", **changes):
         for name, value in changes.items():
             setattr(row, name, value)
         activities.record(session, member.id, kind, NOW, {})
+
+
+def repair(runtime, *, is_sampling=True):
+    with runtime.transaction() as session:
+        return assign.repair(session, NOW, after_id=0 if is_sampling else -1, limit=10)
+
+
+def rows_due(runtime):
+    with runtime.database.read() as session:
+        rows = select(MenuLink.member_id, MenuLink.is_check).where(MenuLink.is_due)
+        return [tuple(row) for row in session.execute(rows.order_by(MenuLink.member_id))]
+
+
+def sweep(runtime):
+    with runtime.transaction() as session:
+        assign.sweep_step(session, NOW)
+
+
+def live_of(runtime):
+    with runtime.database.read() as session:
+        return assign.live_menus(session)
 
 
 def link_of(runtime, member):
@@ -141,13 +162,28 @@ def test_line_away_means_try_later_and_later(runtime, line, person, clock):
     assert member.line_user_id in line.links
 
 
-def test_unpublished_menu_waits(runtime, line):
+def test_an_unpublished_menu_is_nobodys_until_it_is_live(runtime, line):
     with runtime.transaction() as session:
         publish.ensure_menus(session, NOW)
+        member = factories.somchai(session)
+        line.add_friend(member.line_user_id, "สมชาย")
+        activities.record(session, member.id, "members.joined", NOW, {})
+    assert assign.link_due(runtime, line) == 0
+    upkeep.publish_newest(runtime, line)
+    sweep(runtime)
+    assert assign.link_due(runtime, line) == 1
+    assert line.links[member.line_user_id] == live_of(runtime)["member:th"]
+
+
+def test_a_chosen_menu_that_line_does_not_have_yet_waits(runtime, line, clock):
+    with runtime.transaction() as session:
+        publish.ensure_menus(session, NOW)
+        publish.choose_newest(session)
         member = factories.somchai(session)
         activities.record(session, member.id, "members.joined", NOW, {})
     assert assign.link_due(runtime, line) == 0
     assert link_of(runtime, member).is_due
+    assert link_of(runtime, member).next_try_at > clock.real_now()
 
 
 def test_new_version_links_everybody_of_that_menu_again(runtime, line, person):
@@ -157,10 +193,10 @@ def test_new_version_links_everybody_of_that_menu_again(runtime, line, person):
     from tests.rich_menus.test_publish import edit
 
     edit(runtime, "member")
-    publish.publish(runtime, line)
+    upkeep.publish_newest(runtime, line)
     assert before in line.menu_bodies  # somebody still stands on it
     assign.link_due(runtime, line)
-    publish.publish(runtime, line)
+    upkeep.publish_newest(runtime, line)
     assert line.links[member.line_user_id] != before
     assert before not in line.menu_bodies
 
@@ -172,13 +208,127 @@ def test_repair_finds_what_changed_stale_and_unconfirmed(runtime, line, live, pe
     with runtime.transaction() as session:
         session.get_one(Member, changed.id).menu_override = "vip"
         session.get_one(MenuLink, unconfirmed.id).confirmed_at = None
-    with runtime.transaction() as session:
-        looked_at, last = assign.repair(session, NOW, after_id=0, limit=10)
-    with runtime.database.read() as session:
-        due = set(session.scalars(select(MenuLink.member_id).where(MenuLink.is_due)))
+    looked_at, last = repair(runtime)
+    due = dict(rows_due(runtime))
     assert (looked_at, last) == (3, unconfirmed.id)
-    assert due == {changed.id, unconfirmed.id}
-    assert kept.id not in due
+    assert due == {changed.id: False, unconfirmed.id: False, kept.id: True}
+
+
+def test_the_nights_sample_finds_a_link_that_line_lost(runtime, line, live, person):
+    kept, lost = person("a"), person("b")
+    for _ in range(2):
+        assign.link_due(runtime, line, limit=1)
+    del line.links[lost.line_user_id]
+    repair(runtime)
+    asked = len(line.asked)
+    assign.link_due(runtime, line)
+    assert {name for name, _ in line.asked[asked:]} == {"linked_menu"}
+    assign.link_due(runtime, line)
+    assert line.links[lost.line_user_id] == line.links[kept.line_user_id] == live["member:th"]
+    assert rows_due(runtime) == []
+
+
+def test_any_tab_of_the_right_set_is_right(runtime, line, live, person):
+    member = person()
+    assign.link_due(runtime, line)
+    line.links[member.line_user_id] = line.alias_targets["member-shop"]
+    repair(runtime)
+    assign.link_due(runtime, line)
+    assert line.links[member.line_user_id] == line.alias_targets["member-shop"]
+    assert link_of(runtime, member).confirmed_at is not None
+
+
+def test_who_came_back_since_is_asked_about(runtime, line, live, person):
+    member = person()
+    assign.link_due(runtime, line)
+    with runtime.transaction() as session:
+        session.get_one(Member, member.id).follow_decided_at = NOW + timedelta(hours=1)
+        session.execute(update(MenuLink).values(confirmed_at=NOW))
+    repair(runtime, is_sampling=False)
+    assert rows_due(runtime) == [(member.id, True)]
+
+
+def test_a_bulk_link_is_believed_when_it_is_repeated(runtime, line, person):
+    people = [person(f"m{number}") for number in range(3)]
+    assign.link_due(runtime, line)
+    first = {link_of(runtime, one).confirmed_at for one in people}
+    repair(runtime)
+    assign.link_due(runtime, line)
+    assert (first, {link_of(runtime, one).confirmed_at for one in people}) == ({None}, {NOW})
+
+
+def test_blocking_takes_the_menu_away_and_coming_back_gives_it_again(runtime, line, live, person):
+    member = person()
+    assign.link_due(runtime, line)
+    happen(runtime, member, "members.unfollowed", is_following=False)
+    assign.link_due(runtime, line)
+    blocked = line.links.get(member.line_user_id)
+    happen(runtime, member, "members.followed", is_following=True)
+    assign.link_due(runtime, line)
+    assert (blocked, line.links[member.line_user_id]) == (None, live["member:th"])
+
+
+def leave(runtime, member):
+    with runtime.transaction() as session:
+        row = session.get_one(Member, member.id)
+        erasure.erase(session, runtime.vault, row, asked_by="member", now=NOW)
+
+
+def test_leaving_for_good_takes_the_menu_away_at_once_and_keeps_no_line_id(runtime, line, person):
+    member = person()
+    user_id = member.line_user_id
+    assign.link_due(runtime, line)
+    assert user_id in line.links
+    leave(runtime, member)
+    assert assign.link_due(runtime, line) == 1
+    assert user_id not in line.links
+    assert link_of(runtime, member) is None
+
+
+def test_who_left_is_tried_again_while_line_is_away_but_not_for_ever(runtime, line, person, clock):
+    member = person()
+    assign.link_due(runtime, line)
+    leave(runtime, member)
+    line.go_down()
+    assign.link_due(runtime, line)
+    assert link_of(runtime, member).leaving_user_id == member.line_user_id
+    with runtime.transaction() as session:
+        session.execute(update(MenuLink).values(attempts=assign.LEAVING_TRIES))
+    clock.advance(seconds=10)
+    assign.link_due(runtime, line)
+    assert link_of(runtime, member) is None
+
+
+def test_who_comes_back_while_the_old_menu_goes_gets_the_new_one(runtime, line, live, person):
+    member = person()
+    assign.link_due(runtime, line)
+    leave(runtime, member)
+    claimed = assign._claim(runtime, 10)
+    with runtime.transaction() as session:
+        again = factories.make_member(session, "กลับมา", line_user_id=member.line_user_id)
+        activities.record(session, again.id, "members.joined", NOW, {})
+    assign.link_due(runtime, line)
+    line.unlink_menu(claimed[0].user_id)  # the slower worker's call comes after
+    assign._record(runtime, claimed, is_done=True)
+    assign.link_due(runtime, line)
+    assert line.links[member.line_user_id] == live["member:th"]
+
+
+def test_a_sweep_goes_over_everybody_in_ranges(runtime, line, live, person):
+    people = [person(f"m{number}") for number in range(5)]
+    assign.link_due(runtime, line)
+    with runtime.transaction() as session:
+        session.execute(update(Member).values(locale="en"))
+        assign.ask_sweep(session)
+    looked = []
+    for _ in range(4):
+        with runtime.transaction() as session:
+            looked.append(assign.sweep_step(session, NOW, limit=2))
+    assign.link_due(runtime, line)
+    assert looked == [2, 2, 1, 0]
+    assert {line.links[one.line_user_id] for one in people} == {live["member:en"]}
+    with runtime.database.read() as session:
+        assert not upkeep.is_sweeping(session)
 
 
 def test_leased_link_is_nobody_elses_for_a_minute(runtime, line, person, clock):

@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from bot.gateway import LineUnavailable
 from models.menus import Menu, MenuPublication, MenuVersion, PublicationState
-from rich_menus import images, publish
+from rich_menus import images, publish, status, upkeep
 from rich_menus.definitions import MenuDefinition
 from tests.conftest import SOAK
 from tests.fakes import FakeLine
@@ -100,7 +100,7 @@ def assert_one_live_set(runtime, line) -> None:
     assert set(line.menu_bodies) == set(wanted.values())
     assert set(line.pictures) == set(wanted.values())
     assert line.shown_by_default == wanted[default_alias(runtime)]
-    assert {row.problem for row in publish.status(runtime, line)} == {None}
+    assert {row.problem for row in status.compare(runtime, line).rows} == {None}
 
 
 def default_alias(runtime) -> str:
@@ -111,30 +111,30 @@ def default_alias(runtime) -> str:
 
 
 def test_publishes_every_tab_in_both_languages(shop, line):
-    report = publish.publish(shop, line)
+    report = upkeep.publish_newest(shop, line)
     assert len(report.made) == len(line.menu_bodies) == TABS
     assert_one_live_set(shop, line)
 
 
 def test_publishing_again_makes_nothing(shop, line):
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     before = len([name for name, _ in line.asked if name == "create_menu"])
-    report = publish.publish(shop, line)
+    report = upkeep.publish_newest(shop, line)
     assert (report.made, len(report.kept), report.removed) == ([], TABS, [])
     assert len([name for name, _ in line.asked if name == "create_menu"]) == before
 
 
 def test_dry_run_touches_nothing(shop, line):
-    report = publish.publish(shop, line, dry_run=True)
+    report = upkeep.publish_newest(shop, line, dry_run=True)
     assert len(report.made) == TABS
     assert line.menu_bodies == {}
 
 
 def test_edited_menu_replaces_only_its_own_tabs(shop, line):
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     before = live(shop)
     edit(shop)
-    report = publish.publish(shop, line)
+    report = upkeep.publish_newest(shop, line)
     changed = {alias for alias, menu in live(shop).items() if before[alias] != menu}
     assert changed == set(report.made)
     assert all(alias.startswith(("guest", "taem-guest")) or "guest" in alias for alias in changed)
@@ -142,50 +142,56 @@ def test_edited_menu_replaces_only_its_own_tabs(shop, line):
 
 
 def test_version_notes_when_it_was_published(shop, line):
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     with shop.database.read() as session:
         assert {row.published_at for row in session.scalars(select(MenuVersion))} == {NOW}
 
 
 def test_menus_of_others_are_left_alone(shop, line):
     theirs = line.create_menu({"name": "promotion", "chatBarText": "x", "areas": []})
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     assert theirs in line.menu_bodies
 
 
 def test_alias_moved_by_hand_is_put_right(shop, line):
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     alias, other = next(iter(live(shop))), list(live(shop).values())[-1]
     line.alias_targets[alias] = other
-    assert {row.problem for row in publish.status(shop, line)} == {None, "menus.alias_elsewhere"}
-    publish.publish(shop, line)
+    assert {row.problem for row in status.compare(shop, line).rows} == {
+        None,
+        "menus.alias_elsewhere",
+    }
+    upkeep.publish_newest(shop, line)
     assert_one_live_set(shop, line)
 
 
 def test_menu_deleted_by_hand_is_made_again(shop, line):
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     line.delete_menu(next(iter(live(shop).values())))
-    assert "menus.missing_at_line" in {row.problem for row in publish.status(shop, line)}
-    publish.publish(shop, line)
+    assert "menus.missing_at_line" in {row.problem for row in status.compare(shop, line).rows}
+    upkeep.publish_newest(shop, line)
     assert_one_live_set(shop, line)
 
 
 def test_status_says_what_was_never_published_or_is_old(shop, line):
-    assert {row.problem for row in publish.status(shop, line)} == {"menus.not_published"}
-    publish.publish(shop, line)
+    assert {row.problem for row in status.compare(shop, line).rows} == {"menus.not_published"}
+    upkeep.publish_newest(shop, line)
     edit(shop)
-    assert "menus.newer_version" in {row.problem for row in publish.status(shop, line)}
+    assert {row.problem for row in status.compare(shop, line).rows} == {None}  # a draft is no fault
+    with shop.transaction() as session:
+        publish.choose_newest(session)
+    assert "menus.newer_version" in {row.problem for row in status.compare(shop, line).rows}
 
 
 def count_calls(runtime, line) -> int:
     before = len(line.asked)
-    publish.publish(runtime, line)
+    upkeep.publish_newest(runtime, line)
     return len(line.asked) - before
 
 
 @pytest.mark.parametrize("is_heard", [False, True], ids=["refused", "unheard"])
 def test_FL17_stop_at_any_call_of_a_replacement_leaves_one_live_set(shop, line, is_heard):
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     edit(shop, colour="#000001")
     calls = count_calls(shop, line)
     broken = []
@@ -195,10 +201,10 @@ def test_FL17_stop_at_any_call_of_a_replacement_leaves_one_live_set(shop, line, 
         before = live(shop)
         line.stop_at(number, is_heard=is_heard)
         with pytest.raises(LineUnavailable):
-            publish.publish(shop, line)
+            upkeep.publish_newest(shop, line)
         # While stopped, every alias still leads to a menu with a picture.
         broken += [alias for alias in before if line.alias_targets[alias] not in line.pictures]
-        publish.publish(shop, line)
+        upkeep.publish_newest(shop, line)
         assert_one_live_set(shop, line)
     assert calls > 8
     assert broken == []
@@ -209,18 +215,18 @@ def test_FL17_first_publishing_survives_stops(shop, line, is_heard):
     for number in (1, 2, 3, 4, 2 * TABS - 2, 8):
         line.stop_at(number, is_heard=is_heard)
         with pytest.raises(LineUnavailable):
-            publish.publish(shop, line)
+            upkeep.publish_newest(shop, line)
     line.left = None
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     assert_one_live_set(shop, line)
 
 
 def test_picture_is_drawn_once(shop, line, monkeypatch):
     drawn = []
     monkeypatch.setattr(images, "draw_menu", lambda *args: drawn.append(args) or b"png")
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     line.menu_bodies.clear()
-    publish.publish(shop, line)
+    upkeep.publish_newest(shop, line)
     assert len(drawn) == TABS
 
 

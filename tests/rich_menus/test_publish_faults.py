@@ -17,7 +17,7 @@ from core.crypto import Vault
 from core.db import Database
 from core.runtime import Runtime
 from models.menus import Menu, MenuPublication, PublicationState
-from rich_menus import images, publish
+from rich_menus import images, publish, upkeep
 from rich_menus.definitions import MenuDefinition, Tab
 from tests.factories import DATA_KEY, INDEX_KEY, make_settings
 from tests.line import SimulatedLine, running_line
@@ -34,7 +34,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimulatedLin
 def plain_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing has tests of its own; the stand-in LINE looks at format and size."""
 
-    def draw(_definition: MenuDefinition, tab: Tab, _locale: str) -> bytes:
+    def draw(_definition: MenuDefinition, tab: Tab, *_more: object) -> bytes:
         written = io.BytesIO()
         Image.new("P", (tab.width, tab.height), 3).save(written, "PNG", compress_level=1)
         return written.getvalue()
@@ -92,17 +92,17 @@ def live_count(held: Runtime) -> int:
 def test_FL17_a_failed_picture_leaves_the_old_menu_and_no_orphan(
     held: Runtime, line: SdkLine, simulated: SimulatedLine
 ):
-    publish.publish(held, line)
+    upkeep.publish_newest(held, line)
     shown, aliases = line.default_menu(), line.aliases()
     assert shown is not None
     edit(held)
     simulated.switch(richmenu_image_fail={"after": 1, "count": 1})
     with pytest.raises(LineUnavailable):
-        publish.publish(held, line)
+        upkeep.publish_newest(held, line)
     assert line.default_menu() == shown
     assert line.aliases() == aliases
     simulated.clear_faults()
-    publish.publish(held, line)
+    upkeep.publish_newest(held, line)
     assert line.default_menu() != shown
     assert sorted(line.aliases()) == sorted(aliases)
     at_line = {menu["richMenuId"] for menu in line.menus()}

@@ -13,6 +13,7 @@ from core.errors import Invalid, Refused
 from core.i18n import t
 from engagement import segments, topics
 from engagement.topics import Choice
+from loyalty import activities
 from models.members import Member, MemberTotals
 from models.segments import MemberTag, Segment, SegmentVersion
 from web.admin import forms, segment_forms
@@ -145,6 +146,9 @@ def member_tags(public_id: str) -> Response:
         db().execute(
             delete(MemberTag).where(MemberTag.member_id == person.id, MemberTag.tag == taken)
         )
+        activities.record(
+            db(), person.id, "members.untagged", runtime().clock.now(), {"tag": taken}
+        )
         noted("members.tag_taken", member=person.public_id, tag=taken)
         return back("admin.member", note="console.saved", public_id=public_id)
     tag = forms.words("tag", "segments.field_tags", segments.MAX_LETTERS)
@@ -153,6 +157,7 @@ def member_tags(public_id: str) -> Response:
         .values(member_id=person.id, tag=tag, at=runtime().clock.now(), by=f"staff:{g.staff.id}")
         .on_conflict_do_nothing(index_elements=["member_id", "tag"])
     )
+    activities.record(db(), person.id, "members.tagged", runtime().clock.now(), {"tag": tag})
     noted("members.tagged", member=person.public_id, tag=tag)
     return back("admin.member", note="console.saved", public_id=public_id)
 

@@ -1,5 +1,6 @@
-// Areas drawn over the picture: dragged, resized at their corner, or moved by arrow keys.
-// The number fields stay the truth; without this script they are typed.
+// Areas drawn over the picture: dragged, resized at their corner, or moved by arrow keys; or tapped,
+// to see what would happen. The fields stay the truth; without this script they are typed. Whatever
+// changes is drawn anew by the server, which also says what LINE would refuse.
 "use strict";
 
 (() => {
@@ -9,12 +10,15 @@
   const snap = Number(canvas.dataset.snap);
   const scale = () => canvas.clientWidth / full.width;
   const boxes = [];
+  const form = document.getElementById("menu-form");
+  const picture = canvas.querySelector("img");
+  let isTrying = false;
 
-  const fields = (form) => {
-    const name = form.dataset.area;
+  const fields = (part) => {
+    const name = part.dataset.area;
     const found = {};
     for (const side of ["x", "y", "width", "height"]) {
-      found[side] = form.querySelector(`[name="${CSS.escape(`${name}.${side}`)}"]`);
+      found[side] = part.querySelector(`[name="${CSS.escape(`${name}.${side}`)}"]`);
     }
     return found;
   };
@@ -79,9 +83,11 @@
       field.value = value(from);
     }
     draw();
+    changed();
   };
 
   const follow = (box, event) => {
+    if (isTrying || form.querySelector("fieldset").disabled) return;
     const from = { x: event.clientX, y: event.clientY };
     const start = read(box.inputs);
     const isCorner = event.target.classList.contains("corner");
@@ -106,6 +112,7 @@
   };
 
   const press = (box, event) => {
+    if (isTrying || form.querySelector("fieldset").disabled) return;
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
     const step = steps[event.key];
     if (!step) return;
@@ -115,13 +122,130 @@
     change(box, at, dx, dy, event.shiftKey);
   };
 
-  document.querySelectorAll("fieldset[data-area]").forEach((form) => {
-    const inputs = fields(form);
+  // Which fields an action of this kind has.
+  const narrow = (part) => {
+    const kind = part.querySelector("[name$='.type']").value;
+    const command = part.querySelector("[name$='.command']").value;
+    const option = part.querySelector("[name$='.input_option']").value;
+    part.querySelectorAll("[data-kinds]").forEach((one) => {
+      const kinds = one.dataset.kinds.split(" ");
+      const isTyped = !("value" in one.dataset) || kind !== "postback" || !command;
+      one.hidden = !kinds.includes(kind) || !isTyped
+        || (kinds.includes("openKeyboard") && option !== "openKeyboard");
+    });
+  };
+
+  // The phone frame: what a tap would do, said in the chat above the menu.
+  const chat = document.querySelector(".tap-chat");
+  let taps = JSON.parse(document.getElementById("menu-taps").textContent);
+  let shownTab = canvas.dataset.tab;
+  const say = (words, kind) => {
+    const line = document.createElement("li");
+    line.className = kind;
+    line.textContent = words;
+    chat.append(line);
+    chat.scrollTop = chat.scrollHeight;
+  };
+  const tapped = (area) => {
+    if (area.says) say(area.says, "own");
+    say(area.does, "");
+    if (area.tab && area.tab !== shownTab) showTab(area.tab);
+  };
+  const savedPicture = picture.getAttribute("src");
+  let drawnPicture = "";
+  const showTab = (key) => {
+    shownTab = key;
+    const isOwn = key === canvas.dataset.tab;
+    picture.src = isOwn && drawnPicture ? drawnPicture
+      : savedPicture.replace(`/${canvas.dataset.tab}/`, `/${key}/`);
+    tryOut();
+  };
+  let layer = [];
+  const tryOut = () => {
+    layer.forEach((one) => one.remove());
+    layer = [];
+    if (!isTrying) return;
+    const tab = taps.find((one) => one.key === shownTab);
+    const ratio = scale();
+    layer = (tab ? tab.areas : []).map((area) => {
+      const element = document.createElement("button");
+      element.type = "button";
+      element.className = "menu-box";
+      element.setAttribute("aria-label", area.label);
+      const [x, y, width, height] = area.box;
+      element.style.left = `${x * ratio}px`;
+      element.style.top = `${y * ratio}px`;
+      element.style.width = `${width * ratio}px`;
+      element.style.height = `${height * ratio}px`;
+      element.addEventListener("click", () => tapped(area));
+      canvas.append(element);
+      return element;
+    });
+  };
+  const setFrame = (mode) => {
+    isTrying = mode === "try";
+    canvas.classList.toggle("trying", isTrying);
+    boxes.forEach((box) => { box.element.hidden = isTrying; });
+    document.querySelectorAll("[data-frame]").forEach((one) => {
+      const isOn = one.dataset.frame === mode;
+      one.classList.toggle("active", isOn);
+      one.setAttribute("aria-pressed", String(isOn));
+    });
+    chat.replaceChildren();
+    if (isTrying) say(chat.dataset.empty, "lead-in");
+    showTab(canvas.dataset.tab);
+  };
+  document.querySelectorAll("[data-frame]").forEach((one) => {
+    one.addEventListener("click", () => setFrame(one.dataset.frame));
+  });
+
+  // Drawn anew by the server a moment after each change.
+  let asked = 0;
+  let waiting = 0;
+  const preview = async () => {
+    const mine = ++asked;
+    const body = new FormData(form);
+    for (const name of ["both", "th", "en"]) body.delete(`picture.${name}`);
+    try {
+      const response = await fetch(form.dataset.preview, { method: "POST", body });
+      if (!response.ok || mine !== asked) return;
+      const found = await response.json();
+      taps = found.taps;
+      if (found.picture) {
+        drawnPicture = found.picture;
+        if (shownTab === canvas.dataset.tab) picture.src = found.picture;
+      }
+      document.querySelectorAll("[data-fault]").forEach((one) => {
+        one.textContent = found.faults[one.dataset.fault] || "";
+      });
+      const note = document.querySelector("[data-live]");
+      note.textContent = note.dataset.live;
+      if (isTrying) tryOut();
+    } catch {
+      // The next change asks again.
+    }
+  };
+  function changed() {
+    clearTimeout(waiting);
+    waiting = setTimeout(preview, 400);
+  }
+  form.addEventListener("input", (event) => {
+    const part = event.target.closest("fieldset[data-area]");
+    if (part) narrow(part);
+    if (event.target.name.endsWith(`.chat_bar.${form.elements.shown.value}`)) {
+      document.querySelector("[data-chatbar]").textContent = event.target.value;
+    }
+    if (event.target.type !== "file") changed();
+  });
+
+  document.querySelectorAll("fieldset[data-area]").forEach((part) => {
+    const inputs = fields(part);
     if (!inputs.x) return;
+    narrow(part);
     const element = document.createElement("button");
     element.type = "button";
     element.className = "menu-box";
-    element.setAttribute("aria-label", `${form.querySelector("legend").textContent}. ${canvas.dataset.move}`);
+    element.setAttribute("aria-label", `${part.querySelector("legend").textContent}. ${canvas.dataset.move}`);
     const corner = document.createElement("span");
     corner.className = "corner";
     element.append(corner);
@@ -130,9 +254,16 @@
     boxes.push(box);
     element.addEventListener("pointerdown", (event) => follow(box, event));
     element.addEventListener("keydown", (event) => press(box, event));
+    element.addEventListener("dblclick", () => {
+      const details = part.querySelector("details");
+      details.open = true;
+      details.scrollIntoView({ block: "center" });
+    });
     Object.values(inputs).forEach((input) => input.addEventListener("input", draw));
   });
-  window.addEventListener("resize", draw);
-  canvas.querySelector("img").addEventListener("load", draw);
+  window.addEventListener("resize", () => { draw(); tryOut(); });
+  picture.addEventListener("load", draw);
   draw();
+  if (form.querySelector("fieldset").disabled) setFrame("try");
+  if (document.querySelector(".alert-info[role=status]")) preview();
 })();
