@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from bot import theme
 from bot.flex import conversations as cards
 from bot.flex import members as member_cards
+from core.i18n import day, t
 from core.text import clean
 from handlers import joining, surveys
 from loyalty import conversations, keywords
@@ -22,6 +24,41 @@ def open_chat(ctx: Context) -> Messages:
     """`ติดต่อพนักงาน`: staff see it at the top of their list."""
     conversations.call_staff(ctx.session, ctx.member, ctx.now)
     return [cards.staff_called(ctx.locale)]
+
+
+def picked(ctx: Context) -> Messages:
+    """A date or time picked from a rich menu: it goes to staff as a line of the customer's own."""
+    words = _picked_words(ctx)
+    if words is None:
+        return open_chat(ctx)
+    conversations.add_line(
+        ctx.session,
+        ctx.runtime.vault,
+        ctx.member,
+        kind="text",
+        text=t(ctx.locale, "conversations.picked_line", when=words),
+        line_message_id=None,
+        at=ctx.event_at,
+        now=ctx.now,
+    )
+    conversations.call_staff(ctx.session, ctx.member, ctx.now)
+    return [theme.text_message(t(ctx.locale, "conversations.picked", when=words))]
+
+
+def _picked_words(ctx: Context) -> str | None:
+    """What LINE's picker gave, as people say it; None for anything else."""
+    chosen = ctx.postback.extra if ctx.postback else {}
+    try:
+        if "datetime" in chosen:
+            at = datetime.strptime(chosen["datetime"], "%Y-%m-%dT%H:%M")  # noqa: DTZ007
+            return f"{day(ctx.locale, at.date())} {at:%H:%M}"
+        if "date" in chosen:
+            return day(ctx.locale, date.fromisoformat(chosen["date"]))
+        if "time" in chosen:
+            return f"{time.fromisoformat(chosen['time']):%H:%M}"
+    except ValueError:
+        return None
+    return None
 
 
 def free_text(ctx: Context) -> Messages:

@@ -146,6 +146,7 @@ POSTBACKS: dict[str, Handler] = {
     "referrals.show": referrals.show,
     "surveys.answer": surveys.answer,
     "conversations.open": conversations.open_chat,
+    "conversations.picked": conversations.picked,
     "topics.show": topics.show,
     "topics.set": topics.set_topic,
     "topics.often": topics.set_often,

@@ -23,6 +23,8 @@ from rich_menus.definitions import (
     MenuDefinition,
 )
 
+#: What a date picker tells the shop with: staff find the answer in the conversation.
+PICKED = "conversations.picked"
 COLOURS = tuple(MenuColours.__dataclass_fields__)
 HEIGHTS = (FULL_HEIGHT, HALF_HEIGHT)
 MOST_TABS = 5
@@ -113,7 +115,7 @@ def _action(before: Mapping[str, Any], name: str) -> dict[str, Any]:
         made["say"] = _maybe_words(f"{name}.say", SAID_LETTERS, said)
         made["value"] = (made["say"] or {}).get("th", value)
     elif kind == "datetimepicker":
-        made["value"] = value or "conversations.open"
+        made["value"] = PICKED
         made["mode"] = form.get(f"{name}.mode", before.get("mode") or "date")[:16]
         for bound in PICKER_BOUNDS:
             made[bound] = form.get(f"{name}.{bound}", before.get(bound) or "")[:16].strip() or None
