@@ -90,7 +90,7 @@ class MenuPublication(Base):
     alias: Mapped[short]
     locale: Mapped[str] = mapped_column(String(2), default="th")
     #: Which picture of a living menu: `6` stamps, a tier's key; empty for others.
-    variant: Mapped[short] = mapped_column(default="", server_default="")
+    variant: Mapped[short] = mapped_column(default="", server_default=text("''"))
     #: SHA-256 of object and picture.
     content_hash: Mapped[short]
     line_menu_id: Mapped[short | None]

@@ -38,7 +38,7 @@ def _lay_menus() -> None:
     )
     op.add_column(
         "menu_publications",
-        sa.Column("variant", sa.String(length=64), nullable=False, server_default=""),
+        sa.Column("variant", sa.String(length=64), nullable=False, server_default=sa.text("''")),
     )
     op.add_column(
         "menu_links",
