@@ -50,6 +50,19 @@ def named_bars(title: str, points: Sequence[tuple[str, int]], colour: str = LEAF
     return _svg(chart)
 
 
+def stacked(
+    names: Sequence[str], series: Sequence[tuple[str, Sequence[int]]], *, height: int = 300
+) -> Markup:
+    """Several parts of each bar one on top of the other, named below."""
+    chart = _chart("StackedBar", (LEAF, AMBER, CORAL), show_legend=True, height=height)
+    chart.x_labels = list(names)
+    chart.config.x_labels_major_every = 1
+    chart.config.show_minor_x_labels = True
+    for name, values in series:
+        chart.add(name, list(values))
+    return _svg(chart)
+
+
 def moves(
     days: Sequence[date], series: Sequence[tuple[str, Sequence[int]]], *, every: int = 5
 ) -> Markup:
@@ -72,9 +85,9 @@ def _chart(kind: str, colours: tuple[str, ...], *, show_legend: bool, height: in
         foreground="var(--muted)",
         foreground_strong="var(--ink)",
         foreground_subtle="var(--hair)",
-        label_font_size=13,
-        major_label_font_size=13,
-        legend_font_size=14,
+        label_font_size=16,
+        major_label_font_size=16,
+        legend_font_size=17,
         title_font_size=16,
         opacity=".9",
         opacity_hover="1",

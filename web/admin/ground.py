@@ -166,13 +166,17 @@ PERMISSIONS: Mapping[Role, frozenset[str]] = {
 _GROUPS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
     "": (
         ("admin.dashboard", "dashboard.read", "console.dashboard", "bar-chart-line"),
+        ("admin.figures_page", "dashboard.read", "console.figures", "pie-chart"),
         ("admin.alarms", "alarms.read", "console.alarms", "bell"),
     ),
     "console.group_people": (
         ("admin.members", "members.read", "console.members", "people"),
+        ("admin.purchases_page", "members.read", "console.purchases", "receipt"),
         ("admin.lifecycle_page", "lifecycle.read", "console.lifecycle", "arrow-repeat"),
         ("admin.segments_page", "segments.read", "console.segments", "person-bounding-box"),
         ("admin.surveys_page", "surveys.read", "console.surveys", "emoji-smile"),
+        ("admin.tickets_page", "members.read", "console.tickets", "flag"),
+        ("admin.disputes_page", "members.read", "console.disputes", "pause-circle"),
         ("admin.conversations_list", "conversations.read", "console.conversations", "chat-dots"),
         ("admin.replies_page", "conversations.read", "console.replies", "chat-left-quote"),
     ),
@@ -186,6 +190,7 @@ _GROUPS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
     "console.group_programme": (
         ("admin.earning_page", "earning.read", "console.earning", "coin"),
         ("admin.offers", "offers.read", "console.offers", "ticket-perforated"),
+        ("admin.vouchers_page", "members.read", "console.vouchers_all", "ticket"),
         ("admin.stamps_page", "stamps.read", "console.stamps", "grid-3x3-gap"),
         ("admin.tiers_page", "tiers.read", "console.tiers", "award"),
         ("admin.referrals_page", "referrals.read", "console.referrals", "person-plus"),

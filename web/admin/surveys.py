@@ -160,7 +160,8 @@ def ticket_done(ticket_id: int) -> Response:
     chat = request.form.get("from", "").removeprefix("chat-")
     if chat.isascii() and chat.isdigit() and len(chat) < 19 and may("conversations.read"):
         return back("admin.conversation", note="console.saved", conversation_id=int(chat))
-    return back("admin.surveys_page", note="console.saved")
+    came_from = request.form.get("from") == "tickets" and may("members.read")
+    return back("admin.tickets_page" if came_from else "admin.surveys_page", note="console.saved")
 
 
 @blueprint.post("/surveys/settings")

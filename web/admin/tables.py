@@ -159,12 +159,13 @@ class Listing:
         written = [column for column in self.columns if column.value is not None]
         yield [t(locale(), column.words) for column in written]
         _sort, _down, ordered = self._ordered(self.query())
-        found = db().execute(ordered.limit(FILE_ROWS + 1).execution_options(yield_per=FETCHED))
-        for place, row in enumerate(found):
-            if place == FILE_ROWS:
-                raise Refused("exports.too_many", status=422, most=FILE_ROWS)
-            shown = self.shape(row) if self.shape else row
-            yield [_written(column, shown) for column in written]
+        wanted = ordered.limit(FILE_ROWS + 1).execution_options(yield_per=FETCHED)
+        with db().execute(wanted) as found:  # a refusal in the middle closes the cursor
+            for place, row in enumerate(found):
+                if place == FILE_ROWS:
+                    raise Refused("exports.too_many", status=422, most=FILE_ROWS)
+                shown = self.shape(row) if self.shape else row
+                yield [_written(column, shown) for column in written]
 
 
 def listed(listing: Listing) -> Listing:
@@ -203,6 +204,14 @@ def search_text() -> str:
     if len(text) > SEARCH_LETTERS or "\x00" in text:
         raise Invalid("errors.invalid_field", field="q")
     return text
+
+
+def asked_day(name: str) -> date | None:
+    """A day in the address; None when there is none, or nothing that is a day."""
+    try:
+        return date.fromisoformat(request.args.get(name, ""))
+    except ValueError:
+        return None
 
 
 def found_in(query: Any, *columns: Any) -> Any:

@@ -10,8 +10,12 @@ import pytest
 from openpyxl import load_workbook
 from sqlalchemy import select
 
+from core.i18n import t
+from loyalty import purchases, tickets
+from models.members import MemberTotals
 from models.staff import AuditRow, StaffSession
 from tests import factories
+from tests.moments import BANGKOK, NOW
 from web.admin import tables
 from web.admin.members import MEMBERS
 from web.admin.tables import FILE_ROWS, PAGE_ROWS
@@ -47,7 +51,12 @@ def test_a_workbook_holds_figures_as_figures_and_no_formula(owner, crowd):
     sheet = load_workbook(io.BytesIO(answer.data)).active
     assert answer.headers["Content-Disposition"].endswith('.xlsx"')
     assert sheet.max_row == 1 + 2 + PAGE_ROWS
-    assert {cell.data_type for row in sheet.iter_rows() for cell in row} <= {"inlineStr", "n", "d"}
+    assert {cell.data_type for row in sheet.iter_rows() for cell in row} <= {
+        "inlineStr",
+        "s",
+        "n",
+        "d",
+    }
     points = [cell.value for cell in sheet[1]].index("แต้ม")
     assert {type(row[points].value) for row in sheet.iter_rows(min_row=2)} == {int}
 
@@ -124,3 +133,45 @@ def test_an_empty_find_offers_the_whole_list(owner, crowd):
     page = owner.get("/admin/members?q=nobody-like-this").text
     assert "ดูทั้งหมด" in page
     assert 'href="/admin/members"' in page
+
+
+def test_bills_are_found_by_branch_day_and_state(owner, runtime, shop, somchai):
+    with runtime.transaction() as session:
+        for number, days in enumerate((0, 3)):
+            purchases.record_purchase(
+                session, member_id=somchai.id, branch=shop.branch, amount_satang=12_345,
+                operation_id=f"device:1:{number}", now=NOW - timedelta(days=days), tz=BANGKOK,
+            )  # fmt: skip
+    today = NOW.astimezone(BANGKOK).date().isoformat()
+    asked = {
+        "": 2, f"?since={today}": 1, "?until=2020-01-01": 0, "?since=nonsense": 2,
+        "?state=voided": 0, "?branch=nowhere": 0, "?q=สมชาย": 2, "?q=somebody": 0,
+    }  # fmt: skip
+    found = {query: len(rows_of(owner.send(f"/admin/purchases.csv{query}"))) - 1 for query in asked}
+    assert found == asked
+    assert rows_of(owner.send("/admin/purchases.csv"))[1][4] == "123.45"
+
+
+def test_vouchers_matters_and_holds_have_lists_of_their_own(owner, runtime, shop, somchai, claim):
+    claim(somchai)
+    with runtime.transaction() as session:
+        tickets.open_ticket(session, somchai.id, "กาแฟหก", NOW)
+        totals = session.get_one(MemberTotals, somchai.id)
+        totals.frozen_at, totals.frozen_why = NOW, "not_me"
+    for path in (
+        "vouchers?state=issued",
+        f"vouchers?offer={shop.coupon.key}",
+        "tickets",
+        "disputes",
+    ):
+        assert somchai.name in owner.get(f"/admin/{path}").text
+    for path in ("vouchers?state=void", "tickets?state=done", "disputes?q=somebody"):
+        assert somchai.name not in owner.get(f"/admin/{path}").text
+
+
+@pytest.mark.parametrize("language", ["th", "en"])
+def test_figures_of_months_speak(sign_in, runtime, shop, somchai, language):
+    page = sign_in("marketer", locale=language).get("/admin/figures")
+    assert page.status_code == 200
+    assert t(language, "figures.cohorts") in page.text
+    assert "พ.ย. 69" in page.text or "Nov 26" in page.text
