@@ -58,6 +58,8 @@ SHOP: dict[str, Any] = {
     # A small town: what takes twenty VIPs elsewhere takes five here.
     "lifecycle.vip_percentile": 90,
     "lifecycle.potential_vips": 5,
+    # And a comparison with who is held out begins with what such a town has of guests.
+    "messages.holdout_from": 60,
 }
 
 BRANCHES = (("SIAM", "สยาม", "Siam"), ("ARI", "อารีย์", "Ari"))

@@ -28,7 +28,6 @@ from sqlalchemy import (
     literal,
     or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.orm import Session
@@ -971,29 +970,20 @@ class Estimate:
 
 
 def estimate(session: Session, campaign: Campaign, now: datetime, tz: ZoneInfo) -> Estimate:
-    """What the gate would say if it were asked now, counted by the database in one pass."""
+    """What the gate would say if it were asked now."""
     assert campaign.segment_id is not None
     tree = segments.tree_of(session, campaign.segment_id, campaign.segment_version)
     ids = segments.ids_of(session, tree, now, tz).subquery()
-    reason = delivery.reason_in_database(session, campaign.klass, campaign.topic, now)
-    is_held = _share(ids.c.id, campaign.id, 1) < campaign.holdout_percent
-    rows = session.execute(
-        select(
-            case((is_held, literal("held_out")), else_=reason).label("why"), func.count().label("n")
-        )
-        .select_from(ids)
-        .join(Member, Member.id == ids.c.id)
-        .group_by(text("why"))
-    ).all()
-    found = {row.why: row.n for row in rows}
-    messages = found.pop(None, 0)
-    held = found.pop("held_out", 0)
+    found = delivery.foresee(
+        session, ids, campaign.klass, now=now, tz=tz, topic=campaign.topic,
+        apart=_share(ids.c.id, campaign.id, 1) < campaign.holdout_percent,
+    )  # fmt: skip
     return Estimate(
-        audience=messages + held + sum(found.values()),
-        held_out=held,
-        messages=messages,
-        skipped={why: found[why] for why in delivery.REASONS if why in found},
-        cost=costs.cost_of(session, messages, now, tz),
+        audience=found.audience,
+        held_out=found.apart,
+        messages=found.messages,
+        skipped=found.skipped,
+        cost=costs.cost_of(session, found.messages, now, tz),
     )
 
 

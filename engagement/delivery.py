@@ -6,14 +6,27 @@ not-after. The monthly quota is held by the outbox, which alone knows what LINE 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as day_time
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, String, case, cast, exists, func, null, select
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    case,
+    cast,
+    exists,
+    false,
+    func,
+    literal,
+    null,
+    select,
+    text,
+)
 from sqlalchemy.orm import Session
 
 from core.bulk import is_one_of
@@ -220,14 +233,14 @@ def _look_at(
     session: Session, vault: Vault, members: Sequence[Member], now: datetime, tz: ZoneInfo
 ) -> dict[int, Known]:
     ids = [member.id for member in members]
-    consented = set(
-        session.scalars(
-            select(Consent.member_id).where(
+    consented: dict[int, str] = dict(
+        session.execute(
+            select(Consent.member_id, Consent.text_version).where(
                 is_one_of(session, Consent.member_id, ids),
                 Consent.purpose == Purpose.MARKETING,
                 Consent.withdrawn_at.is_(None),
             )
-        )
+        ).all()
     )
     sent = dict(
         session.execute(
@@ -242,13 +255,16 @@ def _look_at(
         ).all()
     )
     choices = topics.choices_of(session, ids)
-    today = local_day(now, tz)
+    alone = [
+        member
+        for member in members
+        if member.id in consented and not consents.is_by_guardian(consented[member.id])
+    ]
+    young = _young(session, vault, alone, local_day(now, tz))
     return {
         member.id: Known(
             has_consent=member.id in consented,
-            is_minor=member.id in consented
-            and member.birthday_sealed is not None
-            and is_unguarded_minor(session, vault, member, today),
+            is_minor=member.id in young,
             sent=sent.get(member.id, 0),
             choice=choices.get(member.id, Choice()),
         )
@@ -256,18 +272,98 @@ def _look_at(
     }
 
 
+def _young(session: Session, vault: Vault, members: Sequence[Member], today: date) -> set[int]:
+    """Those of them who are too young to agree alone (J2)."""
+    born = personal.birthdays_of(session, vault, members)
+    age = shop.get(session, "members.guardian_age")
+    return {member_id for member_id, day in born.items() if is_minor(day, today, age)}
+
+
+# --- Looking ahead ------------------------------------------------------------------------------
+
+
 #: In the order in which they are asked.
-REASONS = (UNREACHABLE, NO_CONSENT, MUTED, CAPPED)
+REASONS = (UNREACHABLE, NO_CONSENT, MINOR, MUTED, CAPPED)
+#: Sealed birthdays are opened for so many; beyond that an even sample stands for the rest.
+OPENED = 2_000
 
 
-def reason_in_database(
+@dataclass(frozen=True)
+class Foreseen:
+    """What the gate would say of many, were it asked now."""
+
+    messages: int
+    #: Set apart by whoever asked, and so not put to the gate.
+    apart: int
+    #: Skips by reason, in the gate's own order.
+    skipped: Mapping[str, int]
+
+    @property
+    def audience(self) -> int:
+        return self.messages + self.apart + sum(self.skipped.values())
+
+
+def foresee(
+    session: Session,
+    people: Any,
+    klass: MessageClass,
+    *,
+    now: datetime,
+    tz: ZoneInfo,
+    topic: str | None = None,
+    apart: ColumnElement[bool] | None = None,
+) -> Foreseen:
+    """What `decide_many` would say of these (a subquery with the column `id`), counted by the
+    database in one pass; who is too young is looked up, as birthdays are sealed."""
+    reason = _reason_in_database(session, klass, topic, now)
+    aside = apart if apart is not None else false()
+    rows = session.execute(
+        select(case((aside, literal(_APART)), else_=reason).label("why"), func.count().label("n"))
+        .select_from(people)
+        .join(Member, Member.id == people.c.id)
+        .group_by(text("why"))
+    ).all()
+    found: dict[str | None, int] = {row.why: row.n for row in rows}
+    aparts = found.pop(_APART, 0)
+    if klass == MessageClass.PROMOTIONAL:
+        asked = select(Member, reason.label("why")).join(people, Member.id == people.c.id)
+        for why, count in _minors(session, asked.where(~aside), reason, now, tz).items():
+            found[why] = found.get(why, 0) - count
+            found[MINOR] = found.get(MINOR, 0) + count
+    messages = found.pop(None, 0)
+    return Foreseen(messages, aparts, {why: found[why] for why in REASONS if found.get(why)})
+
+
+_APART = "apart"
+
+
+def _minors(
+    session: Session, asked: Any, reason: ColumnElement[str | None], now: datetime, tz: ZoneInfo
+) -> dict[str | None, int]:
+    """How many of them are too young, by what the database would say of them otherwise."""
+    by_guardian = exists().where(
+        Consent.member_id == Member.id,
+        Consent.purpose == Purpose.MARKETING,
+        Consent.withdrawn_at.is_(None),
+        Consent.text_version.endswith(consents.GUARDIAN),
+    )
+    is_asked = reason.is_(None) | reason.in_((MUTED, CAPPED))  # what comes before is said first
+    known = asked.where(Member.birthday_sealed.is_not(None), is_asked, ~by_guardian)
+    # Public ids are random: the first of them are an even sample.
+    some = session.execute(known.order_by(Member.public_id).limit(OPENED)).all()
+    vault: Vault = session.info["vault"]
+    young = _young(session, vault, [row.Member for row in some], local_day(now, tz))
+    found = Counter(row.why for row in some if row.Member.id in young)
+    if len(some) < OPENED or not found:
+        return dict(found)
+    whole = session.scalar(select(func.count()).select_from(known.subquery())) or 0
+    return {why: round(count * whole / len(some)) for why, count in found.items()}
+
+
+def _reason_in_database(
     session: Session, klass: MessageClass, topic: str | None, now: datetime
 ) -> ColumnElement[str | None]:
-    """Why a row of `Member` would get no message now, as an expression: for estimates of many.
-
-    Who is too young cannot be seen by the database, whose birthdays are sealed; only `decide` and
-    `decide_many` decide.
-    """
+    """Why a row of `Member` would get no message now, as an expression; all but its age."""
     is_reachable = (
         Member.line_user_id.is_not(None)
         & Member.is_following.is_(True)
@@ -305,11 +401,3 @@ def reason_in_database(
         )
         cases.append((sent >= func.coalesce(wish, cap), CAPPED))
     return case(*cases, else_=null())
-
-
-def is_unguarded_minor(session: Session, vault: Vault, member: Member, today: date) -> bool:
-    """Whether the member is too young to agree alone, and no guardian has (J2)."""
-    born = personal.birthday_of(session, vault, member)
-    if born is None or not is_minor(born, today, shop.get(session, "members.guardian_age")):
-        return False
-    return not consents.has_guardian(session, member.id)

@@ -82,7 +82,12 @@ def was_withdrawn(session: Session, member_id: int, purpose: Purpose) -> bool:
 
 def has_guardian(session: Session, member_id: int) -> bool:
     """Whether a guardian has agreed to the marketing consent in force."""
-    return (_open_version(session, member_id, Purpose.MARKETING) or "").endswith(GUARDIAN)
+    return is_by_guardian(_open_version(session, member_id, Purpose.MARKETING) or "")
+
+
+def is_by_guardian(text_version: str) -> bool:
+    """Whether a consent of this text version was a guardian's."""
+    return text_version.endswith(GUARDIAN)
 
 
 def _open_version(session: Session, member_id: int, purpose: Purpose) -> str | None:

@@ -88,8 +88,7 @@ class Shop:
     def join(self, number: int, **more: Any) -> list[Member]:
         first = len(self.people)
         made = [
-            factories.make_member(self.session, f"คน {first + one}", **more)
-            for one in range(number)
+            factories.make_member(self.session, f"คน{first + one}", **more) for one in range(number)
         ]
         self.people += made
         return made
@@ -208,7 +207,7 @@ def test_words_with_a_name_are_each_ones_own(cafe: Shop) -> None:
     cafe.work()
     bodies = cafe.session.scalars(select(Call.body)).all()
     assert len(bodies) == 2
-    assert all(f"คุณ คน {one} มี 0 แต้ม" in bodies[one].decode() for one in range(2))
+    assert all(f"คุณ คน{one} มี 0 แต้ม" in bodies[one].decode() for one in range(2))
 
 
 def test_m10_words_are_chosen_by_tier_level_and_stage(cafe: Shop) -> None:

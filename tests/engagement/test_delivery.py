@@ -1,19 +1,24 @@
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from core.clock import at_local
 from engagement import delivery
 from engagement.delivery import Rules
 from loyalty import consents, shop
-from models.members import MemberState, Purpose
+from models.members import Consent, Member, MemberState, Purpose
 from models.outbox import MessageClass, MessageState
+from models.segments import MemberChoice
 from tests import factories
+from tests.conftest import SOAK
 from tests.moments import BANGKOK, NOW
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -251,3 +256,93 @@ def test_the_hour_that_comes_twice_never_holds_a_message_for_ever():
     second_one_ten = datetime(2026, 11, 1, 6, 10, tzinfo=UTC)  # after the clocks went back
     assert rules.is_quiet(second_one_ten, NEW_YORK)
     assert rules.next_loud(second_one_ten, NEW_YORK) > second_one_ten
+
+
+# What is foreseen is what is decided
+
+
+@dataclass(frozen=True)
+class Person:
+    """Whatever the gate may ask of somebody."""
+
+    follows: bool = True
+    has_line: bool = True
+    consent: str | None = "1"
+    years_old: int | None = None
+    muted: bool = False
+    per_week: int | None = None
+    had: int = 0
+
+
+people = st.builds(
+    Person,
+    follows=st.sampled_from([True, True, True, False]),
+    has_line=st.sampled_from([True, True, True, False]),
+    consent=st.sampled_from([None, "1", "1", "1+guardian"]),
+    years_old=st.sampled_from([None, 16, 19, 20, 40]),
+    muted=st.booleans(),
+    per_week=st.sampled_from([None, 0, 1, 2, 5]),
+    had=st.integers(0, 3),
+)
+
+
+def comes_to_life(life, number: int, person: Person):
+    member = factories.make_member(
+        life.session, f"คน{number}", vault=life.vault, marketing=False,
+        is_following=person.follows, line_user_id=f"U{number:032x}" if person.has_line else None,
+    )  # fmt: skip
+    if person.consent is not None:
+        life.session.add(
+            Consent(
+                member_id=member.id, purpose=Purpose.MARKETING, text_version=person.consent,
+                given_at=NOW, channel="chat",
+            )
+        )  # fmt: skip
+    if person.years_old is not None:
+        life.birthday(member, NOW.date().replace(year=NOW.year - person.years_old))
+    muted = ["offers"] if person.muted else []
+    life.session.add(
+        MemberChoice(member_id=member.id, muted=muted, per_week=person.per_week, changed_at=NOW)
+    )
+    for _ in range(person.had):
+        life.promote(member, NOW - timedelta(days=2))
+    return member
+
+
+@given(crowd=st.lists(people, min_size=1, max_size=12), klass=st.sampled_from(list(MessageClass)))
+@settings(
+    max_examples=200 if SOAK else 15,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def test_m6_what_is_foreseen_of_many_is_what_the_gate_decides_of_each(life, crowd, klass):
+    savepoint = life.session.begin_nested()
+    try:
+        members = [comes_to_life(life, *one) for one in enumerate(crowd)]
+        life.session.flush()
+        ids = select(Member.id).where(Member.id.in_([one.id for one in members])).subquery()
+        asked = {"now": NOW, "tz": BANGKOK, "topic": "offers"}
+        foreseen = delivery.foresee(life.session, ids, klass, **asked)
+        decided = delivery.decide_many(life.session, life.vault, members, klass, **asked)
+        reasons = Counter(decision.reason for decision in decided.values())
+        each = [delivery.decide(life.session, life.vault, one, klass, **asked) for one in members]
+        assert Counter(decision.reason for decision in each) == reasons
+        assert foreseen.messages == reasons.pop(None, 0)
+        assert foreseen.skipped == reasons
+        assert foreseen.audience == len(crowd)
+    finally:
+        savepoint.rollback()
+        life.session.expire_all()
+        life.session.info.pop("activities", None)
+
+
+def test_m6_of_very_many_an_even_sample_is_asked_for_their_age(life, monkeypatch):
+    monkeypatch.setattr(delivery, "OPENED", 20)
+    members = [
+        comes_to_life(life, number, Person(years_old=16 if number % 2 else 40))
+        for number in range(60)
+    ]
+    ids = select(Member.id).where(Member.id.in_([one.id for one in members])).subquery()
+    found = delivery.foresee(life.session, ids, PROMOTIONAL, now=NOW, tz=BANGKOK)
+    assert found.audience == 60
+    assert found.messages + found.skipped["delivery.minor"] == 60
+    assert found.skipped["delivery.minor"] == 30, "make_member counts public ids up: an even sample"
