@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.clock import at_local, local_day, start_of_day
@@ -27,6 +27,7 @@ from engagement import (
 from engagement.journey_triggers import Plan
 from loyalty import coupons
 from models.activities import Activity
+from models.campaigns import Campaign, CampaignRecipient
 from models.coupons import Coupon, CouponState, Obtained
 from models.journeys import Arm, Enrolment, EnrolmentState, Intent, IntentState, Journey
 from models.members import Member, MemberTotals
@@ -368,51 +369,97 @@ class Told:
 
     at: datetime
     #: The journey's row; None for a notice, a campaign or an answer of staff.
-    journey: Journey | None
-    step: str | None
-    intent: Intent | None
-    message: Message | None
-    enrolment: Enrolment | None
+    journey: Journey | None = None
+    step: str | None = None
+    intent: Intent | None = None
+    message: Message | None = None
+    enrolment: Enrolment | None = None
     #: The fact behind a notice, or behind the enrolment.
-    activity: Activity | None
+    activity: Activity | None = None
+    campaign: Campaign | None = None
+    #: A member's place in a campaign that wrote them nothing (yet).
+    recipient: CampaignRecipient | None = None
 
 
-def told(session: Session, member_id: int, limit: int = 60) -> list[Told]:
+def told(
+    session: Session, member_id: int, limit: int = 60, *, before: datetime | None = None
+) -> list[Told]:
     """Everything this member was told or was to be told, the newest first."""
-    rows = session.execute(
+    owed = _wished(Intent.member_id == member_id)
+    said = select(Message).where(Message.member_id == member_id, Message.intent_id.is_(None))
+    left = (
+        select(CampaignRecipient, Campaign, _DECIDED.label("at"))
+        .join(Campaign, Campaign.id == CampaignRecipient.campaign_id)
+        .where(CampaignRecipient.member_id == member_id, CampaignRecipient.message_id.is_(None))
+    )
+    if before is not None:
+        owed = owed.where(Intent.created_at < before)
+        said = said.where(Message.created_at < before)
+        left = left.where(before > _DECIDED)
+    found = _owed(session, owed.order_by(Intent.created_at.desc(), Intent.id.desc()).limit(limit))
+    others = session.scalars(
+        said.order_by(Message.created_at.desc(), Message.id.desc()).limit(limit)
+    ).all()
+    found += _others(session, others)
+    found += [
+        Told(at, campaign=campaign, recipient=recipient)
+        for recipient, campaign, at in session.execute(left.order_by(_DECIDED.desc()).limit(limit))
+    ]
+    return sorted(found, key=lambda one: one.at, reverse=True)[:limit]
+
+
+def told_message(session: Session, message: Message) -> Told:
+    """One message and what caused it."""
+    if message.intent_id is not None:
+        return _owed(session, _wished(Intent.id == message.intent_id))[0]
+    return _others(session, [message])[0]
+
+
+_DECIDED = func.coalesce(CampaignRecipient.decided_at, Campaign.started_at)
+
+
+def _wished(*where: Any) -> Any:
+    return (
         select(Intent, Journey, Message, Enrolment)
         .join(Journey, Journey.id == Intent.journey_id)
         .outerjoin(Message, Message.intent_id == Intent.id)
         .outerjoin(Enrolment, Enrolment.id == Intent.enrolment_id)
-        .where(Intent.member_id == member_id)
-        .order_by(Intent.id.desc())
-        .limit(limit)
-    ).all()
-    found = [
-        Told(intent.created_at, journey, intent.step, intent, message, enrolment, None)
-        for intent, journey, message, enrolment in rows
+        .where(*where)
+    )
+
+
+def _owed(session: Session, query: Any) -> list[Told]:
+    return [
+        Told(intent.created_at, journey, intent.step, intent, message, enrolment)
+        for intent, journey, message, enrolment in session.execute(query)
     ]
-    others = session.scalars(
-        select(Message)
-        .where(Message.member_id == member_id, Message.intent_id.is_(None))
-        .order_by(Message.created_at.desc(), Message.id.desc())
-        .limit(limit)
-    ).all()
-    ids = [int(one.key.split(":")[1]) for one in others if _is_notice(one)]
-    facts = {one.id: one for one in session.scalars(select(Activity).where(Activity.id.in_(ids)))}
-    found += [
+
+
+def _others(session: Session, messages: Sequence[Message]) -> list[Told]:
+    """Notices with their facts, campaigns, and whatever else is no journey's."""
+    facts = [_named(one) for one in messages if one.key.startswith("activity:")]
+    sends = [_named(one) for one in messages if one.key.startswith("campaign")]
+    by_fact = {
+        one.id: one for one in session.scalars(select(Activity).where(Activity.id.in_(facts)))
+    }
+    by_send = {
+        one.id: one for one in session.scalars(select(Campaign).where(Campaign.id.in_(sends)))
+    }
+    return [
         Told(
-            one.created_at, None, None, None, one, None,
-            facts.get(int(one.key.split(":")[1])) if _is_notice(one) else None,
+            one.created_at,
+            message=one,
+            activity=by_fact.get(_named(one)) if one.key.startswith("activity:") else None,
+            campaign=by_send.get(_named(one)) if one.key.startswith("campaign") else None,
         )
-        for one in others
-    ]  # fmt: skip
-    return sorted(found, key=lambda one: one.at, reverse=True)[:limit]
+        for one in messages
+    ]
 
 
-def _is_notice(message: Message) -> bool:
-    head, _, rest = message.key.partition(":")
-    return head == "activity" and rest.isdigit()
+def _named(message: Message) -> int:
+    """The id of what a message's key names: `activity:7`, `campaign:3:41`; 0 without one."""
+    number = message.key.split(":")[1] if ":" in message.key else ""
+    return int(number) if number.isdigit() else 0
 
 
 def why_not(
@@ -476,6 +523,7 @@ def _trigger_reasons(
             if unmet is not None:
                 have = known.get(unmet.get("fact", ""))
                 reasons.append(Reason("journeys.why_condition", {**unmet, "have": have}))
+            reasons += _said_already(session, plan, member, known)
         return reasons
     if trigger["on"] == "segment":
         return _segment_reasons(session, trigger["tree"], member, now, tz)
@@ -488,6 +536,27 @@ def _trigger_reasons(
         facts = {"silent": silent, "limit": f"{limit:g}"}
         return [Reason("journeys.why_silent", facts, is_met=silent > limit)]
     return _date_reasons(session, plan, member, known, now, tz)
+
+
+def _said_already(
+    session: Session, plan: Plan, member: Member, known: Mapping[str, Any]
+) -> list[Reason]:
+    """One promotional message for each purchase: another journey may have taken this one (M2)."""
+    bought = known.get("purchase_id")
+    if bought is None or plan.journey.klass != MessageClass.PROMOTIONAL:
+        return []
+    other = session.scalar(
+        select(Journey)
+        .join(Intent, Intent.journey_id == Journey.id)
+        .where(
+            Intent.member_id == member.id,
+            Intent.occasion.startswith(f"purchase:{int(bought)}:"),
+            Intent.klass == MessageClass.PROMOTIONAL,
+            Journey.id != plan.journey.id,
+        )
+        .limit(1)
+    )
+    return [] if other is None else [Reason("journeys.why_one_per_purchase", {"journey": other})]
 
 
 def _date_reasons(

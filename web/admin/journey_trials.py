@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from flask import abort, render_template, request
@@ -16,6 +16,7 @@ from engagement.journey_triggers import Plan
 from loyalty import members as rules
 from models.journeys import Enrolment, Journey
 from models.members import Member, MemberState
+from models.outbox import Message
 from web.admin import journey_words
 from web.admin.forms import FIRST_YEAR, LAST_YEAR
 from web.admin.ground import blueprint
@@ -92,7 +93,12 @@ def journeys_tomorrow() -> str:
 def member_messages(public_id: str) -> str:
     """Why this member got what they got; and for any journey, why they are (not) on it."""
     person = member_of(public_id)
-    told = journey_trials.told(db(), person.id, TOLD)
+    told = journey_trials.told(db(), person.id, TOLD, before=_before())
+    older = None
+    if len(told) == TOLD:  # what shares the last moment is the next page's, all of it
+        told = [one for one in told if one.at > told[-1].at] or told
+        older = told[-1].at.isoformat()
+    asked = _asked_about(person)
     rows = (
         db()
         .scalars(select(Journey).where(Journey.archived_at.is_(None)).order_by(Journey.id))
@@ -120,12 +126,35 @@ def member_messages(public_id: str) -> str:
         "admin/member_messages.html",
         member=person,
         told=told,
+        older=older,
+        is_older="before" in request.args,
+        asked=asked,
         journeys=rows,
         chosen=chosen,
         reasons=reasons,
         enrolments=enrolments,
         words=journey_words,
     )
+
+
+def _before() -> datetime | None:
+    """From where on the page shows what was told."""
+    text = request.args.get("before", "")
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC) if text else None
+    except ValueError:
+        abort(404)
+
+
+def _asked_about(person: Member) -> journey_trials.Told | None:
+    """The message that the outbox led here for."""
+    number = request.args.get("message", "")
+    if not number:
+        return None
+    message = db().get(Message, int(number)) if number.isdigit() and len(number) < 19 else None
+    if message is None or message.member_id != person.id:
+        abort(404)
+    return journey_trials.told_message(db(), message)
 
 
 def _journey(journey_id: int) -> Journey:

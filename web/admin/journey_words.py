@@ -10,11 +10,12 @@ from typing import Any
 from sqlalchemy import select
 
 from core.i18n import LOCALES, day, money, t, texts
-from engagement import journey_shapes
+from engagement import journey_shapes, segments
 from engagement.journey_trials import Moment, Reason, Told
 from models.activities import Activity
+from models.campaigns import Campaign
 from models.coupons import Coupon
-from models.journeys import Enrolment, Journey
+from models.journeys import Enrolment, Journey, JourneyVersion
 from models.menus import Menu
 from models.purchases import Purchase
 from models.tiers import Tier
@@ -25,6 +26,10 @@ from web.ground import db, locale, runtime
 
 Words = Mapping[str, Any]
 MINUTES_A_DAY, MINUTES_AN_HOUR = 1440, 60
+
+#: Facts by which one fact of a kind is told from the others, and how many are looked at.
+TELLING = ("field", "after", "purchase_id", "card_id", "voucher_id")
+LOOKED_AT = 50
 
 
 def name_of(journey: Journey) -> str:
@@ -344,6 +349,8 @@ def cause_words(told: Told) -> str:
     language = locale()
     if told.activity is not None:
         return f"{sentence(told.activity, language)} · {at(told.activity.at)}"
+    if told.campaign is not None:
+        return _campaign_words(told.campaign)
     if told.enrolment is not None:
         return occasion_words(told.enrolment)
     if told.intent is not None and (said := _dated(told.intent.occasion)):
@@ -382,25 +389,46 @@ def _dated(occasion: str) -> str:
     return t(language, "journeys.occasion_purchase", amount=amount, when=when)
 
 
+def _campaign_words(campaign: Campaign) -> str:
+    """Why somebody is in a campaign: the group it went to, in words."""
+    if campaign.segment_id is None:
+        return t(locale(), "journeys.cause_campaign")
+    tree = segments.tree_of(db(), campaign.segment_id, campaign.segment_version)
+    return t(locale(), "journeys.cause_group", group=described(tree, locale()))
+
+
 def _activity_of(enrolment: Enrolment) -> Activity | None:
-    """The fact with which this enrolment began: it was written at the same moment."""
-    rows = (
+    """The fact with which this enrolment began: the last such one before it."""
+    trigger = _definition_of(enrolment).get("trigger", {})
+    if trigger.get("on") not in ("activity", "change"):
+        return None
+    rows = db().scalars(
+        select(Activity)
+        .where(
+            Activity.member_id == enrolment.member_id,
+            Activity.at <= enrolment.started_at,
+            Activity.kind == trigger["kind"],
+        )
+        .order_by(Activity.at.desc(), Activity.id.desc())
+        .limit(LOOKED_AT)
+    )
+    about = {name: value for name, value in enrolment.facts.items() if name in TELLING}
+    return next((row for row in rows if about.items() <= row.facts.items()), None)
+
+
+def _definition_of(enrolment: Enrolment) -> dict[str, Any]:
+    """The journey as it was when this enrolment began."""
+    found: dict[str, Any] = (
         db()
         .scalars(
-            select(Activity)
-            .where(
-                Activity.member_id == enrolment.member_id,
-                Activity.at == enrolment.started_at,
-                Activity.kind.in_((*journey_shapes.ACTIVITIES, *journey_shapes.CHANGES.values())),
+            select(JourneyVersion.definition).where(
+                JourneyVersion.journey_id == enrolment.journey_id,
+                JourneyVersion.version == enrolment.version,
             )
-            .order_by(Activity.id)
         )
-        .all()
+        .one()
     )
-    bought = enrolment.facts.get("purchase_id")
-    if bought is not None:
-        return next((row for row in rows if row.facts.get("purchase_id") == bought), None)
-    return rows[0] if rows else None
+    return found
 
 
 def reason_words(reason: Reason) -> str:
@@ -412,6 +440,8 @@ def reason_words(reason: Reason) -> str:
     for name in ("begins", "day"):
         if isinstance(facts.get(name), date):
             facts[name] = day(language, facts[name])
+    if isinstance(facts.get("journey"), Journey):
+        facts["journey"] = name_of(facts["journey"])
     if reason.code == "journeys.why_segment":
         return described(facts["tree"], language)
     if reason.code == "journeys.why_condition":

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import html
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
 from sqlalchemy import func, select
 
 from core.i18n import t
-from engagement import definitions, journey_engine, journey_triggers
-from loyalty import purchases
-from models.journeys import Enrolment, Intent, Journey, JourneyVersion
+from engagement import campaigns, definitions, journey_engine, journey_triggers, segments
+from engagement import journeys as engine
+from loyalty import activities, purchases
+from models.campaigns import CampaignRecipient, RecipientState
+from models.journeys import Arm, Enrolment, Intent, Journey, JourneyVersion
 from models.members import Consent, Member, Purpose
-from models.outbox import Message
+from models.outbox import Message, MessageClass, MessageState
 from tests.moments import BANGKOK, NOW
+from web.admin import segment_forms
 
 ROOT = "/admin/messages"
 
@@ -249,6 +254,103 @@ def test_why_did_this_member_get_this_and_why_not(owner, journeys, database, som
         session.scalars(select(Consent).where(*mine)).one().withdrawn_at = NOW
     assert t("th", "delivery.no_consent") in owner.get(asked).text
     assert path in owner.get(f"/admin/members/{somchai.public_id}").text
+
+
+def test_a_message_is_explained_from_the_outbox_on(owner, journeys, runtime, somchai):
+    with runtime.transaction() as session:
+        intent = session.scalars(select(Intent).where(Intent.member_id == somchai.id)).first()
+        intent.deadline = NOW
+        assert engine.turn_due(session, runtime, NOW) == 1
+        message = session.scalars(select(Message).where(Message.intent_id == intent.id)).one()
+    address = f"/admin/members/{somchai.public_id}/messages?message={message.id}"
+    assert address in owner.get("/admin/outbox").text
+    page = owner.get(address).text
+    asked = page.partition('data-testid="asked"')[2].partition("</ol>")[0]
+    assert "ซื้อ 250" in asked
+    assert t("th", "messages.calling") in asked
+    assert owner.get(f"{address}0").status_code == 404
+    assert owner.get(address.replace(str(message.id), "x")).status_code == 404
+
+
+def test_a_campaign_is_explained_by_its_group_to_who_got_it_and_who_did_not(
+    owner, journeys, runtime, somchai
+):
+    with runtime.transaction() as session:
+        tree = {"field": "member.language", "is": "one_of", "value": ["th"]}
+        group = segments.create(session, "คนไทย", tree, made_by="seed", now=NOW)
+        send = campaigns.create(session, "ลาเต้ใหม่", made_by="staff:1", now=NOW)
+        send.segment_id, send.segment_version, send.started_at = group.id, 1, NOW
+        row = CampaignRecipient(
+            campaign_id=send.id, member_id=somchai.id, state=RecipientState.HELD_OUT,
+            arm=Arm.HELD_OUT,
+        )  # fmt: skip
+        session.add(row)
+    path = f"/admin/members/{somchai.public_id}/messages"
+    page = owner.get(path).text
+    assert "ลาเต้ใหม่" in page
+    assert t("th", "campaigns.one_held_out") in page
+    assert f"อยู่ในกลุ่มที่แคมเปญเลือก: {described_in_thai(tree)}" in page
+    with runtime.transaction() as session:
+        message = Message(
+            key=f"campaign:{send.id}:{somchai.id}", member_id=somchai.id, kind="campaigns.send",
+            klass=MessageClass.PROMOTIONAL, state=MessageState.SENT, created_at=NOW, due_at=NOW,
+        )  # fmt: skip
+        session.add(message)
+        session.flush()
+        row = session.scalars(select(CampaignRecipient)).one()
+        row.state, row.message_id = RecipientState.QUEUED, message.id
+    page = owner.get(path).text
+    assert page.count("ลาเต้ใหม่") == 1
+    assert t("th", "messages.sent") in page
+    assert t("th", "campaigns.one_held_out") not in page
+
+
+def described_in_thai(tree) -> str:
+    return html.escape(segment_forms.described(tree, "th"))
+
+
+def test_the_fact_that_began_a_journey_is_named_and_no_other_of_that_moment(
+    owner, journeys, runtime, somchai
+):
+    with runtime.transaction() as session:
+        activities.record(session, somchai.id, "stages.changed", NOW, {"field": "level",
+            "before": "target", "after": "regular"})  # fmt: skip
+        facts = {"card_id": 1, "filled": 8, "given": 1, "size": 10}
+        activities.record(session, somchai.id, "stamps.given", NOW, facts)
+    path = f"/admin/members/{somchai.public_id}/messages"
+    page = owner.get(f"{path}?journey={journeys['stamps.nearly_full']}").text
+    summary = page.partition("<summary>")[2].partition("</summary>")[0]
+    assert t("th", "activities.stamps.given") in summary
+
+
+def test_what_was_told_long_ago_is_still_explained(owner, journeys, runtime, somchai):
+    with runtime.transaction() as session:
+        session.add_all(
+            Message(
+                key=f"line:{number}", member_id=somchai.id, kind="conversations.reply",
+                klass=MessageClass.TRANSACTIONAL, state=MessageState.SENT,
+                created_at=NOW - timedelta(hours=number), due_at=NOW,
+            )
+            for number in range(1, 80)
+        )  # fmt: skip
+    path = f"/admin/members/{somchai.public_id}/messages"
+    page = owner.get(path)
+    older = page.text.partition('data-testid="older"')[0].rpartition('href="')[2].partition('"')[0]
+    last = owner.get(html.unescape(older).partition("#")[0]).text
+    assert page.text.count("พนักงานตอบในแชต") + last.count("พนักงานตอบในแชต") == 79
+    assert 'data-testid="older"' not in last
+    assert owner.get(f"{path}?before=yesterday").status_code == 404
+
+
+def test_why_not_names_the_message_that_the_bill_has_brought_instead(
+    owner, journeys, runtime, somchai
+):
+    path = f"/admin/members/{somchai.public_id}/messages?journey={journeys['surveys.csat']}"
+    page = owner.get(path).text
+    said = t("th", "journeys.why_one_per_purchase", journey="ขอบคุณหลังซื้อ")
+    assert html.escape(said) in page
+    own = path.replace(str(journeys["surveys.csat"]), str(journeys["lifecycle.thank_you"]))
+    assert html.escape(said) not in owner.get(own).text
 
 
 def test_a_walk_is_told_step_by_step(owner, journeys, runtime, somchai):
