@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from flask import Flask, Response, jsonify, redirect, render_template, request, url_for
+from flask import Flask, Response, g, jsonify, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -90,7 +90,13 @@ def answer(status: int, code: str, facts: dict[str, Any]) -> Response:
         response = jsonify(code=code, message=sentence, facts=_plain(facts))
         response.status_code = status
         return response
-    page = render_template("errors.html", status=status, sentence=sentence, lang=locale())
+    page = render_template(
+        "errors.html",
+        status=status,
+        sentence=sentence,
+        lang=locale(),
+        field=g.get("wrong_field", ""),
+    )
     return Response(page, status=status, mimetype="text/html")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 
-from flask import request
+from flask import g, request
 
 from core.clock import start_of_day
 from core.errors import Invalid
@@ -17,8 +17,10 @@ from web.ground import locale, runtime
 FIRST_YEAR, LAST_YEAR = 2000, 2200
 
 
-def bad(words: str) -> Invalid:
-    """A field that cannot be read, named in the reader's language."""
+def bad(words: str, field: str = "") -> Invalid:
+    """A field that cannot be read, named in the reader's language; the page shows it beside the
+    input of that name."""
+    g.wrong_field = field
     return Invalid("errors.invalid_field", field=t(locale(), words))
 
 
@@ -26,7 +28,7 @@ def words(field: str, label: str, limit: int = 100, *, needed: bool = True) -> s
     """A cleaned line."""
     text = clean(request.form.get(field, ""), limit)
     if needed and not text:
-        raise bad(label)
+        raise bad(label, field)
     return text
 
 
@@ -34,7 +36,7 @@ def choice(field: str, label: str, values: Iterable[str]) -> str:
     """One of these."""
     chosen = request.form.get(field, "")
     if chosen not in set(values):
-        raise bad(label)
+        raise bad(label, field)
     return chosen
 
 
@@ -42,7 +44,7 @@ def choices(field: str, label: str, values: Iterable[str]) -> list[str]:
     """Any of these, in the order in which they were ticked; none is fine."""
     chosen = list(dict.fromkeys(request.form.getlist(field)))
     if not set(chosen) <= set(values):
-        raise bad(label)
+        raise bad(label, field)
     return chosen
 
 
@@ -50,7 +52,7 @@ def whole(field: str, label: str, least: int, most: int) -> int:
     """A whole number that must be there."""
     value = maybe_whole(field, label, least, most)
     if value is None:
-        raise bad(label)
+        raise bad(label, field)
     return value
 
 
@@ -61,7 +63,7 @@ def maybe_whole(field: str, label: str, least: int, most: int) -> int | None:
         return None
     value = parse_whole(text)
     if value is None or not least <= value <= most:
-        raise bad(label)
+        raise bad(label, field)
     return value
 
 
@@ -72,7 +74,7 @@ def maybe_money(field: str, label: str) -> int | None:
         return None
     value = parse_satang(text)
     if value is None:
-        raise bad(label)
+        raise bad(label, field)
     return value
 
 
@@ -80,7 +82,7 @@ def money(field: str, label: str) -> int:
     """Baht in satang, more than nothing."""
     value = maybe_money(field, label)
     if not value:
-        raise bad(label)
+        raise bad(label, field)
     return value
 
 
@@ -92,9 +94,9 @@ def maybe_day(field: str, label: str) -> date | None:
     try:
         day = date.fromisoformat(text)
     except ValueError:
-        raise bad(label) from None
+        raise bad(label, field) from None
     if not FIRST_YEAR <= day.year <= LAST_YEAR:
-        raise bad(label)
+        raise bad(label, field)
     return day
 
 

@@ -64,6 +64,118 @@ if (dialog) {
   }, true);
 }
 
+/* What was typed stays when a form is refused, with the reason beside its field. */
+const TYPED = "taem-typed";
+
+function remember(form) {
+  const alike = [...document.querySelectorAll("form")].filter((one) => one.action === form.action);
+  const values = [...form.elements]
+    .filter((one) => one.name && !["hidden", "password", "file", "submit"].includes(one.type))
+    .map((one) => [one.name, one.type, one.value,
+      one.type === "checkbox" || one.type === "radio" ? one.checked : null]);
+  const kept = {
+    page: location.href, action: new URL(form.action).pathname, place: alike.indexOf(form), values,
+  };
+  try {
+    sessionStorage.setItem(TYPED, JSON.stringify(kept));
+  } catch {
+    // Full or shut storage: the refusal is a page of its own.
+  }
+}
+
+function refill(form, values) {
+  for (const [name, type, value, isOn] of values) {
+    const found = [...form.elements].filter((one) => one.name === name);
+    const one = isOn === null ? found[0] : found.find((box) => box.value === value);
+    if (!one || one.type !== type) continue;
+    if (isOn === null) one.value = value;
+    else one.checked = isOn;
+  }
+}
+
+function show(field, sentence) {
+  const said = document.createElement("small");
+  said.className = "wrong";
+  said.id = `wrong-${field.name}`;
+  said.textContent = sentence;
+  field.after(said);
+  field.setAttribute("aria-invalid", "true");
+  field.setAttribute("aria-describedby", said.id);
+  field.addEventListener("input", () => {
+    said.remove();
+    field.removeAttribute("aria-invalid");
+    field.removeAttribute("aria-describedby");
+  }, { once: true });
+  for (let box = field.closest("details"); box; box = box.parentElement.closest("details")) {
+    box.open = true;
+  }
+  field.focus();
+}
+
+function takeBack() {
+  let kept = null;
+  try {
+    kept = JSON.parse(sessionStorage.getItem(TYPED));
+    sessionStorage.removeItem(TYPED);
+  } catch {
+    return;
+  }
+  if (!kept?.refused || kept.page !== location.href) return;
+  const alike = [...document.forms].filter((one) => new URL(one.action).pathname === kept.action);
+  const form = alike[kept.place];
+  if (!form) return;
+  refill(form, kept.values);
+  const field = kept.refused.field && form.elements[kept.refused.field];
+  if (field && field.name) show(field, kept.refused.sentence);
+  else {
+    const said = document.createElement("p");
+    said.className = "alert alert-danger";
+    said.setAttribute("role", "alert");
+    said.textContent = kept.refused.sentence;
+    form.before(said);
+    said.scrollIntoView({ block: "center" });
+  }
+}
+
+takeBack();
+/* A page that was drawn again with its refusal says which field it means. */
+const main = document.querySelector("main");
+const refusal = main.querySelector(".alert-danger");
+const meant = main.dataset.wrong && main.querySelector(`[name="${CSS.escape(main.dataset.wrong)}"]`);
+if (refusal && meant) show(meant, refusal.textContent.trim());
+
+/* A field that the browser itself finds wanting says so beside itself. */
+document.addEventListener("invalid", (event) => {
+  const field = event.target;
+  if (!field.name || field.getAttribute("aria-invalid")) return;
+  event.preventDefault();
+  const isFirst = field.form.querySelector(":invalid:not(fieldset)") === field;
+  show(field, field.validationMessage);
+  if (!isFirst) field.form.querySelector(":invalid:not(fieldset)").focus();
+}, true);
+
+/* Long work shows how far it is: the page looks again by itself until it is done. */
+async function look() {
+  const seconds = Number(main.dataset.live);
+  if (!seconds) return;
+  await new Promise((done) => setTimeout(done, seconds * 1000));
+  if (!main.contains(document.activeElement) || document.activeElement === main) {
+    try {
+      const answer = await fetch(location.href);
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("main");
+      if (answer.ok && fresh) {
+        main.replaceChildren(...fresh.childNodes);
+        if (fresh.dataset.live) main.dataset.live = fresh.dataset.live;
+        else delete main.dataset.live;
+      }
+    } catch {
+      // The next look asks again.
+    }
+  }
+  look();
+}
+look();
+
 /* A form that takes long says so, and is not sent twice. */
 document.addEventListener("submit", (event) => {
   const form = event.target;
@@ -73,6 +185,7 @@ document.addEventListener("submit", (event) => {
     return;
   }
   form.dataset.sent = "1";
+  remember(form);
   const button = event.submitter;
   setTimeout(() => button?.setAttribute("aria-busy", "true"), 250);
 });
