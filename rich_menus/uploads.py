@@ -11,6 +11,7 @@ import hashlib
 import io
 import struct
 import warnings
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,14 @@ MAX_BYTES = 1_048_576
 WIDTHS = (800, 2500)
 SMALLEST_HEIGHT = 250
 _PNG = b"\x89PNG\r\n\x1a\n"
+#: Length of the PNG header, samples a pixel by its colour type, and the seven passes of interlacing
+#: as (first column, first row, column step, row step).
+_IHDR = 13
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+_ADAM7 = (
+    (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2),
+)  # fmt: skip
+_PIECE = 65_536
 _JPEG = b"\xff\xd8\xff"
 #: JPEG: start of frame (but huffman, arithmetic tables and reserved), and markers without length.
 _FRAMES = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -75,6 +84,8 @@ def remade(given: bytes) -> tuple[bytes, int, int]:
                     raise Invalid("menus.picture_broken")
                 is_turned = opened.getexif().get(_ORIENTATION) in _TURNED
                 _check_size(*((opened.size[::-1]) if is_turned else opened.size))
+                if header.format == "PNG":
+                    _check_rows(given)
                 opened.load()
                 picture = _flat(opened)
     except Invalid:
@@ -123,19 +134,52 @@ def _check_size(width: int, height: int) -> None:
 
 def _png_header(given: bytes) -> Header:
     """IHDR comes first and once; `acTL` says that the picture moves."""
-    size: tuple[int, int] | None = None
+    head = b""
     for place, (kind, body) in enumerate(_chunks(given)):
         if (kind == b"IHDR") != (place == 0):
             raise Invalid("menus.picture_broken")
         if kind == b"IHDR":
-            if len(body) != 13:
-                raise Invalid("menus.picture_broken")
-            size = struct.unpack(">II", body[:8])
+            head = body
         elif kind in (b"acTL", b"fcTL", b"fdAT"):
             raise Invalid("menus.picture_moves")
-    if size is None or 0 in size:
+    width, height = struct.unpack(">II", head[:8]) if len(head) == _IHDR else (0, 0)
+    if not width or not height or head[9] not in _CHANNELS:
         raise Invalid("menus.picture_broken")
-    return Header("PNG", *size)
+    return Header("PNG", width, height)
+
+
+def _check_rows(given: bytes) -> None:
+    """The pixels of a PNG must be as many as its header says, neither fewer nor more.
+
+    They are counted as they are unpacked, a piece at a time, and never beyond that number.
+    """
+    chunks = list(_chunks(given))
+    head = chunks[0][1]
+    width, height = struct.unpack(">II", head[:8])
+    expected = _row_bytes(width, height, bits=head[8] * _CHANNELS[head[9]], is_laced=head[12] == 1)
+    unpack, count = zlib.decompressobj(), 0
+    for kind, body in chunks:
+        if kind != b"IDAT":
+            continue
+        left = body
+        while left and count <= expected:
+            count += len(unpack.decompress(left, _PIECE))
+            left = unpack.unconsumed_tail
+    while count <= expected and (piece := unpack.decompress(b"", _PIECE)):
+        count += len(piece)
+    if count != expected:
+        raise Invalid("menus.picture_broken")
+
+
+def _row_bytes(width: int, height: int, *, bits: int, is_laced: bool) -> int:
+    """How many bytes the rows of a PNG are before packing, with the filter byte of each."""
+    passes = _ADAM7 if is_laced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * bits + 7) // 8)
+    return total
 
 
 def _chunks(given: bytes) -> Iterator[tuple[bytes, bytes]]:
