@@ -7,7 +7,8 @@ wrapped rather than `after_request`, which Flask also runs for handled errors.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, abort, current_app, g, request
@@ -119,6 +120,18 @@ def outside(view: View) -> View:
     """Mark a view that calls LINE: no transaction may be open around a network call."""
     view.__dict__["taem_outside"] = True
     return view
+
+
+@contextmanager
+def opened(*, is_reading: bool = False) -> Iterator[Session]:
+    """The session of an `outside` view for a moment: what it did commits at the end of the block."""
+    held = runtime()
+    with held.database.read() if is_reading else held.transaction() as session:
+        g.session = session
+        try:
+            yield session
+        finally:
+            g.pop("session", None)
 
 
 def runtime() -> Runtime:

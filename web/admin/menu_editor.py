@@ -48,7 +48,7 @@ from web.admin.ground import back, blueprint, may, noted
 from web.admin.menus import menu_of, version_of
 from web.admin.segments import masked
 from web.auth import staff_only
-from web.ground import db, locale, outside, runtime
+from web.ground import db, locale, opened, outside, runtime
 
 HISTORY = 10
 TAGS = 100
@@ -122,8 +122,7 @@ def _take_pictures(draft: dict[str, Any]) -> None:
 @outside
 def menu_preview(key: str) -> Response:
     """The form as it stands: its picture, what is wrong where, and what taps would do."""
-    with runtime().database.read() as session:
-        g.session = session
+    with opened(is_reading=True) as session:
         row = menu_of(key)
         draft = menu_forms.read(publish.latest_version(session, row.id).definition)
         definition = MenuDefinition.from_dict(draft)
@@ -131,7 +130,6 @@ def menu_preview(key: str) -> Response:
         upload = uploads.picture_of(session, tab, _shown())
         sample = _sample(session, definition)
         taps = _taps(draft)
-        g.pop("session")
     found = faults(definition, icons.NAMES)
     picture = ""
     if not {fault.key for fault in found} & UNDRAWABLE:

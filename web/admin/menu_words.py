@@ -12,7 +12,7 @@ from models.stamps import StampProgram
 from models.tiers import Tier
 from rich_menus import layouts
 from rich_menus.audiences import NO_TIER, Rule
-from rich_menus.definitions import COMMANDS, SHOWS_STAMPS, SHOWS_TIER
+from rich_menus.definitions import ACTION_TYPES, COMMANDS, SHOWS_STAMPS, SHOWS_TIER
 from web.ground import db
 
 MOST_SAID = 120
@@ -73,6 +73,8 @@ def action(given: Mapping[str, Any], language: str, tabs: Mapping[str, str]) -> 
         return t(language, "menus.does_message", words=said or value)
     if kind == "richmenuswitch":
         return t(language, "menus.does_richmenuswitch", tab=tabs.get(value, value))
+    if kind not in ACTION_TYPES:
+        return kind  # a form made by hand; it is refused beside its field
     return t(language, f"menus.does_{kind}", value=value[:MOST_SAID])
 
 

@@ -17,7 +17,7 @@ from rich_menus.definitions import Words
 from web.admin import forms, menu_words
 from web.admin.ground import back, blueprint, noted
 from web.auth import staff_only
-from web.ground import db, locale, outside, runtime
+from web.ground import db, locale, opened, outside, runtime
 
 
 @blueprint.get("/menus")
@@ -115,13 +115,10 @@ def menu_archive(key: str) -> Any:
 @outside
 def menus_publish() -> Any:
     """Publish the newest version of every menu; safe to press again after any fault."""
-    held = runtime()
-    with held.transaction() as session:
-        g.session = session
+    with opened() as session:
         publish.choose_newest(session)
         upkeep.ask(session, _real_now())
         noted("menus.published")
-        g.pop("session")
     return brought("admin.menus")
 
 
@@ -130,17 +127,14 @@ def menus_publish() -> Any:
 @outside
 def menu_publish(key: str) -> Any:
     """Have LINE show this version of this menu, now; the others stay as they are."""
-    held = runtime()
     number = request.form.get("version", type=int) or 0
-    with held.transaction() as session:
-        g.session = session
+    with opened() as session:
         row = menu_of(key)
         if row.archived_at is not None:
             abort(404)
         publish.choose(session, row, version_of(row, number))
         upkeep.ask(session, _real_now())
         noted("menus.published", menu=key, version=number)
-        g.pop("session")
     return brought("admin.menu", key=key)
 
 
@@ -165,12 +159,10 @@ def menus_line() -> Any:
         found = status.compare(held, SdkLine(held.settings))
     except OutsideFault:
         found = None
-    with held.database.read() as session:
-        g.session = session
+    with opened(is_reading=True) as session:
         kept = upkeep.of(session)
         links = _links()
         page = render_template("admin/menus_line.html", found=found, upkeep=kept, links=links)
-        g.pop("session")
     return page
 
 
@@ -192,13 +184,10 @@ def _links() -> dict[str, int]:
 @outside
 def menus_repair() -> Any:
     """Make LINE agree again: missing menus, aliases, the default, orphans; then everybody's link."""
-    held = runtime()
-    with held.transaction() as session:
-        g.session = session
+    with opened() as session:
         upkeep.ask(session, _real_now())
         assign.ask_sweep(session)
         noted("menus.repaired")
-        g.pop("session")
     return brought("admin.menus_line")
 
 

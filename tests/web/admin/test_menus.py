@@ -1,14 +1,23 @@
-"""The menu editor: layouts, areas added and dropped, overlaps refused, versions rolled back."""
+"""The menu editor: layouts, areas, tabs, actions, pictures, versions, plans, and who sees a menu."""
 
 from __future__ import annotations
 
+import html
+import io
+import json
+import re
+from datetime import timedelta
+
 import pytest
+from PIL import Image
 from sqlalchemy import select
 
-from models.menus import Menu, MenuVersion
+from models.menus import Menu, MenuUpkeep, MenuUpload, MenuVersion
 from models.staff import AuditRow
 from rich_menus import images, publish
+from tests import factories
 from tests.factories import NOW
+from tests.moments import BANGKOK
 
 
 @pytest.fixture
@@ -101,3 +110,252 @@ def test_an_auditor_may_not_touch_menus(sign_in, guest):
     auditor = sign_in("auditor")
     assert auditor.send(f"{guest}/versions/1").status_code == 403
     assert auditor.send(guest, add="1").status_code == 403
+
+
+# --- Who sees it, when, and what it looks like -----------------------------------------------------
+def row(database, key="guest"):
+    with database.read() as session:
+        return session.scalars(select(Menu).where(Menu.key == key)).one()
+
+
+def picture(width=2500, height=1686, kind="PNG"):
+    written = io.BytesIO()
+    Image.new("RGB", (width, height), "teal").save(written, kind)
+    written.seek(0)
+    return written
+
+
+def test_a_rule_is_tried_before_it_is_saved(owner, guest, database, runtime):
+    with runtime.transaction() as session:
+        publish.choose_newest(session)
+        factories.somchai(session)
+        factories.malee(session, locale="en")
+    page = "/admin/menus/vip"
+    would = owner.send(f"{page}/people", state="member", locales=["en"])
+    assert '<strong data-testid="menu-people">1</strong>' in would.text
+    assert row(database, "vip").audience == {"override": "vip"}
+    names = {"name_th": "คนสำคัญ", "name_en": "Important"}
+    saved = owner.send(f"{page}/audience", state="member", locales=["en"], by_hand="1", **names)
+    assert saved.status_code == 303
+    rule = {"state": "member", "locales": ["en"], "override": "vip"}
+    assert (row(database, "vip").audience, row(database, "vip").name_th) == (rule, "คนสำคัญ")
+    assert "ภาษาอังกฤษ" in owner.get("/admin/menus").text
+    people = owner.get("/admin/menus/people.json").json
+    assert people == {"vip": 1, "member": 1}
+
+
+def test_a_marketer_sees_first_letters_only(sign_in, guest, runtime):
+    with runtime.transaction() as session:
+        publish.choose_newest(session)
+        factories.somchai(session)
+    text = sign_in("marketer").send("/admin/menus/member/people", state="member").text
+    assert "ส•••" in text
+    assert "สมชาย" not in text
+
+
+@pytest.mark.parametrize("rule", [{"state": "boss"}, {"state": "member", "levels": ["king"]}])
+def test_a_rule_that_cannot_be_comes_back_with_words(owner, guest, database, rule):
+    names = {"name_th": "ก", "name_en": "a"}
+    answer = owner.send("/admin/menus/vip/audience", **rule, **names)
+    assert (answer.status_code, 'role="alert"' in answer.text) == (422, True)
+    assert row(database, "vip").audience == {"override": "vip"}
+
+
+def test_a_new_menu_begins_as_a_copy_and_is_put_away_and_brought_back(owner, guest, database):
+    made = owner.send("/admin/menus", template="menu.guest", name_th="หน้าฝน", name_en="Rainy days")
+    assert made.headers["Location"].endswith("/admin/menus/rainyday?note=console.saved")
+    assert "ยังไม่ได้เผยแพร่" in owner.get("/admin/menus/rainyday").text
+    assert owner.send("/admin/menus", template="no", name_th="ก", name_en="a").status_code == 404
+    assert owner.send("/admin/menus/rainyday/archive").status_code == 303
+    assert row(database, "rainyday").archived_at is not None
+    assert owner.send("/admin/menus/rainyday/archive", back="1").status_code == 303
+    assert row(database, "rainyday").archived_at is None
+    refused = owner.send("/admin/menus/guest/archive")
+    assert (refused.status_code, 'role="alert"' in refused.text) == (409, True)
+
+
+def test_the_order_is_changed(owner, guest, database):
+    assert owner.send("/admin/menus/member/order", way="up").status_code == 303
+    assert row(database, "member").priority < row(database, "vip").priority
+
+
+def test_a_plan_is_made_and_called_off(owner, guest):
+    when = (NOW + timedelta(days=2)).astimezone(BANGKOK).strftime("%Y-%m-%dT%H:%M")
+    assert owner.send(f"{guest}/plan", publish_at=when).status_code == 303
+    assert 'data-testid="menu-plan"' in owner.get(guest).text
+    again = owner.send(f"{guest}/plan", publish_at=when)
+    assert (again.status_code, 'role="alert"' in again.text) == (422, True)
+    assert owner.send(f"{guest}/plan", cancel="1").status_code == 303
+    assert 'data-testid="menu-plan"' not in owner.get(guest).text
+
+
+@pytest.mark.parametrize("when", ["", "tomorrow", "2001-01-01T00:00", "9999-12-31T23:59"])
+def test_a_moment_that_is_none_comes_back_with_words(owner, guest, when):
+    answer = owner.send(f"{guest}/plan", publish_at=when)
+    assert (answer.status_code, 'role="alert"' in answer.text) == (422, True)
+
+
+def send_picture(owner, guest, tab, given, **more):
+    form = form_of(tab) | {"picture.both": (given, "menu.png"), **more}
+    return owner.send(guest, **form)
+
+
+def test_a_picture_is_uploaded_and_taken_off_again(owner, guest, database):
+    _number, tab = newest(database)
+    assert send_picture(owner, guest, tab, picture(1250, 843)).status_code == 303
+    number, tab = newest(database)
+    assert number == 2
+    assert set(tab["pictures"]) == {"th", "en"}
+    with database.read() as session:
+        assert len(session.scalars(select(MenuUpload)).all()) == 1
+    tried = owner.send(guest, drop_picture="th", **form_of(tab))
+    assert "&#34;pictures&#34;: {&#34;en&#34;" in tried.text
+
+
+@pytest.mark.parametrize(
+    "given, words",
+    [
+        (lambda: io.BytesIO(b"<svg/>"), "PNG หรือ JPEG"),
+        (lambda: picture(400, 200), "เล็กเกินไป"),
+        (lambda: picture(1000, 1000), "สูงเกินไป"),
+    ],
+)
+def test_FX04_a_picture_that_is_none_comes_back_with_words(owner, guest, database, given, words):
+    _number, tab = newest(database)
+    answer = send_picture(owner, guest, tab, given())
+    assert (answer.status_code, words in answer.text) == (422, True)
+    assert newest(database)[0] == 1
+
+
+def test_the_preview_draws_the_form_and_says_what_is_wrong_where(owner, guest, database):
+    _number, tab = newest(database)
+    name = f"{tab['key']}.{tab['areas'][1]['key']}"
+    good = owner.send(f"{guest}/preview", **form_of(tab)).json
+    assert good["picture"].startswith("data:image/png;base64,")
+    assert good["faults"] == {}
+    assert good["taps"][0]["areas"][1]["says"] == "คูปอง"
+    form = form_of(tab) | {f"{name}.type": "uri", f"{name}.value": "javascript:alert(1)"}
+    bad = owner.send(f"{guest}/preview", **form).json
+    assert list(bad["faults"]) == [f"{name}.value"]
+    assert newest(database)[0] == 1
+
+
+@pytest.mark.parametrize(
+    "fields, made",
+    [
+        ({"type": "postback", "command": "draws.show"},
+         {"type": "postback", "value": "draws.show", "say": {"th": "ลุ้นโชค", "en": "lucky draw"}}),
+        ({"type": "message", "say.th": "เปิดกี่โมง", "say.en": "When do you open?"},
+         {"type": "message", "value": "เปิดกี่โมง"}),
+        ({"type": "clipboard", "value": "TAEM10"}, {"type": "clipboard", "value": "TAEM10"}),
+        ({"type": "datetimepicker", "mode": "datetime", "min": "2026-12-01T10:00"},
+         {"type": "datetimepicker", "value": "conversations.picked", "min": "2026-12-01T10:00"}),
+        ({"type": "postback", "command": "", "value": "coupons.enter_code",
+          "input_option": "openKeyboard", "fill_in.th": "โค้ด ", "fill_in.en": "code "},
+         {"input_option": "openKeyboard", "fill_in": {"th": "โค้ด", "en": "code"}}),
+    ],
+)  # fmt: skip
+def test_every_kind_of_action_is_kept_with_its_own_fields_alone(
+    owner, guest, database, fields, made
+):
+    _number, tab = newest(database)
+    name = f"{tab['key']}.{tab['areas'][1]['key']}"
+    form = form_of(tab) | {f"{name}.{field}": value for field, value in fields.items()}
+    assert owner.send(guest, **form).status_code == 303
+    action = newest(database)[1]["areas"][1]["action"]
+    assert {key: action[key] for key in made} == made
+
+
+@pytest.mark.parametrize(
+    "fields, place",
+    [
+        ({"type": "clipboard", "value": "x" * 1001}, "value"),
+        ({"type": "datetimepicker", "mode": "date", "min": "31/12/2026"}, "min"),
+        ({"type": "datetimepicker", "mode": "date", "min": "1899-12-31"}, "min"),
+        ({"type": "datetimepicker", "mode": "time", "min": "18:00", "max": "09:00"}, "max"),
+        ({"type": "uri", "value": "https://x.test/" + "a" * 1000}, "value"),
+        ({"type": "message", "say.th": "ไทยเท่านั้น", "say.en": ""}, "say"),
+        ({"type": "camera"}, "type"),
+    ],
+)
+def test_limits_of_an_action_are_said_beside_its_field(owner, guest, database, fields, place):
+    _number, tab = newest(database)
+    name = f"{tab['key']}.{tab['areas'][1]['key']}"
+    form = form_of(tab) | {f"{name}.{field}": value for field, value in fields.items()}
+    answer = owner.send(guest, **form)
+    assert answer.status_code == 422
+    assert re.search(f'data-fault="{re.escape(name)}.{place}"[^>]*>[^<]+<', answer.text)
+    assert newest(database)[0] == 1
+
+
+def test_tabs_are_added_and_taken_away_with_room_for_the_strip(owner, guest, database):
+    _number, tab = newest(database)
+    tried = owner.send(guest, add_tab="1", **form_of(tab))
+    draft = html.unescape(re.search('name="draft" value="([^"]*)"', tried.text)[1])
+    tabs = json.loads(draft)["tabs"]
+    assert [one["key"] for one in tabs] == ["main", "tab2"]
+    assert min(area["y"] for one in tabs for area in one["areas"]) == 230
+    saved = owner.send(guest, draft=draft, save="1", **form_of(tabs[1]))
+    assert saved.status_code == 303
+    with database.read() as session:
+        menu = session.scalars(select(Menu).where(Menu.key == "guest")).one()
+        kept = publish.latest_version(session, menu.id).definition["tabs"]
+    back = owner.send(guest, drop_tab="1", **form_of(kept[1]))
+    left = json.loads(html.unescape(re.search('name="draft" value="([^"]*)"', back.text)[1]))[
+        "tabs"
+    ]
+    assert [one["key"] for one in left] == ["main"]
+    assert min(area["y"] for area in left[0]["areas"]) == 0
+
+
+@pytest.mark.parametrize("draft", ["{", "[]", '{"tabs": []}', "null", '{"tabs": [{"key": 1}]}'])
+def test_a_draft_that_is_none_counts_as_not_sent(owner, guest, database, draft):
+    _number, tab = newest(database)
+    assert owner.send(guest, draft=draft, **form_of(tab)).status_code == 303
+
+
+def test_who_saves_over_a_newer_version_is_told_first(owner, guest, database):
+    _number, tab = newest(database)
+    label = f"{tab['key']}.{tab['areas'][0]['key']}.label.th"
+    assert owner.send(guest, base="1", **form_of(tab) | {label: "ก่อน"}).status_code == 303
+    late = owner.send(guest, base="1", **form_of(tab) | {label: "หลัง"})
+    assert (late.status_code, 'name="base" value="2"' in late.text) == (409, True)
+    assert newest(database)[0] == 2
+    assert owner.send(guest, base="2", **form_of(tab) | {label: "หลัง"}).status_code == 303
+
+
+def test_the_history_says_in_words_what_changed(owner, guest, database):
+    _number, tab = newest(database)
+    area = f"{tab['key']}.{tab['areas'][1]['key']}"
+    form = form_of(tab) | {
+        f"{area}.label.th": "ของฟรี", f"{area}.type": "uri", f"{area}.value": "https://x.test/",
+        "colour.accent": "#00ff00",
+    }  # fmt: skip
+    assert owner.send(guest, **form).status_code == 303
+    text = html.unescape(owner.get(guest).text)
+    for words in (
+        "ปุ่ม “ของฟรี” · ข้อความ: คูปอง → ของฟรี",
+        "ทำคำสั่ง “คูปอง” ในแชท → เปิด https://x.test/",
+        "สีเน้น: #F2B544 → #00ff00",
+    ):
+        assert words in text
+
+
+def test_line_that_is_away_is_said_and_tried_again(owner, guest, database):
+    assert owner.get("/admin/menus/line").status_code == 200
+    assert owner.send("/admin/menus/publish").status_code == 502
+    assert owner.send(f"{guest}/publish", version="1").status_code == 502
+    assert owner.send(f"{guest}/publish", version="99").status_code == 404
+    assert owner.send("/admin/menus/line").status_code == 502
+    assert row(database).published_version == 1
+    with database.read() as session:
+        assert session.get(MenuUpkeep, 1).problem == "menus.line_failed"
+    assert "จะลองใหม่เอง" in owner.get("/admin/menus").text
+
+
+def test_only_marketing_touches_menus(sign_in, guest):
+    person = sign_in("auditor")
+    for path in ("audience", "plan", "publish", "archive", "order", "preview"):
+        assert person.send(f"{guest}/{path}", version="1").status_code == 403
+    assert person.send("/admin/menus", template="blank").status_code == 403
+    assert person.send("/admin/menus/line").status_code == 403
