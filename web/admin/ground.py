@@ -171,7 +171,7 @@ _GROUPS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
     ),
     "console.group_people": (
         ("admin.members", "members.read", "console.members", "people"),
-        ("admin.purchases_page", "members.read", "console.purchases", "receipt"),
+        ("admin.purchases_page", "members.read", "console.bills_all", "receipt"),
         ("admin.lifecycle_page", "lifecycle.read", "console.lifecycle", "arrow-repeat"),
         ("admin.segments_page", "segments.read", "console.segments", "person-bounding-box"),
         ("admin.surveys_page", "surveys.read", "console.surveys", "emoji-smile"),

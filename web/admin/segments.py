@@ -20,34 +20,54 @@ from web.admin import forms, segment_forms
 from web.admin.ground import back, blueprint, may, noted
 from web.admin.members import member_of
 from web.admin.segment_forms import Form, described
+from web.admin.tables import Column, Listing, found_in, listed
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 SAMPLE = 8
-LISTED = 200
+
+
+COLUMNS = (
+    Column("name", "console.name", Segment.name, lambda one: one["row"].name),
+    Column("words", "segments.words", None, lambda one: one["words"]),
+    Column("count", "segments.count_now", None, lambda one: one["count"], "num"),
+    Column("made", "console.made_at", Segment.id, lambda one: one["row"].created_at, "moment"),
+    Column("acts", ""),
+)
 
 
 @blueprint.get("/segments")
 @staff_only("segments.read")
 def segments_page() -> str:
     """Every segment, with its words and how many people it holds now."""
-    is_archive = request.args.get("archived") == "1"
-    is_shown = Segment.archived_at.is_not(None) if is_archive else Segment.archived_at.is_(None)
-    rows = (
-        db()
-        .scalars(select(Segment).where(is_shown).order_by(Segment.id.desc()).limit(LISTED))
-        .all()
-    )
-    held = runtime()
-    now = held.clock.now()
-    shown = []
-    for row in rows:
-        tree = segments.tree_of(db(), row.id)
-        count = segments.count(db(), tree, now, held.clock.tz) if not is_archive else None
-        shown.append({"row": row, "words": described(tree, locale()), "count": count})
     return render_template(
-        "admin/segments.html", segments=shown, is_archive=is_archive, ready=_ready()
+        "admin/segments.html", table=SEGMENTS.page(), is_archive=_is_archive(), ready=_ready()
     )
+
+
+def _is_archive() -> bool:
+    return request.args.get("archived") == "1"
+
+
+def _segments() -> Any:
+    archived = Segment.archived_at
+    is_shown = archived.is_not(None) if _is_archive() else archived.is_(None)
+    return found_in(select(Segment).where(is_shown), Segment.name)
+
+
+def _row_of(found: Any) -> dict[str, Any]:
+    """A segment in words; those in use are counted."""
+    row, clock = found[0], runtime().clock
+    tree = segments.tree_of(db(), row.id)
+    count = None if _is_archive() else segments.count(db(), tree, clock.now(), clock.tz)
+    return {"row": row, "words": described(tree, locale()), "count": count}
+
+
+SEGMENTS = listed(
+    Listing(
+        "/segments", COLUMNS, _segments, "made", Segment.id.desc(), "segments.read", shape=_row_of
+    )
+)
 
 
 def _ready() -> list[dict[str, str]]:
