@@ -22,9 +22,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from models.campaigns import Campaign, CampaignRecipient
 from models.inbox import Event
-from models.journeys import Arm, Intent, IntentState
+from models.journeys import Arm, Intent, IntentState, Journey
 from models.members import Member
-from models.outbox import CallKind, Message, MessageState
+from models.outbox import CallKind, Message, MessageClass, MessageState
 from models.purchases import Purchase
 from models.results import LineFigure, Tap
 from models.shop import ShopSetting
@@ -37,12 +37,16 @@ DAYS = 90
 LEAST_PER_ARM = 30
 LIKELY, CLEAR = 0.80, 0.95
 UNKNOWN_WORDS, LIKELY_WORDS, CLEAR_WORDS = "results.unknown", "results.likely", "results.clear"
+#: Said of what everybody gets, with nobody to compare.
+UNMEASURED_WORDS = "results.unmeasured"
 #: Said instead where the difference is a loss.
 LOSS_WORDS = {LIKELY_WORDS: "results.likely_loss", CLEAR_WORDS: "results.clear_loss"}
 #: The plan at LINE before the owner entered one, as in `loyalty/shop.py`.
 PLAN = {
     "messages.plan_fee_satang": 0, "messages.plan_included": 300, "messages.extra_satang": 0,
 }  # fmt: skip
+#: Members who qualify before anybody is held out, as in `loyalty/shop.py`.
+HOLDOUT_FROM = 300
 #: Events that bring a reply token.
 WITH_REPLY = ("message", "postback", "follow")
 GONE_OUT = (MessageState.SENT, MessageState.SENT_UNKNOWN)
@@ -122,6 +126,11 @@ class Result:
     verdict: Verdict
     #: Until then bills are still being counted; None once all windows are over.
     open_until: datetime | None = None
+    #: How many are held out of a hundred; 0 for what everybody gets.
+    held_percent: int = 0
+    #: Members who qualified, and how many it takes until some are held out.
+    qualified: int = 0
+    needed: int = 0
     variants: tuple[VariantResult, ...] = ()
     line: tuple[LineSays, ...] = field(default=())
 
@@ -148,7 +157,23 @@ class Result:
 
     @property
     def words(self) -> str:
-        return self.verdict.words
+        is_compared = self.held_percent or self.held.count
+        return self.verdict.words if is_compared else UNMEASURED_WORDS
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the difference is worth naming at all."""
+        return self.words not in (UNKNOWN_WORDS, UNMEASURED_WORDS)
+
+    @property
+    def least(self) -> int:
+        """Occasions that each arm must have."""
+        return LEAST_PER_ARM
+
+    @property
+    def fewest(self) -> int:
+        """Occasions in the smaller arm."""
+        return min(self.treated.count, self.held.count)
 
     @property
     def lift_satang(self) -> int:
@@ -223,6 +248,8 @@ def of_journey(
 ) -> Result:
     """A journey's messages and occasions of the last `days` days."""
     since = now - timedelta(days=days)
+    journey = session.get_one(Journey, journey_id)
+    is_compared = journey.klass == MessageClass.PROMOTIONAL
     own = (Intent.journey_id == journey_id, Intent.created_at > since, Intent.created_at <= now)
     by_channel = session.execute(
         select(Message.channel, func.count())
@@ -260,6 +287,10 @@ def of_journey(
         held=held,
         verdict=judge(treated, held),
         open_until=_open_until(last, now) if held.count else None,
+        held_percent=journey.holdout_percent if is_compared else 0,
+        qualified=session.scalar(select(func.count(func.distinct(Intent.member_id))).where(*own))
+        or 0,
+        needed=_holdout_from(session),
         line=line_says(session, source),
     )
 
@@ -304,6 +335,7 @@ def of_campaign(session: Session, campaign_id: int, now: datetime, tz: ZoneInfo)
         held=held,
         verdict=judge(treated, held),
         open_until=_open_until(began, now),
+        held_percent=campaign.holdout_percent,
         variants=_variants(session, campaign_id, by_variant),
         line=line_says(session, source),
     )
@@ -317,6 +349,11 @@ def price_satang(session: Session) -> int:
     if extra or not included:
         return extra
     return -(-plan["messages.plan_fee_satang"] // included)
+
+
+def _holdout_from(session: Session) -> int:
+    row = session.get(ShopSetting, "messages.holdout_from")
+    return int(row.value["value"]) if row is not None else HOLDOUT_FROM
 
 
 @dataclass(frozen=True)

@@ -238,6 +238,10 @@ def test_the_plan_before_the_owner_entered_one_is_the_shops_default():
 # Campaigns
 
 
+def test_the_members_it_takes_are_the_shops_default():
+    assert shop.DEFAULTS["messages.holdout_from"] == results.HOLDOUT_FROM
+
+
 def test_M8_a_campaign_compares_its_frozen_audience(session):
     campaign = Campaign(name="ชานม", created_at=NOW, made_by="staff:1", started_at=NOW - 10 * DAY)
     session.add(campaign)

@@ -29,7 +29,7 @@ def results() -> str:
     """Every journey and campaign: sent, cost, baht made, in words."""
     journeys, campaigns = _journeys(), _campaigns()
     everything = journeys + campaigns
-    proven = [row for row in everything if row[1].words != figures.UNKNOWN_WORDS]
+    proven = [row for row in everything if row[1].is_proven]
     best = max(proven, key=lambda row: row[1].made_satang, default=None)
     return render_template(
         "admin/results.html",

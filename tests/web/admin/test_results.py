@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select
 
+from core.i18n import t
 from engagement import alerts, definitions
 from loyalty import alarms, shop
 from models.journeys import Arm, Intent, IntentState, Journey
@@ -59,6 +60,30 @@ def test_M8_the_overview_and_the_report_say_what_a_journey_made(sign_in, journey
     assert "ความมั่นใจ 80%" in report
     file = browser.get("/admin/results/journeys.csv")
     assert "ได้ผลชัด" in file.text
+
+
+def test_M8_a_report_says_why_it_cannot_say_yet(sign_in, journey, runtime):
+    browser = sign_in("marketer")
+    with runtime.transaction() as session:
+        held = select(Intent).where(Intent.arm == Arm.HELD_OUT).limit(20)
+        for intent in session.scalars(held):
+            session.delete(intent)
+        ids = dict(session.execute(select(Journey.key, Journey.id)).all())
+    report = browser.get(f"/admin/results/journey/{journey}").text
+    assert t("th", "results.why_few", count="10", least=30) in report
+    younger = browser.get(f"/admin/results/journey/{ids['lifecycle.win_back']}").text
+    assert t("th", "results.no_holdout", count="0", needed="300") in younger
+    assert t("th", "results.unmeasured") not in younger
+
+
+@pytest.mark.parametrize("key", ["members.birthday", "members.welcome", "tiers.keep"])
+def test_M8_what_everybody_gets_is_not_waiting_for_a_comparison(sign_in, journey, runtime, key):
+    with runtime.database.read() as session:
+        number = session.scalars(select(Journey.id).where(Journey.key == key)).one()
+    report = sign_in("marketer").get(f"/admin/results/journey/{number}").text
+    assert t("th", "results.everybody") in report
+    assert t("th", "results.unmeasured") in report
+    assert t("th", "results.unknown") not in report
 
 
 @pytest.mark.parametrize("path", ["journey/99999", "campaign/99999", "other/1"])
