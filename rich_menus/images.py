@@ -34,14 +34,15 @@ from rich_menus.definitions import (
 from rich_menus.icons import Ink, badge
 
 #: Raised whenever the drawing changes, so that published menus are drawn again.
-VERSION = 3
+VERSION = 4
 MARGIN = 20
 RADIUS = 56
 LABEL_SIZE = 104
 SMALLEST_LABEL = 64
 MAX_BYTES = 1_000_000
-#: A card with more places is shown by its share.
+#: A card with more places is shown by its share; the row of dots takes this much of the tile.
 MOST_DOTS = 12
+DOTS_ROOM = 96
 
 
 class _Inks:
@@ -108,8 +109,9 @@ def draw_menu(
     common = _common_size(tab, locale)
     for area in tab.areas:
         shown = replace(area, hint=variant.words) if area.shows and variant.words else area
-        _tile(picture, shown, locale, inks, common)
-        if area.shows and variant.size:
+        has_card = bool(area.shows and variant.size)
+        _tile(picture, shown, locale, inks, common, below=DOTS_ROOM if has_card else 0)
+        if has_card:
             _dots(picture, area, variant, inks)
     data = png(picture, inks.palette())
     assert len(data) <= MAX_BYTES, len(data)
@@ -135,11 +137,11 @@ def _dots(picture: Image.Image, area: Area, variant: Variant, inks: _Inks) -> No
     """The card of a living area along its lower edge: one dot for each place, filled for a stamp."""
     room = area.width - 6 * MARGIN
     across = min(variant.size, MOST_DOTS)
-    step = min(110, room // across)
+    step = min(80, room // across)
     radius = int(step * 0.32)
     draw = ImageDraw.Draw(picture)
     left = area.x + (area.width - step * across) // 2
-    y = area.y + area.height - 2 * MARGIN - radius - 24
+    y = area.y + area.height - MARGIN - DOTS_ROOM // 2 - 8
     shown = variant.filled if variant.size <= MOST_DOTS else variant.filled * across // variant.size
     empty = inks.hero_badge if area.is_hero else inks.edge
     for place in range(across):
@@ -203,16 +205,20 @@ def _is_wide(width: int, height: int) -> bool:
     return width > 2.2 * height
 
 
-def _tile(picture: Image.Image, area: Area, locale: str, inks: _Inks, common: int) -> None:
+def _tile(
+    picture: Image.Image, area: Area, locale: str, inks: _Inks, common: int, *, below: int = 0
+) -> None:
+    """One tile with its words; `below` pixels at its lower edge are kept free."""
     left, top = area.x + MARGIN, area.y + MARGIN
     right, bottom = area.x + area.width - MARGIN, area.y + area.height - MARGIN
     fill = inks.primary if area.is_hero else inks.tile
     rounded(picture, (left, top + 8, right, bottom + 8), RADIUS, inks.edge)  # a quiet shadow
     rounded(picture, (left, top, right, bottom), RADIUS, fill)
+    box = (left, top, right, bottom - below)
     if _is_wide(right - left, bottom - top):
-        _wide(picture, area, (left, top, right, bottom), locale, inks)
+        _wide(picture, area, box, locale, inks)
     else:
-        _tall(picture, area, (left, top, right, bottom), locale, inks, common)
+        _tall(picture, area, box, locale, inks, common)
 
 
 def _look(area: Area, inks: _Inks) -> tuple[Colour, Ink, Colour, Colour]:

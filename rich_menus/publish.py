@@ -31,7 +31,7 @@ from models.menus import (
     PlanState,
     PublicationState,
 )
-from rich_menus import assign, images, living, uploads
+from rich_menus import assign, images, living, trials, uploads
 from rich_menus.definitions import (
     DEFAULT_PACK,
     LOCALES,
@@ -400,18 +400,22 @@ def clean_up(runtime: Runtime, line: Line) -> tuple[list[str], bool]:
     live = {row.alias for row in rows if row.state == PublicationState.LIVE}
     over = {row.alias for row in rows if row.line_menu_id not in standing} - live
     kept = {row.alias for row in rows if row.line_menu_id in standing}
-    for alias in sorted(set(line.aliases()) & (over - kept)):
-        line.delete_alias(alias)
+    now = runtime.clock.real_now()
+    tried = {line_id for line_id, name in at_line.items() if trials.is_running(name, now)}
+    for alias, line_id in sorted(line.aliases().items()):
+        is_over = alias.startswith(trials.ALIAS) and line_id not in tried
+        if is_over or alias in over - kept:
+            line.delete_alias(alias)
     removed = []
     for line_id, name in at_line.items():
-        if name.startswith(MARK) and line_id not in standing:
+        if name.startswith(MARK) and line_id not in standing | tried:
             line.delete_menu(line_id)
             removed.append(line_id)
     gone = {row.id for row in rows if row.line_menu_id not in standing}
     for row in rows:
         if row.id in gone and row.state != PublicationState.REMOVED:
             _update(runtime, row.id, state=PublicationState.REMOVED)
-    is_left_over = any(
+    is_left_over = bool(tried) or any(
         row.state == PublicationState.RETIRED and row.line_menu_id in standing for row in rows
     )
     return removed, is_left_over

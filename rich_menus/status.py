@@ -10,7 +10,7 @@ from sqlalchemy import select
 from bot.gateway import Line
 from core.runtime import Runtime
 from models.menus import Menu, MenuLink, MenuPublication, MenuVersion, PublicationState
-from rich_menus import assign, publish
+from rich_menus import assign, publish, trials
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Comparison:
 def compare(runtime: Runtime, line: Line) -> Comparison:
     """Ask LINE for its menus, aliases and default, and compare. Raises the gateway's errors."""
     names = {str(menu["richMenuId"]): str(menu.get("name", "")) for menu in line.menus()}
+    real_now = runtime.clock.real_now()
     pointing, shown = line.aliases(), line.default_menu()
     with runtime.database.read() as session:
         targets = publish.wanted(session)
@@ -87,7 +88,9 @@ def compare(runtime: Runtime, line: Line) -> Comparison:
         default_problem=default_problem,
         orphans=sorted(
             key for key, name in names.items()
-            if name.startswith(publish.MARK) and key not in standing
+            if name.startswith(publish.MARK)
+            and key not in standing
+            and not trials.is_running(name, real_now)
         ),
         stray_aliases=sorted((set(pointing) & ours) - aliases - ours_standing),
         foreign=sum(not name.startswith(publish.MARK) for name in names.values()),

@@ -11,8 +11,9 @@ from flask import Response, abort, g, jsonify, make_response, render_template, r
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from bot.gateway import SdkLine
 from core.clock import at_local
-from core.errors import Invalid, Refused
+from core.errors import Invalid, OutsideFault, Refused
 from core.i18n import LOCALES, t
 from core.text import clean
 from models.members import Level, Stage
@@ -29,6 +30,7 @@ from rich_menus import (
     plans,
     publish,
     shelf,
+    trials,
     uploads,
 )
 from rich_menus.definitions import (
@@ -139,6 +141,38 @@ def menu_preview(key: str) -> Response:
     response = jsonify(picture=picture, faults=_by_place(found), taps=taps)
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+@blueprint.post("/menus/<string:key>/try")
+@staff_only("menus.publish")
+@outside
+def menu_try(key: str) -> Any:
+    """The form as it stands on the testers' own telephones, for half an hour."""
+    held = runtime()
+    with opened(is_reading=True) as session:
+        row = menu_of(key)
+        version = publish.latest_version(session, row.id)
+        draft = menu_forms.read(version.definition)
+        definition = MenuDefinition.from_dict(draft)
+        found = faults(definition, icons.NAMES)
+        people = trials.testers(session, is_demo=held.settings.demo)
+        sample = _sample(session, definition)
+        if found or not people:
+            refusal = "" if found else t(locale(), "menus.no_testers")
+            page = _page(row, version, draft, found, refusal=refusal, is_draft=True)
+            return make_response(page, 422)
+    said = ""
+    try:
+        trials.show(held, SdkLine(held.settings), definition, people, sample)
+    except OutsideFault:
+        said = t(locale(), "menus.line_silent")
+    with opened():
+        row = menu_of(key)
+        if not said:
+            noted("menus.tried", menu=key, people=len(people))
+        tried = "" if said else t(locale(), "menus.tried", count=len(people))
+        page = _page(row, version, draft, [], refusal=said, tried=tried, is_draft=True)
+    return make_response(page, 502 if said else 200)
 
 
 @blueprint.get("/menus/<string:key>/<string:tab>/<string:language>.png")
@@ -301,6 +335,7 @@ def _page(
     found: list[Fault],
     *,
     refusal: str = "",
+    tried: str = "",
     is_draft: bool = False,
 ) -> str:
     language = locale()
@@ -337,6 +372,8 @@ def _page(
         problems=list(dict.fromkeys(t(language, fault.key) for fault in found)),
         wrong=_by_place(found),
         refusal=refusal,
+        tried=tried,
+        phone=runtime().settings.line_api_url if runtime().settings.demo else "",
         taps=_taps(definition),
         layouts=layouts.LAYOUTS,
         snap=layouts.SNAP,

@@ -45,7 +45,7 @@ def read(saved: Mapping[str, Any]) -> dict[str, Any]:
     form = request.form
     for name in COLOURS:
         if form.get(f"colour.{name}"):
-            draft["colours"][name] = form[f"colour.{name}"][:7]
+            draft["colours"][name] = form[f"colour.{name}"][:7].upper()
     for tab in draft["tabs"]:
         _words(tab["chat_bar_text"], f"{tab['key']}.chat_bar")
         _words(tab["label"], f"{tab['key']}.tab_label")

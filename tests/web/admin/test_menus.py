@@ -336,7 +336,7 @@ def test_the_history_says_in_words_what_changed(owner, guest, database):
     for words in (
         "ปุ่ม “ของฟรี” · ข้อความ: คูปอง → ของฟรี",
         "ทำคำสั่ง “คูปอง” ในแชท → เปิด https://x.test/",
-        "สีเน้น: #F2B544 → #00ff00",
+        "สีเน้น: #F2B544 → #00FF00",
     ):
         assert words in text
 
