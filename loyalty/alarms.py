@@ -18,10 +18,13 @@ from models.results import Alarm
 
 # Written out rather than bound, as in the index that it names (models/results.py).
 IS_OPEN = text("alarms.ended_at IS NULL")
+#: The audit log's own alarm, which the health page looks at.
+AUDIT = "audit.broken:chain"
 #: Told at once, whatever the hour; the others wait for the day's digest.
 GRAVE = frozenset(
     {
         "ledger.difference",
+        "audit.broken",
         "sending.paused",
         "sending.quota",
         "journeys.overdue",
@@ -78,6 +81,11 @@ def see(session: Session, alarm_id: int, now: datetime) -> bool:
 def open_ones(session: Session) -> list[Alarm]:
     """What is wrong now, newest first."""
     return list(session.scalars(select(Alarm).where(IS_OPEN).order_by(Alarm.id.desc())))
+
+
+def is_open(session: Session, key: str) -> bool:
+    """Whether this is wrong now, as far as anybody has looked."""
+    return bool(session.scalar(select(Alarm.id).where(IS_OPEN, Alarm.key == key)))
 
 
 def unseen_total(session: Session) -> int:

@@ -8,16 +8,16 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import NewType
+from typing import Any, NewType
 
 import regex
-from sqlalchemy import select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from core import ids
 from core.crypto import Vault
-from core.db import insert_into
+from core.db import insert_into, is_sqlite
 from core.errors import NotFound, Refused
 from core.text import clean, western_digits
 from loyalty import activities, consents, personal, shop
@@ -296,6 +296,23 @@ def _give_totals(session: Session, member_id: int, stage: Stage, now: datetime) 
 
 
 # Name, phone, birthday
+
+
+def is_named_like(session: Session, text: str) -> Any:
+    """Members with these letters anywhere in their name or LINE name."""
+    is_like = or_(
+        *(name.icontains(text, autoescape=True) for name in (Member.name, Member.line_name))
+    )
+    if is_sqlite(session):
+        return is_like
+    # Indexed by single letters and pairs (`migrations/name_search.py`).
+    parts = func.member_name_parts(Member.name, Member.line_name)
+    return and_(parts.op("@>", is_comparison=True)(func.name_parts(text)), is_like)
+
+
+def is_numbered_like(digits: str) -> Any:
+    """Members whose number begins with these digits, as a range that an index answers."""
+    return and_(Member.member_no >= digits, Member.member_no < digits + ":")
 
 
 def parse_phone(text: str) -> E164 | None:

@@ -77,6 +77,9 @@ class Member(Base):
             postgresql_where=text("state IN ('erased', 'merged')"),
             sqlite_where=text("state IN ('erased', 'merged')"),
         ),
+        # Lists by name and by age; on PostgreSQL `migrations/name_search.py` adds parts of names.
+        Index("ix_members_joined_at_id", "joined_at", "id"),
+        Index("ix_members_name_id", "name", "id"),
         CheckConstraint("state <> 'member' OR member_no IS NOT NULL", name="member_has_number"),
         CheckConstraint("state <> 'erased' OR line_user_id IS NULL", name="erased_has_no_line_id"),
     )
@@ -87,7 +90,7 @@ class Member(Base):
     line_user_id: Mapped[short | None] = mapped_column(unique=True)
     member_no: Mapped[str | None] = mapped_column(String(9), unique=True)
     created_at: Mapped[moment]
-    joined_at: Mapped[moment | None] = mapped_column(index=True)
+    joined_at: Mapped[moment | None]
     erased_at: Mapped[moment | None]
     #: Set when this row was merged into another member.
     merged_into_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("members.id"))
@@ -162,7 +165,9 @@ class MemberTotals(Base):
         CheckConstraint("debt >= 0", name="debt_not_negative"),
         CheckConstraint("purchase_count >= 0", name="purchase_count_not_negative"),
         Index("ix_member_totals_stage_level", "stage", "level"),
-        Index("ix_member_totals_last_purchase_at", "last_purchase_at"),
+        Index("ix_member_totals_last_purchase_at_member_id", "last_purchase_at", "member_id"),
+        Index("ix_member_totals_balance_member_id", "balance", "member_id"),
+        Index("ix_member_totals_spent_satang_member_id", "spent_satang", "member_id"),
         # The few that the watchdog counts every minute.
         Index(
             "ix_member_totals_frozen",

@@ -12,6 +12,7 @@ from core.runtime import Runtime
 from engagement import journey_engine, journey_triggers, journeys
 from loyalty import (
     alarms,
+    audit,
     codes,
     coupons,
     doors,
@@ -97,11 +98,13 @@ def warn_of_tiers(session: Session, run: Run) -> int:
 
 
 def check_ledger(session: Session, run: Run) -> int:
-    """Prove every balance; a difference freezes that member's burning and alarms."""
+    """Prove every balance and the audit chain; a difference freezes that member's burning, and
+    either alarms."""
     if run.cursor:
         return 0  # one pass of set statements proves them all
     with run.runtime.database.read() as looking:  # no lock while the long statements run
         found = proof.find_all(looking)
+        broken = audit.verify(looking)
     differences = proof.freeze(session, found, run.now)
     for difference in differences:
         log.error("ledger_difference", kind=difference.what, count=1)
@@ -110,6 +113,12 @@ def check_ledger(session: Session, run: Run) -> int:
         alarms.raise_alarm(session, LEDGER_ALARM, "ledger.difference", facts, run.now)
     else:
         alarms.end_alarm(session, LEDGER_ALARM, run.now)
+    if broken is not None:
+        log.error("audit_broken", kind=broken.what, count=1)
+        place = {"row": broken.row_id or "-"}
+        alarms.raise_alarm(session, alarms.AUDIT, "audit.broken", place, run.now)
+    else:
+        alarms.end_alarm(session, alarms.AUDIT, run.now)
     run.cursor = 1
     return 1
 

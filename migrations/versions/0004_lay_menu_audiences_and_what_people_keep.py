@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
+from migrations import name_search
+
 revision = "0004"
 down_revision = "0003"
 branch_labels = None
@@ -19,9 +21,11 @@ def upgrade() -> None:
     _lay_menus()
     _lay_people()
     _lay_messages()
+    _lay_lists()
 
 
 def downgrade() -> None:
+    _lift_lists()
     _lift_messages()
     _lift_people()
     _lift_menus()
@@ -258,3 +262,25 @@ def _lift_messages() -> None:
     with op.batch_alter_table("member_scores") as batch_op:
         batch_op.drop_column("own_gap_days")
         batch_op.drop_column("last_on")
+
+
+def _lay_lists() -> None:
+    """What the console's lists are ordered and searched by."""
+    op.drop_index("ix_members_joined_at", "members")
+    op.create_index("ix_members_joined_at_id", "members", ["joined_at", "id"])
+    op.create_index("ix_members_name_id", "members", ["name", "id"])
+    op.drop_index("ix_member_totals_last_purchase_at", "member_totals")
+    for column in ("last_purchase_at", "balance", "spent_satang"):
+        name = f"ix_member_totals_{column}_member_id"
+        op.create_index(name, "member_totals", [column, "member_id"])
+    name_search.install(op.get_bind())
+
+
+def _lift_lists() -> None:
+    name_search.remove(op.get_bind())
+    for column in ("last_purchase_at", "balance", "spent_satang"):
+        op.drop_index(f"ix_member_totals_{column}_member_id", "member_totals")
+    op.create_index("ix_member_totals_last_purchase_at", "member_totals", ["last_purchase_at"])
+    op.drop_index("ix_members_name_id", "members")
+    op.drop_index("ix_members_joined_at_id", "members")
+    op.create_index("ix_members_joined_at", "members", ["joined_at"])

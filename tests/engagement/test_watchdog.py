@@ -213,6 +213,7 @@ def test_M9_an_owner_who_is_gone_breaks_nothing(life, owner, somchai, change):
         ("sending.quota", {"limit": 300}),
         ("ledger.frozen", {"count": 1}),
         ("ledger.difference", {"count": 1}),
+        ("audit.broken", {"row": 7}),
         ("jobs.missed", {"job": "points.expire", "due": "2026-11-22T00:05:00+07:00"}),
         ("suspects.cashier", {"cashier_id": 99, "count": 1}),
         ("suspects.members", {"count": 1}),

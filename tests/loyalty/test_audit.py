@@ -61,3 +61,16 @@ def test_finds_rows_that_changed_places(chain):
         chain.execute(text(f"UPDATE audit_rows SET id = {after} WHERE id = {before}"))
     assert audit.verify(chain) is not None
     triggers.install(chain.connection())
+
+
+def test_the_newest_rows_are_proven_by_themselves_and_older_ones_are_left(chain):
+    ids = chain.scalars(text("SELECT id FROM audit_rows ORDER BY id")).all()
+    triggers.remove(chain.connection())
+    chain.execute(text(f"UPDATE audit_rows SET act = 'x' WHERE id = {ids[2]}"))
+    found = {newest: audit.verify(chain, newest=newest) for newest in (1, 2, 3, 99)}
+    assert {newest: broken and broken.row_id for newest, broken in found.items()} == {
+        1: None, 2: None, 3: ids[2], 99: ids[2],
+    }  # fmt: skip
+    chain.execute(text(f"DELETE FROM audit_rows WHERE id = {ids[4]}"))
+    assert audit.verify(chain, newest=1) is not None
+    triggers.install(chain.connection())

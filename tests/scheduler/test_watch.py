@@ -5,14 +5,16 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from core.clock import local_day
 from engagement import alerts
-from loyalty import alarms, shop
+from loyalty import alarms, audit, shop
+from migrations import triggers
 from models.outbox import Message
 from models.results import Alarm
 from models.schedule import Occurrence, OccurrenceState
+from models.staff import AuditRow
 from scheduler import runner, watch
 from scheduler.schedule import JOBS
 from tests import factories
@@ -86,6 +88,22 @@ def test_FG13_a_ledger_difference_alarms_and_ends_when_it_is_mended(runtime, clo
     tomorrow = NOW + timedelta(days=1)
     runner.run_occurrence(runtime, job, on=local_day(tomorrow, BANGKOK), due=tomorrow, now=tomorrow)
     assert keys(runtime) == {"ledger.frozen:members"}
+
+
+def test_the_night_proves_the_audit_log_and_alarms_until_it_holds(runtime):
+    with runtime.transaction() as session:
+        audit.record(session, "staff:1", "members.erased", {"member": 1}, NOW)
+        triggers.remove(session.connection())
+        session.execute(update(AuditRow).values(act="x"))
+    job = JOBS["ledger.check"]
+    runner.run_occurrence(runtime, job, on=local_day(NOW, BANGKOK), due=NOW, now=NOW)
+    assert keys(runtime) == {alarms.AUDIT}
+    with runtime.transaction() as session:
+        session.execute(update(AuditRow).values(act="members.erased"))
+        triggers.install(session.connection())
+    tomorrow = NOW + timedelta(days=1)
+    runner.run_occurrence(runtime, job, on=local_day(tomorrow, BANGKOK), due=tomorrow, now=tomorrow)
+    assert keys(runtime) == set()
 
 
 @pytest.fixture

@@ -31,6 +31,7 @@ PLACES = {
     "suspects": ("admin.suspects", "suspects.read"),
     "ledger": ("admin.liability", "liability.read"),
     "members": ("admin.members", "members.read"),
+    "audit": ("admin.audit_page", "audit.read"),
 }
 
 

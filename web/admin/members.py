@@ -25,7 +25,6 @@ from models.tiers import Tier
 from web.admin.ground import (
     back,
     blueprint,
-    escaped,
     may,
     noted,
 )
@@ -40,15 +39,15 @@ _SQUARE = re.compile(r"([1-5])-([1-5])")
 COLUMNS = (
     Column("name", "console.name", Member.name, lambda row: row.Member.shown_name),
     Column("number", "console.number", Member.member_no, lambda row: row.Member.member_no, "mono"),
-    Column("stage", "console.stage", MemberTotals.stage,
+    Column("stage", "console.stage", None,
            said("stages", lambda row: row.MemberTotals.stage)),
-    Column("level", "console.level", MemberTotals.level,
+    Column("level", "console.level", None,
            said("levels", lambda row: row.MemberTotals.level)),
     Column("points", "console.points", MemberTotals.balance,
            lambda row: row.MemberTotals.balance, "num"),
     Column("spent", "console.spent", MemberTotals.spent_satang,
            lambda row: row.MemberTotals.spent_satang, "money"),
-    Column("bills", "console.bills", MemberTotals.purchase_count,
+    Column("bills", "console.bills", None,
            lambda row: row.MemberTotals.purchase_count, "num"),
     Column("last", "console.last_visit", MemberTotals.last_purchase_at,
            lambda row: row.MemberTotals.last_purchase_at, "moment"),
@@ -60,7 +59,7 @@ COLUMNS = (
 @blueprint.get("/members")
 @staff_only("members.read")
 def members() -> str:
-    """Everybody we know, newest first; search by name, number or proven phone."""
+    """Everybody we know, newest first; search by name, number, phone or its last four digits."""
     return render_template(
         "admin/members.html",
         table=MEMBERS.page(),
@@ -81,7 +80,8 @@ def _everybody() -> Any:
 
 
 def matching(query: Any) -> Any:
-    """Only rows of members whom the searched words mean: a name, a number, a proven phone."""
+    """Only rows of members whom the searched words mean: a part of a name, a number or how it
+    begins, a phone or its last four digits."""
     text = search_text()
     return query.where(_matches(text)) if text else query
 
@@ -123,12 +123,11 @@ def _matches(text: str) -> Any:
         return Member.phone_index.in_(
             runtime().vault.blind_indexes(personal.PHONE_PURPOSE, str(e164))
         )
-    like = f"%{escaped(text)}%"
-    return or_(
-        Member.name.ilike(like, escape="\\"),
-        Member.line_name.ilike(like, escape="\\"),
-        Member.member_no.like(f"{escaped(digits)}%", escape="\\"),
-    )
+    is_named = rules.is_named_like(db(), text)
+    if not digits.isdecimal():
+        return is_named
+    known = runtime().vault.blind_indexes(personal.PHONE_LAST4_PURPOSE, digits)
+    return or_(is_named, rules.is_numbered_like(digits), Member.phone_last4_index.in_(known))
 
 
 def member_of(public_id: str) -> Member:

@@ -13,20 +13,21 @@ from engagement import restoring
 from models.members import Member
 from models.outbox import Call, ChannelState, Message, MessageState
 from web.admin.ground import back, blueprint, noted
-from web.admin.tables import Column, Listing, found_in, listed, said
+from web.admin.members import matching
+from web.admin.tables import Column, Listing, listed, said
 from web.admin.words import message_kind
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 COLUMNS = (
-    Column("made", "console.made_at", Message.created_at,
+    Column("made", "console.made_at", Message.id,
            lambda row: row.Message.created_at, "moment"),
-    Column("kind", "console.kind", Message.kind,
+    Column("kind", "console.kind", None,
            lambda row: message_kind(row.Message.kind, locale())),
-    Column("class", "console.class", Message.klass, said("classes", lambda row: row.Message.klass)),
-    Column("state", "console.state", Message.state,
+    Column("class", "console.class", None, said("classes", lambda row: row.Message.klass)),
+    Column("state", "console.state", None,
            said("messages", lambda row: row.Message.state)),
-    Column("due", "console.due_at", Message.due_at, lambda row: row.Message.due_at, "moment"),
+    Column("due", "console.due_at", None, lambda row: row.Message.due_at, "moment"),
     Column("to", "console.to", None, lambda row: row.Member.shown_name),
     Column("answer", "console.answer", None, lambda row: row.Call and row.Call.status),
 )  # fmt: skip
@@ -59,7 +60,7 @@ def _messages() -> Any:
     state = request.args.get("state", "")
     if state in set(MessageState):
         query = query.where(Message.state == MessageState(state))
-    return found_in(query, Member.name, Member.line_name, Member.member_no, Message.kind)
+    return matching(query)
 
 
 OUTBOX = listed(Listing("/outbox", COLUMNS, _messages, "made", Message.id.desc(), "lists.export"))
