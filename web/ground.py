@@ -7,6 +7,7 @@ wrapped rather than `after_request`, which Flask also runs for handled errors.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -21,6 +22,7 @@ from core.runtime import Runtime
 from loyalty import sheets, shop
 
 View = TypeVar("View", bound=Callable[..., Any])
+Found = TypeVar("Found")
 #: Where lists of members are uploaded.
 LISTS = "/admin/imports"
 #: Where a telephone's photograph may come with an answer.
@@ -31,6 +33,11 @@ LOGO = "/admin/settings/logo"
 LOGO_BYTES = 2_000_000
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+
+
+#: Figures that took longer than this to find are shown again for a while.
+SLOW_SECONDS = 1.0
+KEPT_SECONDS = 60.0
 
 
 class TaemRequest(Request):
@@ -165,3 +172,17 @@ def _look(session: Session) -> dict[str, str]:
 def locale() -> str:
     """The language of whoever is asking, as far as known."""
     return cast("str", g.get("locale") or runtime().settings.shop_locale)
+
+
+def remembered(name: str, find: Callable[[], Found]) -> Found:
+    """What `find` finds; a minute old at most where that is slow, as in a shop of a million."""
+    kept: dict[str, tuple[float, Any]] = current_app.extensions.setdefault("taem_kept", {})
+    until, known = kept.get(name, (0.0, None))
+    began = time.monotonic()
+    if began < until:
+        return cast("Found", known)
+    found = find()
+    now = time.monotonic()
+    if now - began > SLOW_SECONDS:
+        kept[name] = (now + KEPT_SECONDS, found)
+    return found

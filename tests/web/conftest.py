@@ -43,6 +43,7 @@ def app(runtime) -> Any:
         _BUILT[alike].testing = True
         _BUILT[alike].extensions["taem_intake"].close()
     _BUILT[alike].extensions["taem"] = runtime
+    _BUILT[alike].extensions.pop("taem_kept", None)
     limiter.reset()
     return _BUILT[alike]
 

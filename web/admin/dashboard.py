@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
 from flask import render_template
 
 from core.i18n import t
@@ -10,7 +14,7 @@ from insights import rfm
 from web.admin import charts
 from web.admin.ground import blueprint
 from web.auth import staff_only
-from web.ground import db, locale, runtime
+from web.ground import db, locale, remembered, runtime
 
 
 @blueprint.get("")
@@ -18,18 +22,23 @@ from web.ground import db, locale, runtime
 def dashboard() -> str:
     """Everything at a glance, for the last 30 days."""
     now, tz, language = runtime().clock.now(), runtime().clock.tz, locale()
-    joined = figures.joined_by_day(db(), now, tz)
-    sales = figures.sales_by_day(db(), now, tz)
-    levels = figures.by_level(db())
+    seen = remembered("dashboard", lambda: _look(now, tz))
     return render_template(
         "admin/dashboard.html",
-        counts=figures.counts(db(), now, tz),
-        stages=figures.by_stage(db()),
-        levels=levels,
-        level_total=sum(levels.values()),
-        rfm=rfm.of(db()),
-        joined=joined,
-        sales=sales,
-        joined_chart=charts.bars(t(language, "console.chart_joined"), joined),
-        sales_chart=charts.bars(t(language, "console.chart_sales"), sales, charts.AMBER),
+        **seen,
+        level_total=sum(seen["levels"].values()),
+        joined_chart=charts.bars(t(language, "console.chart_joined"), seen["joined"]),
+        sales_chart=charts.bars(t(language, "console.chart_sales"), seen["sales"], charts.AMBER),
     )
+
+
+def _look(now: datetime, tz: ZoneInfo) -> dict[str, Any]:
+    """Every figure of the page."""
+    return {
+        "counts": figures.counts(db(), now, tz),
+        "stages": figures.by_stage(db()),
+        "levels": figures.by_level(db()),
+        "rfm": rfm.of(db()),
+        "joined": figures.joined_by_day(db(), now, tz),
+        "sales": figures.sales_by_day(db(), now, tz),
+    }

@@ -34,6 +34,8 @@ from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 TIMELINE = 60
+#: More digits than end a phone begin a member number; fewer may be in a name.
+LAST_DIGITS = 4
 #: A square of the RFM grid: recency, and the mean of frequency and money.
 _SQUARE = re.compile(r"([1-5])-([1-5])")
 COLUMNS = (
@@ -123,11 +125,16 @@ def _matches(text: str) -> Any:
         return Member.phone_index.in_(
             runtime().vault.blind_indexes(personal.PHONE_PURPOSE, str(e164))
         )
-    is_named = rules.is_named_like(db(), text)
     if not digits.isdecimal():
-        return is_named
+        return rules.is_named_like(db(), text)
+    if len(digits) > LAST_DIGITS:
+        return rules.is_numbered_like(digits)
     known = runtime().vault.blind_indexes(personal.PHONE_LAST4_PURPOSE, digits)
-    return or_(is_named, rules.is_numbered_like(digits), Member.phone_last4_index.in_(known))
+    return or_(
+        rules.is_named_like(db(), text),
+        rules.is_numbered_like(digits),
+        Member.phone_last4_index.in_(known),
+    )
 
 
 def member_of(public_id: str) -> Member:

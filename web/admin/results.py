@@ -16,7 +16,7 @@ from models.journeys import Journey
 from web.admin.ground import back, blueprint, noted
 from web.admin.tables import spreadsheet
 from web.auth import staff_only
-from web.ground import db, locale, runtime
+from web.ground import db, locale, remembered, runtime
 
 #: Campaigns on the overview, newest first; older ones are reached from their own pages.
 CAMPAIGNS = 50
@@ -27,7 +27,8 @@ Rows = list[tuple[str, Result]]
 @staff_only("results.read")
 def results() -> str:
     """Every journey and campaign: sent, cost, baht made, in words."""
-    journeys, campaigns = _journeys(), _campaigns()
+    # Journeys are named in the reader's language.
+    journeys, campaigns = remembered(f"results:{locale()}", lambda: (_journeys(), _campaigns()))
     everything = journeys + campaigns
     proven = [row for row in everything if row[1].is_proven]
     best = max(proven, key=lambda row: row[1].made_satang, default=None)

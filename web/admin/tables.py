@@ -31,6 +31,8 @@ PAGE_ROWS = 25
 #: Rows are counted, and pages reached, up to here; beyond it a search or a filter is quicker
 #: for people and database alike.
 COUNTED = 10_000
+#: Of a search only so many: each row must be looked at.
+FOUND = 1_000
 SEARCH_LETTERS = 100
 #: Rows of one file; a longer list is taken out in parts, each by its own filter.
 FILE_ROWS = 100_000
@@ -123,8 +125,10 @@ class Listing:
         """The rows of this page, as the address asks; an unknown order falls back."""
         query = self.query()
         sort, down, ordered = self._ordered(query)
-        total = self._count(query)
-        pages = max(1, -(-min(total, COUNTED) // PAGE_ROWS))
+        search = request.args.get("q", "")[:SEARCH_LETTERS]
+        most = FOUND if search else COUNTED
+        total = _count(query, most + 1)
+        pages = max(1, -(-min(total, most) // PAGE_ROWS))
         page = min(pages, max(1, request.args.get("page", 1, type=int) or 1))
         rows = db().execute(ordered.limit(PAGE_ROWS).offset((page - 1) * PAGE_ROWS)).all()
         return Table(
@@ -132,11 +136,11 @@ class Listing:
             rows=[self.shape(row) for row in rows] if self.shape else rows,
             columns=_chosen(self.name, self.columns),
             choices=self.columns,
-            total=min(total, COUNTED),
-            is_more=total > COUNTED,
+            total=min(total, most),
+            is_more=total > most,
             page=page,
             pages=pages,
-            search=request.args.get("q", "")[:SEARCH_LETTERS],
+            search=search,
             sort=sort,
             is_down=down,
             file=f"admin.{self.endpoint}" if may(self.permission) else "",
@@ -147,12 +151,6 @@ class Listing:
     def is_open(self) -> bool:
         """A file without people in it: for whoever may read the page."""
         return self.permission.endswith(".read")
-
-    def _count(self, query: Any) -> int:
-        """How many rows the address finds, up to one more than is counted."""
-        some = query.with_only_columns(literal_column("1"), maintain_column_froms=True)
-        some = some.order_by(None).limit(COUNTED + 1).subquery()
-        return db().scalar(select(func.count()).select_from(some)) or 0
 
     def _ordered(self, query: Any) -> tuple[str, bool, Any]:
         by_key = {column.key: column for column in self.columns if column.order is not None}
@@ -179,6 +177,13 @@ class Listing:
                     raise Refused("exports.too_many", status=422, most=FILE_ROWS)
                 shown = self.shape(row) if self.shape else row
                 yield [_written(column, shown) for column in written]
+
+
+def _count(query: Any, most: int) -> int:
+    """How many rows there are, up to so many."""
+    some = query.with_only_columns(literal_column("1"), maintain_column_froms=True)
+    some = some.order_by(None).limit(most).subquery()
+    return db().scalar(select(func.count()).select_from(some)) or 0
 
 
 def _turned(tie: Any) -> Any:
