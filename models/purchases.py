@@ -38,7 +38,7 @@ class Purchase(Base):
         ),
         Index("ix_purchases_member_id_purchased_at", "member_id", "purchased_at"),
         Index("ix_purchases_cashier_id_recorded_at", "cashier_id", "recorded_at"),
-        Index("ix_purchases_purchased_at", "purchased_at", postgresql_using="brin"),
+        Index("ix_purchases_purchased_at_id", "purchased_at", "id"),
     )
 
     id: Mapped[bigid]

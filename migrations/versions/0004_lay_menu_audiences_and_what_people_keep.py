@@ -273,11 +273,17 @@ def _lay_lists() -> None:
     for column in ("last_purchase_at", "balance", "spent_satang"):
         name = f"ix_member_totals_{column}_member_id"
         op.create_index(name, "member_totals", [column, "member_id"])
+    op.drop_index("ix_purchases_purchased_at", "purchases")
+    op.create_index("ix_purchases_purchased_at_id", "purchases", ["purchased_at", "id"])
     name_search.install(op.get_bind())
 
 
 def _lift_lists() -> None:
     name_search.remove(op.get_bind())
+    op.drop_index("ix_purchases_purchased_at_id", "purchases")
+    op.create_index(
+        "ix_purchases_purchased_at", "purchases", ["purchased_at"], postgresql_using="brin"
+    )
     for column in ("last_purchase_at", "balance", "spent_satang"):
         op.drop_index(f"ix_member_totals_{column}_member_id", "member_totals")
     op.create_index("ix_member_totals_last_purchase_at", "member_totals", ["last_purchase_at"])

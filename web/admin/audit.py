@@ -17,7 +17,7 @@ from web.auth import staff_only
 from web.ground import db, locale
 
 COLUMNS = (
-    Column("at", "audit.at", AuditRow.at, lambda one: one["row"].at, "moment"),
+    Column("at", "audit.at", AuditRow.id, lambda one: one["row"].at, "moment"),
     Column("who", "audit.who", AuditRow.actor, lambda one: one["who"]),
     Column("act", "audit.act", AuditRow.act, lambda one: one["row"].act, "mono"),
     Column("facts", "audit.facts", None, lambda one: json.dumps(one["row"].facts)),

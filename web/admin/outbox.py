@@ -22,12 +22,12 @@ from web.ground import db, locale, runtime
 COLUMNS = (
     Column("made", "console.made_at", Message.id,
            lambda row: row.Message.created_at, "moment"),
-    Column("kind", "console.kind", None,
+    Column("kind", "console.kind", Message.kind,
            lambda row: message_kind(row.Message.kind, locale())),
-    Column("class", "console.class", None, said("classes", lambda row: row.Message.klass)),
-    Column("state", "console.state", None,
+    Column("class", "console.class", Message.klass, said("classes", lambda row: row.Message.klass)),
+    Column("state", "console.state", Message.state,
            said("messages", lambda row: row.Message.state)),
-    Column("due", "console.due_at", None, lambda row: row.Message.due_at, "moment"),
+    Column("due", "console.due_at", Message.due_at, lambda row: row.Message.due_at, "moment"),
     Column("to", "console.to", None, lambda row: row.Member.shown_name),
     Column("answer", "console.answer", None, lambda row: row.Call and row.Call.status),
 )  # fmt: skip

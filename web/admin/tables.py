@@ -63,6 +63,8 @@ class Column:
     order: Any = None
     value: Callable[[Any], Any] | None = None
     kind: str = ""
+    #: An index gives this order, however long the list; others sort what was counted whole.
+    is_quick: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,12 @@ class Table:
         """The address of everything this page's address finds, as a file."""
         asked = {**request.args.to_dict(), **(request.view_args or {}), "kind": kind}
         return url_for(self.file, **asked)
+
+    def can_order(self, column: Column) -> bool:
+        """Whether its heading orders the list: always a short one."""
+        return column.order is not None and (
+            not self.is_more or column.is_quick or column.key == self.sort
+        )
 
     @property
     def is_filtered(self) -> bool:
@@ -124,10 +132,10 @@ class Listing:
     def page(self) -> Table:
         """The rows of this page, as the address asks; an unknown order falls back."""
         query = self.query()
-        sort, down, ordered = self._ordered(query)
         search = request.args.get("q", "")[:SEARCH_LETTERS]
         most = FOUND if search else COUNTED
         total = _count(query, most + 1)
+        sort, down, ordered = self._ordered(query, is_long=total > most)
         pages = max(1, -(-min(total, most) // PAGE_ROWS))
         page = min(pages, max(1, request.args.get("page", 1, type=int) or 1))
         rows = db().execute(ordered.limit(PAGE_ROWS).offset((page - 1) * PAGE_ROWS)).all()
@@ -152,8 +160,13 @@ class Listing:
         """A file without people in it: for whoever may read the page."""
         return self.permission.endswith(".read")
 
-    def _ordered(self, query: Any) -> tuple[str, bool, Any]:
-        by_key = {column.key: column for column in self.columns if column.order is not None}
+    def _ordered(self, query: Any, *, is_long: bool = False) -> tuple[str, bool, Any]:
+        by_key = {
+            column.key: column
+            for column in self.columns
+            if column.order is not None
+            and (not is_long or column.is_quick or column.key == self.default)
+        }
         sort = request.args.get("sort", self.default)
         if sort not in by_key:
             sort = self.default

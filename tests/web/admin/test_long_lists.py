@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from urllib.parse import urlencode
 
 import pytest
@@ -30,7 +31,6 @@ def rows_of(answer) -> list[list[str]]:
     return list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
 
 
-
 def test_rows_are_counted_and_reached_up_to_a_bound(owner, crowd, monkeypatch):
     assert "27 รายการ" in owner.get("/admin/members").text
     monkeypatch.setattr(tables, "COUNTED", PAGE_ROWS)
@@ -39,6 +39,21 @@ def test_rows_are_counted_and_reached_up_to_a_bound(owner, crowd, monkeypatch):
     assert 'data-testid="next-page"' not in page
     assert "ไฟล์มีทุกแถวที่ค้นเจอ" in page
     assert len(rows_of(owner.send("/admin/members.csv"))) == 1 + 2 + PAGE_ROWS
+
+
+def test_a_very_long_list_is_ordered_only_where_an_index_does_it(owner, crowd, monkeypatch):
+    def orders(address: str) -> set[str]:
+        heads = owner.get(address).text.partition("<thead")[2].partition("</thead")[0]
+        return set(re.findall(r"sort=(\w+)", heads))
+
+    quick = {"name", "number", "points", "spent", "last", "joined"}
+    assert orders("/admin/members") == quick | {"stage", "level", "bills"}
+    monkeypatch.setattr(tables, "COUNTED", PAGE_ROWS)
+    assert orders("/admin/members") == quick
+    assert orders("/admin/members?sort=level") == quick
+    first = re.compile(r"/admin/members/\w{32}")
+    as_it_opens = first.findall(owner.get("/admin/members").text)
+    assert first.findall(owner.get("/admin/members?sort=level").text) == as_it_opens
 
 
 def test_an_order_turned_round_is_the_same_list_backwards(owner, crowd):
