@@ -1,6 +1,6 @@
 """A strict LINE 50 ms away behind TLS: `python -m benchmarks.far_line PORT CERTIFICATE KEY …`.
 
-It only counts: it takes any push, answers as LINE does, refuses by a token bucket that holds a
+It only counts: it takes any push or multicast, answers as LINE does, refuses by a token bucket that holds a
 twentieth of a second, and remembers retry keys. Plain asyncio, so that it costs little of the
 machine it shares with what is measured. `GET /figures` tells, `POST /begin` forgets.
 """
@@ -27,7 +27,7 @@ class Figures:
         self.begin()
 
     def begin(self) -> None:
-        self.accepted = self.refused = self.repeated = 0
+        self.accepted = self.refused = self.repeated = self.recipients = 0
         self.first_at = self.last_at = 0.0
         self.keys: set[bytes] = set()
         self.tokens = self.per_second * BUCKET_SECONDS
@@ -51,6 +51,7 @@ class Figures:
             "accepted": self.accepted,
             "refused": self.refused,
             "repeated": self.repeated,
+            "recipients": self.recipients,
             "distinct": len(self.keys),
             "first_at": self.first_at,
             "last_at": self.last_at,
@@ -80,10 +81,11 @@ class Connection(asyncio.Protocol):
             length = int(_header(head, b"content-length") or 0)
             if len(self.buffer) < end + 4 + length:
                 return
+            body = self.buffer[end + 4 : end + 4 + length]
             self.buffer = self.buffer[end + 4 + length :]
-            self.handle(head)
+            self.handle(head, body)
 
-    def handle(self, head: bytes) -> None:
+    def handle(self, head: bytes, body: bytes) -> None:
         figures = self.figures
         if head.startswith(b"get /figures"):
             self.answer(200, figures.told())
@@ -92,7 +94,7 @@ class Connection(asyncio.Protocol):
             figures.begin()
             self.answer(200, b"{}")
             return
-        if not head.startswith(b"post /v2/bot/message/push"):
+        if not head.startswith((b"post /v2/bot/message/push", b"post /v2/bot/message/multicast")):
             self.answer(404, b'{"message":"Not found"}')
             return
         if not figures.take():
@@ -105,12 +107,13 @@ class Connection(asyncio.Protocol):
             figures.repeated += 1
         else:
             figures.accepted += 1
+            figures.recipients += body[: body.find(b"]")].count(b'"U') or 1
             figures.last_at = time.monotonic()
             figures.first_at = figures.first_at or figures.last_at
             if key:
                 figures.keys.add(key)
-        body = b'{"sentMessages":[{"id":"%d","quoteToken":"q"}]}' % (10**17 + figures.accepted)
-        self.loop.call_later(self.delay, self.answer, 200, body)
+        sent = b'{"sentMessages":[{"id":"%d","quoteToken":"q"}]}' % (10**17 + figures.accepted)
+        self.loop.call_later(self.delay, self.answer, 200, sent)
 
     def answer(self, status: int, body: bytes) -> None:
         if not self.transport.is_closing():
