@@ -25,7 +25,8 @@ def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
     from loyalty import draws, feed, lifecycle, referrals, shop, tier_gifts
     from rich_menus import assign
 
-    database = Database(settings.database_url)
+    # The demo's data is made up, and a year of it is played in two minutes.
+    database = Database(settings.database_url, survives_power_cut=not settings.demo)
     read_offset = (lambda: shop.clock_offset(database)) if settings.demo else None
     return Runtime(
         settings=settings,

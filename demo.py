@@ -33,6 +33,15 @@ READY_SECONDS = 60
 STOP_SECONDS = 10
 LOG_LINES_SHOWN = 20
 PR_SET_PDEATHSIG = 1
+USAGE = f"""usage: python demo.py [--end-with-parent]
+
+Runs the demo café on this machine: the stand-in LINE with its phone, the till, the console.
+Open the addresses it prints; Ctrl-C ends all of it. Data stays in {INSTANCE}/ for the next start.
+
+  --end-with-parent   end as well when the process that started this one does
+  -h, --help          show this and start nothing
+
+Environment: PORT (5000) for Taem, SIM_PORT (9000) for the phone."""
 
 
 class Failed(Exception):
@@ -100,7 +109,13 @@ class Children:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the demo until Ctrl-C or SIGTERM; 0 then, 1 when it cannot run."""
+    """Run the demo until Ctrl-C or SIGTERM; 0 then, 1 when it cannot run, 2 for odd arguments."""
+    if {"-h", "--help"} & set(arguments):
+        print(USAGE)
+        return 0
+    if unknown := [one for one in arguments if one != "--end-with-parent"]:
+        print(f"demo.py does not know {unknown[0]!r}.\n\n{USAGE}", file=sys.stderr)
+        return 2
     if "--end-with-parent" in arguments:
         end_with_parent()
     os.chdir(ROOT)

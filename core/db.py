@@ -11,14 +11,15 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, make_transient_to_detached
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from core.sabotage import is_sabotaged
@@ -44,13 +45,20 @@ class Database:
         busy_timeout: float = BUSY_TIMEOUT_SECONDS,
         pool_size: int = 20,
         pool_timeout: float = 10.0,
+        survives_power_cut: bool = True,
     ) -> None:
-        """`busy_timeout` and `pool_timeout` are seconds."""
+        """`busy_timeout` and `pool_timeout` are seconds.
+
+        Without `survives_power_cut` SQLite's commits do not wait for the disk: a killed process
+        loses nothing, a machine whose power fails may lose its last seconds.
+        """
         self.url = url
         #: What every writing session carries in its `info`, e.g. whom to wake after commit.
         self.session_info: dict[str, Any] = {}
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = _make_engine(url, self.is_sqlite, busy_timeout, pool_size, pool_timeout)
+        if self.is_sqlite and not survives_power_cut:
+            event.listen(self.engine, "connect", _do_not_wait_for_the_disk)
         self._read_engine = self.engine.execution_options(is_reading=True)
 
     @contextmanager
@@ -87,6 +95,41 @@ class Database:
 def after_commit(session: Session, work: Callable[[], object]) -> None:
     """Run `work` once this session's transaction is committed (never if it rolls back)."""
     session.info.setdefault("after_commit", []).append(work)
+
+
+@contextmanager
+def savepoint(session: Session) -> Iterator[None]:
+    """A part that may fail without costing the rest: raising leaves nothing of it behind.
+
+    Neither in the session's own notes: facts it recorded and work it wanted done after the commit
+    are forgotten, and so is what it looked up. Nor in its objects: SQLite gives the ids of rows
+    that were rolled back to the next ones, which must not be taken for the old.
+    """
+    before = {
+        name: copy(value) if isinstance(value, (list, dict, set)) else value
+        for name, value in session.info.items()
+    }
+    try:
+        with session.begin_nested():
+            yield
+            session.flush()  # what cannot be written fails here, not beside the others
+    except BaseException:
+        session.info.clear()
+        session.info.update(before)
+        session.expire_all()
+        raise
+
+
+def adopt(session: Session, made: object) -> None:
+    """Hold `made` as the object of the row that a Core statement has just written.
+
+    One that a rollback has left behind under the same id gives way.
+    """
+    make_transient_to_detached(made)
+    ghost = session.identity_map.get(inspect(made).key)
+    if ghost is not None:
+        session.expunge(ghost)
+    session.add(made)
 
 
 def is_sqlite(session: Session) -> bool:
@@ -177,6 +220,10 @@ def _make_engine(
     for end in ("checkin", "invalidate", "close"):
         event.listen(engine, end, _give)
     return engine
+
+
+def _do_not_wait_for_the_disk(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _turns_at(url: str) -> Turns:

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import (
     BigInteger,
     Exists,
+    bindparam,
     case,
     cast,
     delete,
@@ -42,6 +43,7 @@ from core.runtime import Runtime
 from engagement import costs, delivery, outbox, segments, taps, texts, topics
 from engagement.outbox import Draft
 from loyalty import coupons, members, shop
+from models.base import UtcDateTime
 from models.campaigns import Campaign, CampaignRecipient, CampaignState, RecipientState
 from models.coupons import Coupon, CouponState, Voucher, VoucherState
 from models.journeys import Arm
@@ -448,29 +450,26 @@ def step(session: Session, runtime: Runtime, now: datetime, limit: int | None = 
     return 0
 
 
+_AFTER: Any = bindparam("after", type_=UtcDateTime())
+_NEXT_MOMENTS = select(
+    select(func.min(Campaign.starts_at))
+    .where(Campaign.state == CampaignState.SCHEDULED, Campaign.starts_at > _AFTER)
+    .scalar_subquery(),
+    select(func.min(Campaign.decide_at))
+    .where(Campaign.state == CampaignState.SENDING, Campaign.decide_at > _AFTER)
+    .scalar_subquery(),
+    exists().where(Campaign.state == CampaignState.SENDING),
+)
+
+
 def next_moment(session: Session, after: datetime, tz: ZoneInfo) -> datetime | None:
     """The next moment at which a campaign wants attention, for a clock that is moved by hand."""
-    moments = [
-        moment
-        for moment in (
-            session.scalar(
-                select(func.min(Campaign.starts_at)).where(
-                    Campaign.state == CampaignState.SCHEDULED, Campaign.starts_at > after
-                )
-            ),
-            session.scalar(
-                select(func.min(Campaign.decide_at)).where(
-                    Campaign.state == CampaignState.SENDING, Campaign.decide_at > after
-                )
-            ),
-        )
-        if moment is not None
-    ]
-    rules = delivery.Rules.of(session)
-    if rules.is_quiet(after, tz) and session.scalar(
-        select(exists().where(Campaign.state == CampaignState.SENDING))
-    ):
-        moments.append(rules.next_loud(after, tz))
+    *found, is_sending = session.execute(_NEXT_MOMENTS, {"after": after}).one()
+    moments = [moment for moment in found if moment is not None]
+    if is_sending:
+        rules = delivery.Rules.of(session)
+        if rules.is_quiet(after, tz):
+            moments.append(rules.next_loud(after, tz))
     return min(moments, default=None)
 
 

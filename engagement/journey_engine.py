@@ -15,19 +15,27 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import Exists, exists, or_, select
+from sqlalchemy import Exists, Integer, bindparam, exists, or_, select
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core.clock import at_local, local_day
-from core.db import insert_into
+from core.db import insert_into, savepoint
 from core.runtime import Runtime
 from engagement import delivery, journey_shapes, journey_triggers, journeys, outbox, segments
 from engagement.journey_triggers import Candidate, Plan
 from loyalty import activities, coupons, feed, personal, points, tickets
 from models.activities import Activity
 from models.coupons import Coupon, CouponState
-from models.journeys import Enrolment, EnrolmentState, Intent, IntentState, Journey, JourneyVersion
+from models.journeys import (
+    IS_ACTIVE,
+    Enrolment,
+    EnrolmentState,
+    Intent,
+    IntentState,
+    Journey,
+    JourneyVersion,
+)
 from models.members import Member, MemberState, MemberTotals
 from models.menus import Menu
 from models.outbox import Message, MessageClass
@@ -287,6 +295,17 @@ def begin_found(
 
 # --- The tick -----------------------------------------------------------------------------------
 
+_DUE = (
+    select(Enrolment)
+    .join(MemberTotals, MemberTotals.member_id == Enrolment.member_id)
+    .join(Journey, Journey.id == Enrolment.journey_id)
+    .where(IS_ACTIVE, Enrolment.due_at <= bindparam("now"), Journey.is_on.is_(True))
+    .order_by(Enrolment.due_at, Enrolment.id)
+    .limit(bindparam("most", type_=Integer()))
+    .with_for_update(skip_locked=True, key_share=True, of=[Enrolment, MemberTotals])
+)
+_DUE_OF_SOME = _DUE.where(Enrolment.journey_id.in_(bindparam("journeys", expanding=True)))
+
 
 def advance_due(
     session: Session,
@@ -300,23 +319,11 @@ def advance_due(
     Their members' totals are locked with them, as everything that moves value locks those first;
     a member who is busy is left to the next tick. Journeys that are switched off stand still.
     """
-    query = (
-        select(Enrolment)
-        .join(MemberTotals, MemberTotals.member_id == Enrolment.member_id)
-        .join(Journey, Journey.id == Enrolment.journey_id)
-        .where(
-            Enrolment.state == EnrolmentState.ACTIVE,
-            Enrolment.due_at <= now,
-            Journey.is_on.is_(True),
-        )
-        .order_by(Enrolment.due_at, Enrolment.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True, key_share=True, of=[Enrolment, MemberTotals])
-        .execution_options(populate_existing=True)
-    )
+    asked: dict[str, Any] = {"now": now, "most": limit}
+    query = _DUE
     if journey_ids is not None:
-        query = query.where(Enrolment.journey_id.in_(journey_ids))
-    due = list(session.scalars(query))
+        query, asked = _DUE_OF_SOME, asked | {"journeys": list(journey_ids)}
+    due = list(session.scalars(query, asked, execution_options={"populate_existing": True}))
     plans = _plans_of(session, due)
     for enrolment in due:
         plan = plans[enrolment.journey_id, enrolment.version]
@@ -334,7 +341,7 @@ def is_any_due_at(now: datetime) -> Exists:
     return (
         exists()
         .where(
-            Enrolment.state == EnrolmentState.ACTIVE,
+            IS_ACTIVE,
             Enrolment.due_at <= now,
             Journey.id == Enrolment.journey_id,
             Journey.is_on.is_(True),
@@ -361,9 +368,8 @@ def _advance_safely(walk: Walk, *, is_late: bool = False) -> None:
     """One that fails steps aside for an hour and costs the others nothing."""
     session, enrolment = walk.session, walk.enrolment
     try:
-        with session.begin_nested():
+        with savepoint(session):
             advance(walk, is_late=is_late)
-            session.flush()
     except OperationalError:
         raise  # the database, not the enrolment
     except Exception as error:

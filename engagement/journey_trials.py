@@ -26,6 +26,7 @@ from engagement import (
 )
 from engagement.journey_triggers import Plan
 from loyalty import coupons
+from loyalty.lifecycle import thresholds
 from models.activities import Activity
 from models.campaigns import Campaign, CampaignRecipient
 from models.coupons import Coupon, CouponState, Obtained
@@ -191,7 +192,7 @@ def _trigger_facts(
         activity = _last_fact(session, member.id, trigger["kind"])
         return journey_triggers.facts_of(session, activity) if activity is not None else {}
     if trigger["on"] == "silence" and totals.purchase_days:
-        limit = journey_triggers.silence_of(session, trigger, totals.own_gap_days)
+        limit = journey_triggers.silence_of(trigger, totals.own_gap_days, thresholds.of(session))
         return {"last_on": totals.purchase_days[0], "limit_days": limit}
     if trigger["on"] == "date" and trigger["kind"] in ("points", "vouchers"):
         ending = _next_ending(session, trigger["kind"], member.id, at, tz)

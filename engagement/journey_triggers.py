@@ -13,7 +13,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.bulk import is_one_of
@@ -22,6 +22,7 @@ from core.crypto import Vault
 from engagement import journey_shapes, segments
 from loyalty import lifecycle, personal
 from loyalty.lifecycle import thresholds
+from loyalty.lifecycle.thresholds import Thresholds
 from models.activities import Activity
 from models.coupons import Voucher, VoucherState
 from models.journeys import Enrolment, Intent, IntentState, Journey, JourneyVersion
@@ -30,8 +31,6 @@ from models.points import Lot
 
 #: Nobody is written to after a year of silence.
 SILENCE_WINDOW = timedelta(days=366)
-#: The shortest own rhythm that can be silent at all.
-SHORTEST_RHYTHM = timedelta(days=13)
 #: A birthday changed this recently is greeted without a gift (J4).
 FRESH_BIRTHDAY = timedelta(days=30)
 ONCE = "once"
@@ -73,33 +72,39 @@ class Candidate:
 # --- Plans ----------------------------------------------------------------------------------
 
 
+_TRIGGER = JourneyVersion.definition["trigger"]
+_LIVE = (
+    select(Journey, JourneyVersion)
+    .join(JourneyVersion, JourneyVersion.journey_id == Journey.id)
+    .where(
+        Journey.is_on.is_(True),
+        Journey.archived_at.is_(None),
+        JourneyVersion.version == Journey.current_version,
+    )
+    .order_by(Journey.id)
+)
+# The few questions that are asked, built once: building them costs more than answering them.
+_OF_KEY = _LIVE.where(Journey.key == bindparam("key"))
+_ON = _LIVE.where(_TRIGGER["on"].as_string() == bindparam("on"))
+_IS_OF_KIND = _TRIGGER["kind"].as_string().in_(bindparam("kinds", expanding=True))
+_OF_KINDS, _ON_KINDS = _LIVE.where(_IS_OF_KIND), _ON.where(_IS_OF_KIND)
+
+
 def plan_of(session: Session, key: str) -> Plan | None:
     """The journey of this key with its current version; None when it is off or unknown."""
-    found = _plans(session, Journey.key == key)
+    found = _plans(session, _OF_KEY, {"key": key})
     return found[0] if found else None
 
 
 def plans_of(session: Session, on: str | None, kinds: Collection[str] = ()) -> list[Plan]:
     """The journeys that are on and begin with one of these kinds, in the order they are asked."""
-    trigger = JourneyVersion.definition["trigger"]
-    where = [trigger["on"].as_string() == on] if on else []
-    if kinds:
-        where.append(trigger["kind"].as_string().in_(kinds))
-    return _plans(session, *where)
+    if on is None:
+        return _plans(session, _OF_KINDS if kinds else _LIVE, {"kinds": list(kinds)})
+    return _plans(session, _ON_KINDS if kinds else _ON, {"on": on, "kinds": list(kinds)})
 
 
-def _plans(session: Session, *where: Any) -> list[Plan]:
-    rows = session.execute(
-        select(Journey, JourneyVersion)
-        .join(JourneyVersion, JourneyVersion.journey_id == Journey.id)
-        .where(
-            Journey.is_on.is_(True),
-            Journey.archived_at.is_(None),
-            JourneyVersion.version == Journey.current_version,
-            *where,
-        )
-        .order_by(Journey.id)
-    )
+def _plans(session: Session, query: Any, asked: Mapping[str, Any]) -> list[Plan]:
+    rows = session.execute(query, asked)
     plans = [Plan(row[0], row[1].version, row[1].definition) for row in rows]
     return sorted(
         (plan for plan in plans if journey_shapes.is_current(plan.definition)),
@@ -314,7 +319,10 @@ def _silent(
     """Buyers who have been silent for longer than their own limit, or the trigger's without a
     known rhythm; not for ever: those silent since long ago are left alone."""
     trigger = plan.definition["trigger"]
-    shortest = min(SHORTEST_RHYTHM, timedelta(days=trigger["days"]))
+    limits = thresholds.of(session)
+    # Nobody's own rhythm makes them silent sooner than the shop's floor; a day less, as the
+    # clock's hours do not count.
+    shortest = timedelta(days=min(limits.at_risk_floor - 1, trigger["days"]))
     rows = session.execute(
         select(MemberTotals.member_id, MemberTotals.purchase_days, MemberTotals.own_gap_days)
         .where(
@@ -330,7 +338,7 @@ def _silent(
         if not days:
             continue
         silent = (today - date.fromisoformat(days[0])).days
-        limit_days = silence_of(session, trigger, gap)
+        limit_days = silence_of(trigger, gap, limits)
         ends = max(trigger["last_days"], limit_days + trigger["last_days"] - trigger["days"])
         if limit_days < silent <= ends:
             facts = {"days": silent, "last_on": days[0], "limit_days": limit_days}
@@ -338,11 +346,11 @@ def _silent(
     return found, rows[-1].member_id if rows else 0
 
 
-def silence_of(session: Session, trigger: Mapping[str, Any], gap: float | None) -> float:
+def silence_of(trigger: Mapping[str, Any], gap: float | None, limits: Thresholds) -> float:
     """More silent days than this begin the journey for a member of this rhythm."""
     if gap is None or not trigger.get("own_rhythm"):
         return float(trigger["days"])
-    return lifecycle.at_risk_after(gap, thresholds.of(session))
+    return lifecycle.at_risk_after(gap, limits)
 
 
 def silent_until(

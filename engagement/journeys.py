@@ -13,14 +13,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import func, select, update
+from sqlalchemy import Integer, bindparam, func, select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from bot.flex.journeys import message_bubble
 from bot.flex.surveys import csat_bubble, nps_bubble
 from core.clock import at_local, local_day, start_of_day
-from core.db import insert_into
+from core.db import insert_into, savepoint
 from core.i18n import LOCALES, day, listed, money, t
 from core.runtime import Runtime
 from engagement import delivery, journey_shapes, outbox, taps, texts
@@ -28,9 +28,11 @@ from engagement.journey_triggers import Plan
 from insights import suggestions
 from loyalty import coupons, members, referrals, shop, surveys, tier_gifts
 from models.activities import Activity
+from models.base import table_of
 from models.coupons import Coupon, CouponState, Obtained, Voucher, VoucherState
 from models.earn_rules import Product
 from models.journeys import (
+    IS_WAITING,
     Arm,
     Enrolment,
     EnrolmentState,
@@ -61,6 +63,31 @@ ASKED_RECENTLY = "journeys.asked_recently"
 BEST_DAYS, BEST_NAMES = 90, 3
 log = structlog.get_logger("journeys")
 
+# Built once: building them costs more than answering them.
+INTENTS = table_of(Intent)
+_QUALIFYING = select(func.count(func.distinct(Intent.member_id))).where(
+    Intent.journey_id == bindparam("journey"), Intent.created_at > bindparam("since")
+)
+_DUE = (
+    select(Intent, Member, MemberTotals, Enrolment)
+    .join(Member, Member.id == Intent.member_id)
+    .join(MemberTotals, MemberTotals.member_id == Intent.member_id)
+    .outerjoin(Enrolment, Enrolment.id == Intent.enrolment_id)
+    .where(IS_WAITING, Intent.deadline <= bindparam("now"))
+    .order_by(Intent.deadline, Intent.id)
+    .limit(bindparam("most", type_=Integer()))
+    # Totals too: a gift locks them, and a purchase that holds them may want this intent.
+    .with_for_update(skip_locked=True, key_share=True, of=[Intent, Member, MemberTotals])
+)
+_DUE_OF_ONE = _DUE.where(
+    Intent.journey_id.in_(select(Journey.id).where(Journey.key == bindparam("journey_key")))
+)
+_TIER_KEY = (
+    select(Tier.key)
+    .join(MemberTier, MemberTier.tier_id == Tier.id)
+    .where(MemberTier.member_id == bindparam("member"))
+)
+
 
 def wish(
     session: Session,
@@ -78,28 +105,28 @@ def wish(
     window_from, deadline, not_after = window_of(session, plan.journey.klass, step, now, tz)
     arm = arm_of(session, plan.journey, enrolment.member_id, now)
     state = IntentState.HELD_OUT if arm == Arm.HELD_OUT else IntentState.WAITING
-    made = session.execute(
-        insert_into(session, Intent)
-        .values(
-            member_id=enrolment.member_id,
-            journey_id=plan.journey.id,
-            version=plan.version,
-            enrolment_id=enrolment.id,
-            occasion=f"{enrolment.occasion}:{step['key']}",
-            step=step["key"],
-            klass=plan.journey.klass,
-            created_at=now,
-            window_from=window_from,
-            deadline=deadline,
-            not_after=not_after,
-            arm=arm,
-            state=state,
-            decided_at=now if state == IntentState.HELD_OUT else None,
-            facts=enrolment.facts,
-        )
-        .on_conflict_do_nothing(index_elements=["member_id", "journey_id", "occasion"])
-        .returning(Intent.id)
-    ).scalar()
+    row = {
+        "member_id": enrolment.member_id,
+        "journey_id": plan.journey.id,
+        "version": plan.version,
+        "enrolment_id": enrolment.id,
+        "occasion": f"{enrolment.occasion}:{step['key']}",
+        "step": step["key"],
+        "klass": plan.journey.klass,
+        "created_at": now,
+        "window_from": window_from,
+        "deadline": deadline,
+        "not_after": not_after,
+        "arm": arm,
+        "state": state,
+        "decided_at": now if state == IntentState.HELD_OUT else None,
+        "facts": enrolment.facts,
+    }
+    session.flush()  # Core statements must see what the caller has added so far
+    insert = insert_into(session, INTENTS).on_conflict_do_nothing(
+        index_elements=["member_id", "journey_id", "occasion"]
+    )
+    made = session.execute(insert.returning(INTENTS.c.id), row).scalar()
     return state if made is not None else None
 
 
@@ -120,7 +147,7 @@ def window_of(
 
 def is_on(session: Session, intent: Intent) -> bool:
     """Whether the journey of this intent is switched on."""
-    return bool(session.scalar(select(Journey.is_on).where(Journey.id == intent.journey_id)))
+    return _journey_of(session, intent).is_on
 
 
 def arm_of(session: Session, journey: Journey, member_id: int, now: datetime) -> Arm:
@@ -141,11 +168,7 @@ def _has_enough(session: Session, journey: Journey, now: datetime) -> bool:
     if journey.id in known:
         return True
     since = now - timedelta(days=HOLDOUT_DAYS)
-    qualifying = session.scalar(
-        select(func.count(func.distinct(Intent.member_id))).where(
-            Intent.journey_id == journey.id, Intent.created_at > since
-        )
-    )
+    qualifying = session.scalar(_QUALIFYING, {"journey": journey.id, "since": since})
     if int(qualifying or 0) < int(shop.get(session, "messages.holdout_from")):
         return False
     known.add(journey.id)
@@ -256,21 +279,12 @@ def due_intents(
     Whoever turns an intent or lets it ride holds its member: two at once could pass a cap
     together. A member who is busy is left to the next tick.
     """
-    query = (
-        select(Intent)
-        .join(Member, Member.id == Intent.member_id)
-        .join(MemberTotals, MemberTotals.member_id == Intent.member_id)
-        .where(Intent.state == IntentState.WAITING, Intent.deadline <= now)
-        .order_by(Intent.deadline, Intent.id)
-        .limit(limit)
-        # Totals too: a gift locks them, and a purchase that holds them may want this intent.
-        .with_for_update(skip_locked=True, key_share=True, of=[Intent, Member, MemberTotals])
-    )
+    asked: dict[str, Any] = {"now": now, "most": limit}
+    query = _DUE
     if journey_key is not None:
-        query = query.where(
-            Intent.journey_id.in_(select(Journey.id).where(Journey.key == journey_key))
-        )
-    return list(session.scalars(query))
+        query, asked = _DUE_OF_ONE, asked | {"journey_key": journey_key}
+    # The others come along so that turning an intent finds them in the session.
+    return [row[0] for row in session.execute(query, asked)]
 
 
 def turn_due(
@@ -287,7 +301,7 @@ def turn_due(
     intents = due_intents(session, now, limit, journey_key)
     for intent in intents:
         try:
-            with session.begin_nested():
+            with savepoint(session):
                 turn(session, runtime, intent, now)
         except OperationalError:
             raise  # the database, not the intent
@@ -510,11 +524,7 @@ def _variants_of(session: Session, member: Member, facts: Mapping[str, Any]) -> 
     named = [str(facts["basis"])] if "basis" in facts else []
     if totals.balance <= 0:
         named.append(texts.NO_POINTS)
-    tier = session.scalar(
-        select(Tier.key)
-        .join(MemberTier, MemberTier.tier_id == Tier.id)
-        .where(MemberTier.member_id == member.id)
-    )
+    tier = session.scalar(_TIER_KEY, {"member": member.id})
     tiers = [f"{texts.TIER}{tier}"] if tier else []
     # Who comes back after long is at the first purchase again; this bill is not their first.
     is_again = totals.stage == Stage.PURCHASE and facts.get("is_first") is False
@@ -663,7 +673,15 @@ def _next_offer(session: Session, member: Member, now: datetime, tz: ZoneInfo) -
 
 def key_of(session: Session, intent: Intent) -> str:
     """The key of this intent's journey, e.g. `lifecycle.thank_you`."""
-    return session.scalars(select(Journey.key).where(Journey.id == intent.journey_id)).one()
+    return _journey_of(session, intent).key
+
+
+def _journey_of(session: Session, intent: Intent) -> Journey:
+    """The journey of this intent; read once in a session."""
+    known: dict[int, Journey] = session.info.setdefault("journeys", {})
+    if intent.journey_id not in known:
+        known[intent.journey_id] = session.get_one(Journey, intent.journey_id)
+    return known[intent.journey_id]
 
 
 def _date(text: str) -> date:

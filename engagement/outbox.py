@@ -17,17 +17,18 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from sqlalchemy import Table, delete, func, insert, or_, select, text, update
+from sqlalchemy import delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from bot import palette
 from core.bulk import insert_many, is_one_of
-from core.db import after_commit, insert_into
+from core.db import adopt, after_commit, insert_into
 from core.errors import NotFound, Refused
 from core.ids import retry_key
 from loyalty import shop
+from models.base import table_of
 from models.journeys import Intent, IntentState
 from models.members import Member
 from models.outbox import (
@@ -51,6 +52,7 @@ _NOT_A_UNIT = re.compile(r"[^A-Za-z0-9_]")
 #: How long a reply may be on its way before its outcome counts as unknown.
 REPLY_LEASE = timedelta(minutes=2)
 
+CALLS, MESSAGES = table_of(Call), table_of(Message)
 CHANNEL_ROW = 1
 #: Calls that stay in the outbox; replies are never kept.
 KEPT_KINDS = (CallKind.PUSH, CallKind.MULTICAST)
@@ -156,18 +158,25 @@ def queue(
     content = encode(session, messages)
     call_id = None
     if _needs_call(draft):
-        call_id = session.scalars(
-            insert(Call).returning(Call.id), [_push_row(session, draft, content, now)]
-        ).one()
-    message: Message | None = session.scalars(
-        insert_into(session, Message)
-        .values(**_message_row(draft, content, now, call_id))
-        .on_conflict_do_nothing(index_elements=["key"])
-        .returning(Message)
-    ).one_or_none()
+        pushed = _push_row(session, draft, content, now)
+        call_id = session.scalars(insert(CALLS).returning(CALLS.c.id), [pushed]).one()
+    message = _write(session, _message_row(draft, content, now, call_id))
     if message is None and call_id is not None:
         session.execute(delete(Call).where(Call.id == call_id))
     wake_senders(session)
+    return message
+
+
+def _write(session: Session, row: dict[str, Any]) -> Message | None:
+    """Write the row of a message; None if its key was queued before."""
+    session.flush()  # Core statements must see what the caller has added so far
+    new = insert_into(session, MESSAGES).on_conflict_do_nothing(index_elements=["key"])
+    message_id = session.execute(new.returning(MESSAGES.c.id), row).scalar()
+    if message_id is None:
+        return None
+    # What was written is what would be read.
+    message = Message(**row | {"id": message_id})
+    adopt(session, message)
     return message
 
 
@@ -195,7 +204,7 @@ def _queue_chunk(session: Session, drafts: Sequence[Draft], now: datetime) -> in
     by_retry_key = _insert_calls(session, list(calls.values()))
     ids = {key: by_retry_key[row["retry_key"]] for key, row in calls.items()}
     rows = [_message_row(draft, contents[key], now, ids.get(key)) for key, draft in fresh.items()]
-    table = cast("Table", Message.__table__)
+    table = MESSAGES
     made = insert_many(session, table, rows, returning=["key"], unique="key")
     written = {row.key for row in made}
     if lost := [ids[key] for key in fresh if key not in written and key in ids]:
@@ -221,16 +230,12 @@ def queue_ride(
     None if `key` was queued before. Its words are part of the reply, so none are kept here.
     """
     assert messages
-    message: Message | None = session.scalars(
-        insert_into(session, Message)
-        .values(
-            key=key, member_id=member.id, intent_id=intent_id, klass=klass, kind=kind,
-            source=source, state=MessageState.CALLING, channel=CallKind.REPLY.value, created_at=now, due_at=now,
-        )
-        .on_conflict_do_nothing(index_elements=["key"])
-        .returning(Message)
-    ).one_or_none()  # fmt: skip
-    return message
+    row = {
+        "key": key, "member_id": member.id, "intent_id": intent_id, "klass": klass, "kind": kind,
+        "source": source, "state": MessageState.CALLING, "channel": CallKind.REPLY.value,
+        "created_at": now, "due_at": now,
+    }  # fmt: skip
+    return _write(session, row)
 
 
 def open_reply(
@@ -404,7 +409,7 @@ def _call_row(
 
 def _insert_calls(session: Session, rows: Sequence[dict[str, Any]]) -> dict[str, int]:
     """Write calls; their ids by retry key."""
-    table = cast("Table", Call.__table__)
+    table = CALLS
     made = insert_many(session, table, rows, returning=["retry_key", "id"])
     return {row.retry_key: row.id for row in made}
 

@@ -114,6 +114,9 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
+_ALL = select(ShopSetting.key, ShopSetting.value)
+
+
 def get(session: Session, key: str) -> Any:
     """The value of a setting; an unknown key is our own mistake."""
     assert key in DEFAULTS, key
@@ -171,6 +174,6 @@ def _changed(session: Session) -> dict[str, Any]:
     """Every changed setting, read once in a session."""
     known: dict[str, Any] | None = session.info.get("shop")
     if known is None:
-        rows = session.execute(select(ShopSetting.key, ShopSetting.value))
+        rows = session.execute(_ALL)
         known = session.info["shop"] = {key: value["value"] for key, value in rows}
     return known

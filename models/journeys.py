@@ -158,3 +158,9 @@ class Intent(Base):
     decided_at: Mapped[moment | None]
     #: What the texts need: {"points": 10, "coupon_id": 3, "voucher_id": 99, ...}.
     facts: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
+
+
+# Written out rather than bound: both engines use a partial index only where they can read that
+# its condition holds. They repeat the conditions of the indexes above and must change with them.
+IS_WAITING = text("intents.state = 'waiting'")
+IS_ACTIVE = text("enrolments.state = 'active' AND enrolments.due_at IS NOT NULL")

@@ -10,10 +10,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import exists, func, select, update
+from sqlalchemy import bindparam, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid, Refused
+from models.base import UtcDateTime
 from models.menus import Menu, MenuPlan, MenuVersion, PlanState
 from rich_menus import publish, upkeep
 
@@ -77,16 +78,21 @@ def is_any_due_at(now: datetime) -> Any:
     return exists().where(begins | ends)
 
 
+_AFTER: Any = bindparam("after", type_=UtcDateTime())
+_NEXT_MOMENTS = select(
+    select(func.min(MenuPlan.publish_at))
+    .where(MenuPlan.state == PlanState.WAITING, MenuPlan.publish_at > _AFTER)
+    .scalar_subquery(),
+    select(func.min(MenuPlan.ends_at))
+    .where(MenuPlan.state.in_(publish.OPEN_PLANS), MenuPlan.ends_at > _AFTER)
+    .scalar_subquery(),
+)
+
+
 def next_moment(session: Session, after: datetime) -> datetime | None:
     """The next moment at which a plan begins or ends."""
-    begins = select(func.min(MenuPlan.publish_at)).where(
-        MenuPlan.state == PlanState.WAITING, MenuPlan.publish_at > after
-    )
-    ends = select(func.min(MenuPlan.ends_at)).where(
-        MenuPlan.state.in_(publish.OPEN_PLANS), MenuPlan.ends_at > after
-    )
-    found = [moment for moment in (session.scalar(begins), session.scalar(ends)) if moment]
-    return min(found, default=None)
+    moments = session.execute(_NEXT_MOMENTS, {"after": after}).one()
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def carry_out(session: Session, now: datetime, real_now: datetime) -> int:

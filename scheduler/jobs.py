@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from core.runtime import Runtime
 from engagement import journey_engine, journey_triggers, journeys
+from engagement.journey_triggers import Plan
 from loyalty import (
     alarms,
     audit,
@@ -45,6 +46,8 @@ class Run:
     now: datetime
     limit: int
     cursor: int = 0
+    #: The journeys it is about, read once in a transaction.
+    plans: list[Plan] | None = None
 
 
 def expire_points(session: Session, run: Run) -> int:
@@ -185,7 +188,9 @@ def thank_you(session: Session, run: Run) -> int:
 def _begin(session: Session, run: Run, on: str, kind: str = "") -> int:
     """One batch of the journeys with this trigger: whom it finds begin, then whoever is due in
     them goes on, then what that owes now is turned."""
-    plans = journey_triggers.plans_of(session, on, [kind] if kind else [])
+    if run.plans is None:
+        run.plans = journey_triggers.plans_of(session, on, [kind] if kind else [])
+    plans = run.plans
     place, after_id = divmod(run.cursor, SPAN)
     if place < len(plans):
         _, last_id = journey_engine.begin_found(

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 import structlog
-from sqlalchemy import case, exists, func, select, update
+from sqlalchemy import bindparam, case, exists, func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -26,7 +28,8 @@ from core.db import insert_into, is_sqlite
 from core.runtime import Runtime
 from core.sabotage import is_sabotaged, reach
 from engagement import campaigns, journey_engine, journeys
-from models.journeys import Intent, IntentState
+from models.base import UtcDateTime, table_of
+from models.journeys import IS_WAITING, Intent
 from models.schedule import Heartbeat, Occurrence, OccurrenceState
 from rich_menus import plans
 from scheduler import backups, watch
@@ -39,6 +42,8 @@ LOOK_EVERY = timedelta(seconds=45)
 #: How often it is asked whether a backup is due.
 BACKUP_SECONDS = 60
 LEASE = timedelta(seconds=60)
+#: Batches share a transaction until it has lasted this long: most nights find little to do.
+SHARED_SECONDS = 0.05
 MAX_BATCHES = 100_000
 MAX_MISSED = 400
 #: Of campaigns in one tick, so that a large one never holds up the jobs.
@@ -46,6 +51,51 @@ CAMPAIGN_BATCHES = 50
 LOCK_SPACE = 0x7AE4  # keeps our advisory locks apart from anybody else's
 #: The demo clock and the tick take turns in one process.
 TURN = threading.Lock()
+
+# Statements of every run, built once: building them costs more than answering them.
+TABLE = table_of(Occurrence)
+_IS_IT = (
+    (TABLE.c.job == bindparam("of_job"))
+    & (TABLE.c.subject == bindparam("of_subject"))
+    & (TABLE.c.local_on == bindparam("of_day"))
+)
+_IS_RUNNING = TABLE.c.state == OccurrenceState.RUNNING
+_UNDER_WAY = (
+    select(TABLE.c.id)
+    .where(TABLE.c.job == bindparam("of_job"), _IS_RUNNING)
+    .where(TABLE.c.lease_until >= bindparam("real_now"))
+    .where((TABLE.c.local_on != bindparam("of_day")) | (TABLE.c.subject != bindparam("of_subject")))
+    .limit(1)
+)
+_TAKE_LOCK = select(func.pg_try_advisory_xact_lock(LOCK_SPACE, func.hashtext(bindparam("of_job"))))
+_TAKE_OVER = (
+    update(TABLE)
+    .where(_IS_IT, _IS_RUNNING, TABLE.c.lease_until < bindparam("real_now"))
+    .values(
+        claimed_by=bindparam("who"),
+        claimed_at=bindparam("real_now"),
+        lease_until=bindparam("until"),
+    )
+    .returning(TABLE.c.cursor)
+)
+_STATE_OF_IT = select(TABLE.c.state).where(_IS_IT)
+_KEEP = (
+    update(TABLE)
+    .where(_IS_IT, _IS_RUNNING, TABLE.c.claimed_by == bindparam("who"))
+    .values(
+        cursor=bindparam("reached"),
+        lease_until=bindparam("until"),
+        rows_done=TABLE.c.rows_done + bindparam("done"),
+    )
+)
+_FINISH = _KEEP.values(
+    state=OccurrenceState.DONE,
+    # This moment, or the claim's if the machine's clock was put back since (Z18).
+    finished_at=case(
+        (TABLE.c.claimed_at > bindparam("real_now"), TABLE.c.claimed_at),
+        else_=bindparam("real_now"),
+    ),
+)
 
 
 class Outcome(StrEnum):
@@ -61,24 +111,54 @@ def me() -> str:
     return f"{socket.gethostname()[:32]}:{os.getpid()}:{threading.get_ident() % 100_000}"
 
 
+@dataclass(frozen=True)
+class Claim:
+    """One occurrence, and the process that wants it."""
+
+    job: Job
+    on: date
+    due: datetime
+    subject: str
+    who: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the statements about it are given."""
+        return {
+            "of_job": self.job.id,
+            "of_subject": self.subject,
+            "of_day": self.on,
+            "who": self.who,
+        }
+
+
 def run_occurrence(
     runtime: Runtime, job: Job, *, on: date, due: datetime, now: datetime, subject: str = ""
 ) -> Outcome:
     """Run one occurrence to its end unless somebody has or does. `now` is what it counts as."""
-    who = me()
-    cursor = _claim(runtime, job, on=on, due=due, subject=subject, who=who)
-    if isinstance(cursor, Outcome):
-        return cursor
-    reach("scheduler.claimed")
-    run = Run(runtime=runtime, now=now, limit=job.limit, cursor=cursor)
+    claim = Claim(job, on, due, subject, me())
+    run = Run(runtime=runtime, now=now, limit=job.limit)
+    is_ours = False
     for _ in range(MAX_BATCHES):
-        with runtime.transaction(now) as session:
-            done = job.work(session, run)
-            reach("scheduler.worked")
-            is_last = done == 0
-            if not _keep(session, runtime, job, on, subject, who, run, done, is_last=is_last):
-                session.rollback()
-                return Outcome.RUNNING  # our lease was lost; the new owner goes on
+        try:
+            with runtime.transaction(now) as session:
+                if not is_ours:  # the claim commits with what is done first
+                    found = _claim(session, runtime, claim)
+                    if isinstance(found, Outcome):
+                        return found
+                    run.cursor = found
+                    reach("scheduler.claimed")
+                run.plans = None  # the owner may have switched one off
+                done, is_last = share(runtime, session, now, lambda one: job.work(one, run))
+                if not _keep(session, runtime, claim, run, done, is_last=is_last):
+                    raise _LeaseLost
+        except _LeaseLost:
+            return Outcome.RUNNING  # the new owner goes on
+        except Exception:
+            if not is_ours:
+                _leave_open(runtime, claim)
+            raise
+        is_ours = True
         reach("scheduler.kept")
         if is_last:
             metrics.job_runs.labels(job=job.id, outcome="done").inc()
@@ -87,93 +167,85 @@ def run_occurrence(
     raise AssertionError(f"{job.id} does not end")
 
 
-def _claim(
-    runtime: Runtime, job: Job, *, on: date, due: datetime, subject: str, who: str
-) -> int | Outcome:
+def share(
+    runtime: Runtime, session: Session, now: datetime, batch: Callable[[Session], int]
+) -> tuple[int, bool]:
+    """Batches that share this transaction: until one finds nothing, or it has lasted long enough.
+
+    Returns (rows done, whether the last one found nothing). Each batch meets the rows as if it were
+    alone: what the ones before it caused has been reacted to and written, and no object is kept.
+    """
+    until = time.monotonic() + SHARED_SECONDS
+    total = 0
+    while done := batch(session):
+        reach("scheduler.worked")
+        total += done
+        if time.monotonic() >= until:
+            return total, False
+        runtime.settle(session, now)
+        session.flush()  # the next batch must not see these rows as due
+        session.expunge_all()
+    reach("scheduler.worked")
+    return total, True
+
+
+def _leave_open(runtime: Runtime, claim: Claim) -> None:
+    """Claim an occurrence that failed at once, so that it is taken up again when the lease ends."""
+    try:
+        with runtime.database.write() as session:
+            _claim(session, runtime, claim)
+    except DBAPIError as error:  # which may be what failed: the next tick finds it undone
+        log.error("job_database_failed", job=claim.job.id, kind=type(error).__name__)
+
+
+def _claim(session: Session, runtime: Runtime, claim: Claim) -> int | Outcome:
     """The cursor to start from once the occurrence is ours; otherwise why it is not."""
     real = runtime.clock.real_now()
-    with runtime.database.write() as session:
-        if _is_another_running(session, job, on=on, subject=subject, real_now=real):
-            return Outcome.RUNNING
-        made = session.execute(
-            insert_into(session, Occurrence)
-            .values(
-                job=job.id,
-                subject=subject,
-                local_on=on,
-                due_at=due,
-                claimed_by=who,
-                state=OccurrenceState.RUNNING,
-                claimed_at=real,
-                lease_until=real + LEASE,
-            )
-            .on_conflict_do_nothing(index_elements=["job", "subject", "local_on"])
-            .returning(Occurrence.id)
-        ).scalar()
-        if made is not None or is_sabotaged("scheduler_without_claim"):
-            return 0
-        taken = session.execute(
-            update(Occurrence)
-            .where(
-                *_is(job, on, subject),
-                Occurrence.state == OccurrenceState.RUNNING,
-                Occurrence.lease_until < real,
-            )
-            .values(claimed_by=who, claimed_at=real, lease_until=real + LEASE)
-            .returning(Occurrence.cursor)
-        ).scalar()
-        if taken is not None:
-            return taken
-        state = session.scalars(select(Occurrence.state).where(*_is(job, on, subject))).one()
+    if _is_another_running(session, claim, real):
+        return Outcome.RUNNING
+    row = {
+        "job": claim.job.id,
+        "subject": claim.subject,
+        "local_on": claim.on,
+        "due_at": claim.due,
+        "claimed_by": claim.who,
+        "state": OccurrenceState.RUNNING,
+        "claimed_at": real,
+        "lease_until": real + LEASE,
+    }
+    insert = insert_into(session, TABLE).on_conflict_do_nothing(
+        index_elements=["job", "subject", "local_on"]
+    )
+    made = session.execute(insert.returning(TABLE.c.id), [row]).scalar()
+    if made is not None or is_sabotaged("scheduler_without_claim"):
+        return 0
+    taking = claim.facts | {"real_now": real, "until": real + LEASE}
+    taken: int | None = session.scalar(_TAKE_OVER, taking)
+    if taken is not None:
+        return taken
+    state = session.scalars(_STATE_OF_IT, claim.facts).one()
     return Outcome.RUNNING if state == OccurrenceState.RUNNING else Outcome.ALREADY_DONE
 
 
-def _is_another_running(
-    session: Session, job: Job, *, on: date, subject: str, real_now: datetime
-) -> bool:
+def _is_another_running(session: Session, claim: Claim, real_now: datetime) -> bool:
     """Whether another day's run of this job is under way: runs of one job never overlap."""
-    if not is_sqlite(session):  # claims of one job one after the other; SQLite has one writer
-        session.execute(select(func.pg_advisory_xact_lock(LOCK_SPACE, func.hashtext(job.id))))
-    under_way = select(Occurrence.id).where(
-        Occurrence.job == job.id,
-        Occurrence.state == OccurrenceState.RUNNING,
-        Occurrence.lease_until >= real_now,
-        (Occurrence.local_on != on) | (Occurrence.subject != subject),
-    )
-    is_unguarded = is_sabotaged("scheduler_without_claim")
-    return not is_unguarded and session.scalar(under_way.limit(1)) is not None
+    if is_sabotaged("scheduler_without_claim"):
+        return False
+    # Claims of one job come one after the other; SQLite has one writer. Whoever holds the lock may
+    # be at a long batch: nobody waits for that.
+    if not is_sqlite(session) and not session.scalar(_TAKE_LOCK, claim.facts):
+        return True
+    return session.scalar(_UNDER_WAY, claim.facts | {"real_now": real_now}) is not None
 
 
 def _keep(
-    session: Session,
-    runtime: Runtime,
-    job: Job,
-    on: date,
-    subject: str,
-    who: str,
-    run: Run,
-    done: int,
-    *,
-    is_last: bool,
+    session: Session, runtime: Runtime, claim: Claim, run: Run, done: int, *, is_last: bool
 ) -> bool:
     """Save how far we are, in the batch's own transaction. False when the lease was lost."""
     real = runtime.clock.real_now()
-    values: dict[str, Any] = {
-        "cursor": run.cursor,
-        "lease_until": real + LEASE,
-        "rows_done": Occurrence.rows_done + done,
-    }
-    if is_last:
-        values |= {"state": OccurrenceState.DONE, "finished_at": _not_before_claim(real)}
-    kept: Any = session.execute(
-        update(Occurrence)
-        .where(
-            *_is(job, on, subject),
-            Occurrence.claimed_by == who,
-            Occurrence.state == OccurrenceState.RUNNING,
-        )
-        .values(**values)
-    )
+    reached = {"reached": run.cursor, "done": done, "real_now": real, "until": real + LEASE}
+    session.flush()
+    kept: Any = session.execute(_FINISH if is_last else _KEEP, claim.facts | reached)
     return bool(kept.rowcount) or is_sabotaged("scheduler_without_claim")
 
 
@@ -182,8 +254,8 @@ def _not_before_claim(real: datetime) -> Any:
     return case((Occurrence.claimed_at > real, Occurrence.claimed_at), else_=real)
 
 
-def _is(job: Job, on: date, subject: str) -> tuple[Any, ...]:
-    return Occurrence.job == job.id, Occurrence.subject == subject, Occurrence.local_on == on
+class _LeaseLost(Exception):
+    """Ends the transaction of a run that has been taken over: it leaves nothing."""
 
 
 class _DryRun(Exception):
@@ -241,28 +313,43 @@ class Seen:
     broken: Collection[str]
 
 
-def look(runtime: Runtime, now: datetime) -> Seen:
-    """One look for a whole tick: most of them find nothing to do."""
-    is_dead = Occurrence.state == OccurrenceState.RUNNING
-    is_dead &= Occurrence.lease_until < runtime.clock.real_now()
-    is_usual = (Occurrence.subject == "") & (Occurrence.due_at <= now)
-    found = select(
-        Occurrence.job,
-        func.max(Occurrence.due_at).filter(is_usual),
-        func.count().filter(is_dead),
-    ).group_by(Occurrence.job)
+def look(runtime: Runtime, now: datetime, jobs: Collection[Job] | None = None) -> Seen:
+    """One look for a whole tick (all jobs, or these): most of them find nothing to do."""
+    ids = tuple(job.id for job in (JOBS.values() if jobs is None else jobs))
+    if not ids:
+        return Seen({}, ())
     with runtime.database.read() as session:
-        rows = session.execute(found).all()
+        lasts = session.execute(_lasts_of(ids), {"now": now}).one()
+        broken = session.scalars(_BROKEN, {"real_now": runtime.clock.real_now()}).all()
     return Seen(
-        last={job: last for job, last, _ in rows if last is not None},
-        broken={job for job, _, dead in rows if dead},
+        last={job: last for job, last in zip(ids, lasts, strict=True) if last is not None},
+        broken=broken,
+    )
+
+
+_BROKEN = select(TABLE.c.job).where(_IS_RUNNING, TABLE.c.lease_until < bindparam("real_now"))
+
+
+@lru_cache(maxsize=64)
+def _lasts_of(ids: tuple[str, ...]) -> Any:
+    """The newest due moment of each of these jobs; each is found at the end of its part of the
+    index, however long the shop has been open."""
+    return select(
+        *(
+            select(TABLE.c.due_at)
+            .where(TABLE.c.job == job, TABLE.c.subject == "", TABLE.c.due_at <= bindparam("now"))
+            .order_by(TABLE.c.local_on.desc())
+            .limit(1)
+            .scalar_subquery()
+            for job in ids
+        )
     )
 
 
 def catch_up(runtime: Runtime, job: Job, now: datetime, seen: Seen | None = None) -> None:
     """Run or record every occurrence of one job that is due and has no row yet."""
     tz = runtime.clock.tz
-    seen = seen or look(runtime, now)
+    seen = seen or look(runtime, now, [job])
     # On a fresh installation: the beginning of today.
     first = start_of_day(local_day(now, tz), tz) - timedelta(microseconds=1)
     missed = list(job.occurrences(seen.last.get(job.id, first), now, tz))[-MAX_MISSED:]
@@ -338,7 +425,7 @@ def tick(
     is found by the next tick, of whichever process.
     """
     moment = now or runtime.clock.now()
-    seen = look(runtime, moment)
+    seen = look(runtime, moment, jobs)
     for job in JOBS.values() if jobs is None else jobs:
         if is_over():
             return
@@ -384,32 +471,34 @@ def send_campaign_batch(runtime: Runtime, now: datetime) -> int:
 
 
 def advance_all(runtime: Runtime, now: datetime) -> int:
-    """Move on everybody who is due on a journey, a batch per transaction."""
-    moved = 0
-    for _ in range(MAX_BATCHES):
-        with runtime.database.read() as session:  # an idle tick takes no write lock
-            if not journey_engine.is_any_due(session, now):
-                return moved
-        with runtime.transaction(now) as session:
-            done = journey_engine.advance_due(session, runtime, now)
-        moved += done
-        if done == 0:
-            return moved
-    return moved
+    """Move on everybody who is due on a journey."""
+    return _all_of(runtime, now, lambda session: journey_engine.advance_due(session, runtime, now))
 
 
 def turn_all(runtime: Runtime, now: datetime) -> int:
-    """Turn every due intent, a batch per transaction."""
-    turned = 0
+    """Turn every due intent."""
+    return _all_of(runtime, now, lambda session: journeys.turn_due(session, runtime, now))
+
+
+def _all_of(runtime: Runtime, now: datetime, batch: Callable[[Session], int]) -> int:
+    """Batches until one finds nothing, as few transactions as their length allows."""
+    did = 0
     for _ in range(MAX_BATCHES):
-        if not _is_any_due(runtime, now):
-            return turned  # an idle tick takes no write lock
         with runtime.transaction(now) as session:
-            done = journeys.turn_due(session, runtime, now)
-        turned += done
-        if done == 0:
-            return turned
-    return turned
+            done, is_last = share(runtime, session, now, batch)
+        did += done
+        if is_last:
+            return did
+    raise AssertionError("a batch always finds something to do")
+
+
+_NOW: Any = bindparam("now", type_=UtcDateTime())
+_DUE = select(
+    journey_engine.is_any_due_at(_NOW),
+    exists().where(IS_WAITING, Intent.deadline <= _NOW),
+    campaigns.is_any_due_at(_NOW),
+    plans.is_any_due_at(_NOW),
+)
 
 
 @dataclass(frozen=True)
@@ -425,24 +514,8 @@ class Due:
 def _what_is_due(runtime: Runtime, now: datetime) -> Due:
     """One look for all of them; an idle tick takes no write lock."""
     with runtime.database.read() as session:
-        row = session.execute(
-            select(
-                journey_engine.is_any_due_at(now),
-                _intents_due(now),
-                campaigns.is_any_due_at(now),
-                plans.is_any_due_at(now),
-            )
-        ).one()
+        row = session.execute(_DUE, {"now": now}).one()
     return Due(*map(bool, row))
-
-
-def _intents_due(now: datetime) -> Any:
-    return exists().where(Intent.state == IntentState.WAITING, Intent.deadline <= now)
-
-
-def _is_any_due(runtime: Runtime, now: datetime) -> bool:
-    with runtime.database.read() as session:
-        return bool(session.scalar(select(_intents_due(now))))
 
 
 def beat(runtime: Runtime, role: str) -> None:

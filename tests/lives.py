@@ -28,6 +28,7 @@ def run_job_once(environment: dict[str, str]) -> None:
     """Run one occurrence of a job of the tests."""
     os.environ.clear()
     os.environ.update(environment)
+    runner.SHARED_SECONDS = float(environment["TESTS_SHARED_SECONDS"])
     runtime = build_runtime(Settings(_env_file=None))  # type: ignore[call-arg]
     runner.run_occurrence(runtime, job(), on=NOW.date(), due=NOW, now=NOW)
 

@@ -39,6 +39,7 @@ for _name in (
     "tests.loyalty.players",
     "tests.loyalty.racers",
     "tests.scheduler.claimers",
+    "tests.scheduler.short_leases",
     "tests.worker.nursery",
 ):
     importlib.import_module(_name)

@@ -220,3 +220,14 @@ def test_a_port_of_somebody_else_is_left_alone():
         port = taken.getsockname()[1]
         with pytest.raises(demo.Failed, match=f"Port {port} is in use"):
             demo.port_of("PORT", port)
+
+
+@pytest.mark.parametrize("asked", ["-h", "--help"])
+def test_explains_itself_and_starts_nothing_when_asked(capsys, asked):
+    assert demo.main([asked]) == 0
+    assert "usage: python demo.py" in capsys.readouterr().out
+
+
+def test_refuses_what_it_does_not_know_and_starts_nothing(capsys):
+    assert demo.main(["--port=5001"]) == 2
+    assert "--port=5001" in capsys.readouterr().err

@@ -96,6 +96,8 @@ class Desk:
         # Asked once: looking into the environment for every call would be felt.
         self.is_testing = os.environ.get("TAEM_TESTING") == "1"
         self._has_fresh_keys = is_sabotaged("retry_key_per_attempt")
+        #: Requests that LINE has not answered yet.
+        self._under_way = 0
         self._outcomes: list[Outcome] = []
         self._replies: list[ReplyOutcome] = []
         self._has_outcomes = asyncio.Event()
@@ -130,6 +132,15 @@ class Desk:
         """
         if retry_key is not None and self._has_fresh_keys:
             retry_key = str(uuid.uuid4())
+        self._under_way += 1
+        try:
+            return await self._call(path, body, retry_key)
+        finally:
+            self._under_way -= 1
+
+    async def _call(
+        self, path: str, body: bytes, retry_key: str | None
+    ) -> tuple[Answer, str | None]:
         tokens = self.tokens
         for _ in range(2):
             try:
@@ -207,7 +218,8 @@ class Desk:
         """Write outcomes down in batches."""
         while True:
             await self._has_outcomes.wait()
-            await asyncio.sleep(self.habits.gather_seconds)
+            if self._under_way:  # more will come: they share a transaction
+                await asyncio.sleep(self.habits.gather_seconds)
             self._has_outcomes.clear()
             # Whoever ends this loop must not cut off what is being written down at that moment.
             self._flushing = asyncio.create_task(self.flush())

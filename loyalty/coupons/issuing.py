@@ -8,12 +8,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Text, and_, bindparam, cast, delete, func, or_, select, update
-from sqlalchemy.orm import Session, make_transient_to_detached
+from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from core import ids
 from core.clock import local_day
-from core.db import insert_into, is_sqlite
+from core.db import adopt, insert_into, is_sqlite
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, earning, points
@@ -300,8 +300,7 @@ def _write_voucher(
         raise Refused("coupons.sold_out")
     # What was written is what would be read, but for what the database fills in.
     voucher = Voucher(**row | {"id": made.id, "ordinal": made.ordinal})
-    make_transient_to_detached(voucher)
-    session.add(voucher)
+    adopt(session, voucher)
     return voucher
 
 

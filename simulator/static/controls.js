@@ -11,12 +11,18 @@ import { opensNewTabs, setOpensNewTabs } from "./webview.js";
 
 const HOUR = 3600;
 const DAY = 24 * HOUR;
-const STEPS = { "+1h": HOUR, "+1d": DAY, "+7d": 7 * DAY, "+30d": 30 * DAY, "+60d": 60 * DAY };
+const STEPS = {
+  "+1h": HOUR, "+1d": DAY, "+7d": 7 * DAY, "+30d": 30 * DAY, "+60d": 60 * DAY, "+1y": 365 * DAY,
+};
+// A long walk goes in pieces: it shows how far it is, can be stopped, and keeps what it has done.
+const PIECE = 7 * DAY;
 
 async function messagesSent() {
   const { delivered } = await api.sentSoFar();
   return Object.values(delivered).reduce((sum, number) => sum + number, 0);
 }
+
+const daysOf = ({ done, seconds }) => ({ done: Math.round(done / DAY), days: Math.round(seconds / DAY) });
 
 export class Controls {
   constructor({ onChange, onReset }) {
@@ -69,16 +75,25 @@ export class Controls {
 
   async advance(seconds) {
     const begun = Date.now();
-    const bar = el("div", { class: "progress", role: "progressbar", "aria-label": t("clock.title") });
+    const walk = { seconds, done: 0, stops: 0, isToStop: false };
+    const isLong = seconds > PIECE;
+    const bar = isLong
+      ? el("progress", {
+        class: "clock-progress", max: String(seconds), value: "0",
+        "aria-label": t("clock.title"), data: { testid: "clock-progress" },
+      })
+      : el("div", { class: "progress", role: "progressbar", "aria-label": t("clock.title") });
     const words = el("span", {});
     const tick = () => {
-      words.textContent = t("clock.running", { seconds: Math.floor((Date.now() - begun) / 1000) });
+      const passed = { seconds: Math.floor((Date.now() - begun) / 1000) };
+      if (isLong) bar.value = walk.done;
+      words.textContent = isLong ? t("clock.walking", { ...passed, ...daysOf(walk) }) : t("clock.running", passed);
     };
     tick();
     const timer = setInterval(tick, 500);
     this.setClockBusy(true);
-    this.report.replaceChildren(bar, words);
-    const answer = await attempt(() => this.advanceAndCount(seconds));
+    this.report.replaceChildren(bar, words, ...(isLong ? [this.stopButton(walk)] : []));
+    const answer = await this.walk(walk);
     clearInterval(timer);
     this.setClockBusy(false);
     this.answer = answer ?? null;
@@ -86,12 +101,35 @@ export class Controls {
     this.onChange();
   }
 
+  stopButton(walk) {
+    const button = el("button", {
+      type: "button", class: "button", text: t("clock.stop"), data: { testid: "clock-stop" },
+      on: {
+        click: () => {
+          walk.isToStop = true;
+          button.disabled = true;
+          button.textContent = t("clock.stopping");
+        },
+      },
+    });
+    return button;
+  }
+
   // The shop answers with its new time and how often it stopped on the way to do what was due;
   // how many messages left it meanwhile is what the platform counted.
-  async advanceAndCount(seconds) {
-    const before = await messagesSent();
-    const answer = await api.advanceClock(seconds);
-    return { ...answer, sent: (await messagesSent()) - before };
+  async walk(walk) {
+    const before = await attempt(messagesSent);
+    if (before === undefined) return null;
+    while (walk.done < walk.seconds && !walk.isToStop) {
+      const piece = Math.min(PIECE, walk.seconds - walk.done);
+      const answer = await attempt(() => api.advanceClock(piece));
+      if (answer === undefined) break;
+      walk.done += piece;
+      walk.now = answer.now;
+      walk.stops = typeof answer.stops === "number" ? walk.stops + answer.stops : null;
+    }
+    const after = await attempt(messagesSent);
+    return walk.done ? { ...walk, sent: (after ?? before) - before } : null;
   }
 
   setClockBusy(isBusy) {
@@ -105,7 +143,8 @@ export class Controls {
       return;
     }
     const { now, stops, sent } = answer;
-    const parts = [el("strong", { text: t("clock.done") })];
+    const isWhole = answer.done === answer.seconds;
+    const parts = [el("strong", { text: isWhole ? t("clock.done") : t("clock.stopped", daysOf(answer)) })];
     const moment = new Date(now ?? NaN);
     if (!Number.isNaN(moment.getTime())) {
       parts.push(el("span", { text: t("clock.now", { moment: fullMoment(moment) }) }));

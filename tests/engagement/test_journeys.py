@@ -462,6 +462,18 @@ def test_rungs_follow_the_own_rhythm(life, somchai, silent, gap, rung):
     assert [intent.step for intent in life.intents(WIN_BACK)] == ([rung] if rung else [])
 
 
+@pytest.mark.parametrize("silent, rung", [(5, []), (6, ["at_risk"])])
+def test_the_shops_own_floor_decides_who_is_silent(life, somchai, silent, rung):
+    last = date(2026, 11, 22) - timedelta(days=silent)
+    somchai.totals.purchase_days = [last.isoformat()]
+    somchai.totals.last_purchase_at = start_of_day(last, BANGKOK)
+    somchai.totals.own_gap_days = 2.0
+    shop.set(life.session, "lifecycle.at_risk_floor", 5, life.now)
+    life.at(2026, 11, 22, 10, 30)
+    life.run(WIN_BACK)
+    assert [intent.step for intent in life.intents(WIN_BACK)] == rung
+
+
 def test_win_back_climbs_the_ladder_once_each_and_falls_silent(life, somchai):
     life.at(2026, 9, 1, 12, 0)
     life.buy(somchai)

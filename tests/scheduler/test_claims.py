@@ -107,12 +107,20 @@ def test_fs01_eight_threads_run_it_once(runtime, people, marks):
 
 
 @pytest.mark.parametrize(
-    "point, marked", [("claimed:1", 0), ("worked:2", 3), ("kept:2", 6), ("worked:5", 10)]
+    "shared, point, marked",
+    [
+        (0, "claimed:1", 0),
+        (0, "worked:2", 3),
+        (0, "kept:2", 6),
+        (0, "worked:5", 10),
+        (60, "worked:4", 0),  # batches that share a transaction are lost together
+    ],
 )
 def test_fs02_a_killed_run_goes_on_where_it_was(
-    runtime, people, marks, settings, clock, point, marked
+    runtime, people, marks, settings, clock, shared, point, marked
 ):
     crash = {"TAEM_TESTING": "1", "TAEM_CRASH_AT": f"scheduler.{point}"}
+    crash["TESTS_SHARED_SECONDS"] = str(shared)
     assert (
         Forked(lives.run_job_once, bare_environment() | environment(settings) | crash).wait(60)
         == -9

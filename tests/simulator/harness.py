@@ -71,6 +71,8 @@ class Shop:
     def __init__(self) -> None:
         self.received: list[Received] = []
         self.answers: list[int] = []
+        #: How long the shop takes to move its clock.
+        self.clock_seconds = 0.0
         self.clock_moves: list[Any] = []
         # A page of the shop, served at every address.
         self.page = ""
@@ -106,6 +108,7 @@ class Shop:
                 body = b"{}"
                 status = 200
                 if self.path == "/demo/clock":
+                    time.sleep(shop.clock_seconds)
                     shop.clock_moves.append(json.loads(raw))
                     body = b'{"jobs": 3}'
                 else:

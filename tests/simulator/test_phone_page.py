@@ -535,6 +535,25 @@ def test_moves_the_shops_clock(phone, shop):
     assert shop.clock_moves == [{"advance": 86_400}]
 
 
+def test_walks_through_a_year_week_by_week(phone, shop):
+    phone.get("clock-+1y").click()
+    expect(phone.get("clock-report")).to_contain_text("เลื่อนเวลาแล้ว", timeout=60_000)
+    assert [move["advance"] for move in shop.clock_moves] == [7 * 86_400] * 52 + [86_400]
+
+
+def test_a_long_walk_shows_how_far_it_is_and_can_be_stopped(phone, shop):
+    shop.clock_seconds = 0.3
+    phone.get("clock-+1y").click()
+    expect(phone.get("clock-report")).to_contain_text("7 จาก 365 วัน")
+    expect(phone.get("clock-progress")).to_have_attribute("max", str(365 * 86_400))
+    phone.get("clock-stop").click()
+    expect(phone.get("clock-report")).to_contain_text("หยุดเมื่อเลื่อนไปได้")
+    expect(phone.get("clock-+1y")).to_be_enabled()
+    moved = len(shop.clock_moves)
+    assert 0 < moved < 52
+    expect(phone.get("clock-report")).to_contain_text(f"{moved * 7} จาก 365 วัน")
+
+
 def test_says_when_the_shop_does_not_answer(phone, shop):
     shop.stop()
     phone.get("clock-+7d").click()

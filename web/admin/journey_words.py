@@ -356,7 +356,7 @@ def cause_words(told: Told) -> str:
     if told.intent is not None and (said := _dated(told.intent.occasion)):
         return said
     if told.message is not None:
-        head = told.message.key.partition(":")[0]
+        head = told.message.key.partition(":")[0].replace(".", "_")
         key = f"journeys.cause_{head}"
         if key in texts(language):
             return t(language, key)
