@@ -15,6 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from bot.gateway import Line
+from core.errors import Refused
 from core.runtime import Runtime
 from models.members import Member
 from models.menus import MenuLink, MenuUpkeep
@@ -23,6 +24,7 @@ from rich_menus.definitions import MenuDefinition, Variant, line_object
 
 LIFE = timedelta(minutes=30)
 MOST_TESTERS = 20
+MOST_GUESSED = 3
 ALIAS = "try-"
 _NAME = re.compile(r"^taem/try/([0-9]+)/")
 
@@ -47,7 +49,7 @@ def testers(session: Session, *, is_demo: bool) -> list[Member]:
     if found or not is_demo:
         return list(found)
     last = reached.order_by(Member.last_event_at.desc().nulls_last(), Member.id)
-    return list(session.scalars(last.limit(1)))
+    return list(session.scalars(last.limit(MOST_GUESSED)))
 
 
 def show(
@@ -56,8 +58,14 @@ def show(
     definition: MenuDefinition,
     people: Sequence[Member],
     variant: Variant,
-) -> None:
-    """Link these people to the draft, in the shop's language. Raises the gateway's errors."""
+) -> int:
+    """Link those of these people whom LINE knows to the draft, in the shop's language.
+
+    Returns how many. Refuses when there is nobody; raises the gateway's errors.
+    """
+    people = [one for one in people if line.profile(str(one.line_user_id)) is not None]
+    if not people:
+        raise Refused("menus.no_testers", status=422)
     real, locale = runtime.clock.real_now(), runtime.settings.shop_locale
     renamed = replace(
         definition,
@@ -82,6 +90,7 @@ def show(
     _end_later(runtime, people, real + LIFE)
     for one in people:
         line.link_menu(str(one.line_user_id), made[0][1])
+    return len(people)
 
 
 def _end_later(runtime: Runtime, people: Sequence[Member], over_at: datetime) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bot.gateway import LineUnavailable
+from core.errors import Refused
 from loyalty import activities
 from models.members import Member
 from rich_menus import assign, images, publish, status, trials, upkeep
@@ -100,8 +101,16 @@ def test_a_trial_that_stopped_half_way_leaves_nothing_either(shop, line, tester,
     assert status.compare(shop, line).is_well
 
 
+def test_a_tester_who_is_no_friend_is_nobody(shop, line, tester):
+    line.blocked.add(tester.line_user_id)
+    made = len(line.menu_bodies)
+    with pytest.raises(Refused) as refusal:
+        try_it(shop, line)
+    assert (refusal.value.code, len(line.menu_bodies)) == ("menus.no_testers", made)
+
+
 def test_a_demo_without_testers_takes_whoever_was_in_the_chat_last(session):
     factories.somchai(session)
     last = factories.malee(session, last_event_at=NOW)
     assert trials.testers(session, is_demo=False) == []
-    assert [one.id for one in trials.testers(session, is_demo=True)] == [last.id]
+    assert trials.testers(session, is_demo=True)[0].id == last.id

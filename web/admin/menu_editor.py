@@ -157,22 +157,22 @@ def menu_try(key: str) -> Any:
         found = faults(definition, icons.NAMES)
         people = trials.testers(session, is_demo=held.settings.demo)
         sample = _sample(session, definition)
-        if found or not people:
-            refusal = "" if found else t(locale(), "menus.no_testers")
-            page = _page(row, version, draft, found, refusal=refusal, is_draft=True)
-            return make_response(page, 422)
-    said = ""
+        if found:
+            return make_response(_page(row, version, draft, found, is_draft=True), 422)
+    said, status, count = "", 200, 0
     try:
-        trials.show(held, SdkLine(held.settings), definition, people, sample)
+        count = trials.show(held, SdkLine(held.settings), definition, people, sample)
     except OutsideFault:
-        said = t(locale(), "menus.line_silent")
+        said, status = t(locale(), "menus.line_silent"), 502
+    except Refused as error:
+        said, status = t(locale(), error.code), error.status
     with opened():
         row = menu_of(key)
-        if not said:
-            noted("menus.tried", menu=key, people=len(people))
-        tried = "" if said else t(locale(), "menus.tried", count=len(people))
+        if count:
+            noted("menus.tried", menu=key, people=count)
+        tried = t(locale(), "menus.tried", count=count) if count else ""
         page = _page(row, version, draft, [], refusal=said, tried=tried, is_draft=True)
-    return make_response(page, 502 if said else 200)
+    return make_response(page, status)
 
 
 @blueprint.get("/menus/<string:key>/<string:tab>/<string:language>.png")
