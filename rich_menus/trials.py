@@ -43,12 +43,13 @@ def is_running(name: str, real_now: datetime) -> bool:
 
 
 def testers(session: Session, *, is_demo: bool) -> list[Member]:
-    """Those who have test sends go to them; in a demo without any, whoever was in the chat last."""
+    """Those who have test sends go to them; in a demo without any, whom
+    LINE has told us of last."""
     reached = select(Member).where(Member.line_user_id.is_not(None), Member.is_following.is_(True))
     found = session.scalars(reached.where(Member.is_test).limit(MOST_TESTERS)).all()
     if found or not is_demo:
         return list(found)
-    last = reached.order_by(Member.last_event_at.desc().nulls_last(), Member.id)
+    last = reached.order_by(Member.profile_seen_at.desc().nulls_last(), Member.id)
     return list(session.scalars(last.limit(MOST_GUESSED)))
 
 

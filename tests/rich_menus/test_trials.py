@@ -109,8 +109,8 @@ def test_a_tester_who_is_no_friend_is_nobody(shop, line, tester):
     assert (refusal.value.code, len(line.menu_bodies)) == ("menus.no_testers", made)
 
 
-def test_a_demo_without_testers_takes_whoever_was_in_the_chat_last(session):
+def test_a_demo_without_testers_takes_whom_line_told_of_last(session):
     factories.somchai(session)
-    last = factories.malee(session, last_event_at=NOW)
+    last = factories.malee(session, profile_seen_at=NOW)
     assert trials.testers(session, is_demo=False) == []
     assert trials.testers(session, is_demo=True)[0].id == last.id
