@@ -119,9 +119,19 @@ def add_branch(
 
 
 def invite_staff(
-    session: Session, email: str, role: str, *, name: str, now: datetime, actor: str
+    session: Session,
+    email: str,
+    role: str,
+    *,
+    name: str,
+    now: datetime,
+    actor: str,
+    branch_id: int | None = None,
 ) -> str:
-    """Make a member of staff without a password; returns the one-time set-up secret."""
+    """Make a member of staff without a password; returns the one-time set-up secret.
+
+    `branch_id` is the one branch that a manager looks after.
+    """
     email = email.strip().lower()
     if not EMAIL.fullmatch(email):
         raise Refused("staff.bad_email", status=422)
@@ -133,12 +143,13 @@ def invite_staff(
             email=email,
             role=Role(role),
             name=clean(name) or email.partition("@")[0],
+            branch_id=branch_id,
             setup_hash=ids.token_hash(secret),
             setup_expires_at=now + SETUP_LIFE,
             created_at=now,
         )
     )
-    audit.record(session, actor, "staff.added", {"role": role}, now)
+    audit.record(session, actor, "staff.added", {"role": role, "branch": branch_id}, now)
     return secret
 
 

@@ -142,6 +142,7 @@ def test_every_console_write_needs_another_permission_than_its_page(app):
         ("/admin/confirm", "dashboard.read"),
         ("/admin/me/password", "dashboard.read"),
         ("/admin/me/second-factor", "dashboard.read"),
+        ("/admin/me/recovery-codes", "dashboard.read"),
         ("/admin/me/sessions/x/end", "dashboard.read"),
     }
 

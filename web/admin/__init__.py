@@ -112,6 +112,7 @@ def register(app: Flask) -> None:
     app.jinja_env.globals.update(
         message_kind=message_kind,
         setup_step=setup.welcome_step,
+        recovery_codes_missing=account.recovery_codes_missing,
         adjustments_of=adjustments.recent_of,
         tier_standing_of=tiers.standing_of,
         giveable_vouchers=offers.giveable,

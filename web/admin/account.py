@@ -70,7 +70,7 @@ def account() -> str:
     return _page("")
 
 
-def _page(refusal: str) -> str:
+def _page(refusal: str, codes: list[str] | None = None) -> str:
     real = runtime().clock.real_now()
     open_ones = db().scalars(
         select(StaffSession)
@@ -84,14 +84,43 @@ def _page(refusal: str) -> str:
     )
     return render_template(
         "admin/account.html",
-        sessions=[(_name_of(one), one, one is g.staff_session) for one in open_ones],
+        sessions=[(name_of(one), one, one is g.staff_session) for one in open_ones],
         has_second=g.staff.totp_sealed is not None,
+        codes=codes or [],
+        codes_left=second_factor.recovery_codes_left(db(), g.staff),
         least=people.PASSWORD_MIN,
         refusal=refusal,
     )
 
 
-def _name_of(held: StaffSession) -> str:
+@blueprint.get("/me/alive")
+@staff_only("dashboard.read")
+def alive() -> Response:
+    """What an open page asks now and then: whether it may still show what it shows (Z23)."""
+    return Response(status=204, headers={"Cache-Control": "no-store"})
+
+
+@blueprint.post("/me/recovery-codes")
+@limiter.limit(SIGN_IN)
+@staff_only("dashboard.read")
+def recovery_codes_make() -> Any:
+    """Ten new recovery codes; this answer is the only place where they are shown."""
+    if g.staff.totp_sealed is None:
+        abort(404)
+    if not _is_still_you():
+        return make_response(_page(t(locale(), "staff.wrong_sign_in")), 401)
+    real = runtime().clock.real_now()
+    codes = second_factor.make_recovery_codes(db(), runtime().vault, g.staff, real)
+    return _page("", codes)
+
+
+def recovery_codes_missing() -> bool:
+    """Whether the one signed in would be locked out by losing a telephone."""
+    has_second = "staff" in g and g.staff.totp_sealed is not None
+    return has_second and second_factor.recovery_codes_left(db(), g.staff) == 0
+
+
+def name_of(held: StaffSession) -> str:
     """What a form may call a session: not its key, nor the hash of it that we keep."""
     return hashlib.sha256(b"name:" + held.token_hash.encode()).hexdigest()[:16]
 
@@ -104,7 +133,7 @@ def session_end(name: str) -> Response:
     chosen = [
         one
         for one in mine
-        if one is not g.staff_session and (name == "others" or _name_of(one) == name)
+        if one is not g.staff_session and (name == "others" or name_of(one) == name)
     ]
     if name != "others" and not chosen:
         abort(404)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import abort, g, make_response, render_template, request
+from flask import Response, abort, g, make_response, render_template, request
 from sqlalchemy import func, select
 
 from core.errors import Refused
 from core.i18n import t
 from loyalty import people, second_factor
-from models.staff import Role, Staff
+from models.staff import Role, Staff, StaffSession
 from web.admin import forms
-from web.admin.account import end_sessions
-from web.admin.ground import back, blueprint, freshly, noted
+from web.admin.account import end_sessions, name_of
+from web.admin.ground import IDLE, back, blueprint, freshly, noted
 from web.auth import staff_only
 from web.ground import db, locale, runtime
+
+SESSIONS_SHOWN = 200
 
 
 @blueprint.get("/staff")
@@ -28,8 +30,44 @@ def staff_page() -> str:
 def _page(*, link: str = "", refusal: str = "") -> str:
     rows = db().scalars(select(Staff).order_by(Staff.is_active.desc(), Staff.id)).all()
     return render_template(
-        "admin/staff.html", rows=rows, roles=list(Role), link=link, refusal=refusal
+        "admin/staff.html",
+        rows=rows,
+        roles=list(Role),
+        branches=people.branches(db()),
+        sessions=_open_sessions(),
+        link=link,
+        refusal=refusal,
     )
+
+
+def _open_sessions() -> list[tuple[str, Any, Any]]:
+    """Where everybody is signed in at this moment: name of the session, its row, its person."""
+    real = runtime().clock.real_now()
+    rows = db().execute(
+        select(StaffSession, Staff)
+        .join(Staff, Staff.id == StaffSession.staff_id)
+        .where(
+            StaffSession.revoked_at.is_(None),
+            StaffSession.expires_at > real,
+            StaffSession.last_seen_at > real - IDLE,
+        )
+        .order_by(StaffSession.last_seen_at.desc())
+        .limit(SESSIONS_SHOWN)
+    )
+    return [(name_of(held), held, person) for held, person in rows]
+
+
+@blueprint.post("/staff/sessions/<name>/end")
+@staff_only("staff.edit")
+def staff_session_end(name: str) -> Response:
+    """End somebody's session: their next request, and the page they have open, are refused."""
+    chosen = [held for one, held, _person in _open_sessions() if one == name]
+    if not chosen:
+        abort(404)
+    for held in chosen:
+        held.revoked_at = runtime().clock.real_now()
+        noted("staff.sessions_ended", staff=held.staff_id, count=1)
+    return back("admin.staff_page", note="console.saved")
 
 
 @blueprint.post("/staff")
@@ -43,6 +81,7 @@ def staff_invite() -> Any:
             db(),
             request.form.get("email", "")[:254],
             role,
+            branch_id=_branch_id(role),
             name=request.form.get("name", "")[:100],
             now=runtime().clock.real_now(),
             actor=f"staff:{g.staff.id}",
@@ -73,10 +112,24 @@ def _role(person: Staff) -> str:
     role = Role(forms.choice("role", "staff.role", [one.value for one in Role]))
     if role != Role.OWNER:
         _keep_an_owner(person)
-    noted("staff.role_changed", staff=person.id, before=person.role.value, after=role.value)
-    person.role = role
+    branch_id = _branch_id(role.value)
+    noted(
+        "staff.role_changed",
+        staff=person.id,
+        before=person.role.value,
+        after=role.value,
+        branch=branch_id,
+    )
+    person.role, person.branch_id = role, branch_id
     end_sessions(person)  # rights of the old role end now (Z23)
     return ""
+
+
+def _branch_id(role: str) -> int | None:
+    """The one branch that a manager looks after; None for all of them, and for other roles."""
+    known = {str(branch.id): branch.id for branch in people.branches(db())}
+    chosen = forms.choice("branch", "console.branch", ["", *known])
+    return known.get(chosen) if role == Role.MANAGER else None
 
 
 def _out(person: Staff) -> str:

@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 
 from core.ids import token_hash
 from loyalty import people, second_factor
-from models.staff import AuditRow, Staff, StaffSession
+from models.staff import AuditRow, RecoveryCode, Staff, StaffSession
 from tests import factories
 from tests.factories import NOW
 from tests.web.conftest import Browser
@@ -238,3 +238,115 @@ def test_one_code_used_by_two_at_once_lets_one_in(runtime, clock):
             for _ in range(2)
         ]
     assert tries == [True, False]
+
+
+# Recovery codes
+
+
+def made_codes(client, secret, clock):
+    """The ten codes that the page shows once."""
+    browser = Browser(client, "/admin")
+    form = {"password": PASSWORD, "code": code_of(secret, clock)}
+    page = browser.send("/admin/me/recovery-codes", **form).text
+    return re.findall(r"<li>([A-Z0-9-]{19})</li>", page)
+
+
+def test_a_recovery_code_stands_in_for_a_lost_phone_once(client, app, runtime, clock, database):
+    secret = enrolled(client, runtime, clock)
+    assert "/admin/me#codes" in client.get("/admin").text  # a lost phone would lock them out
+    clock.advance(seconds=30)
+    codes = made_codes(client, secret, clock)
+    assert len(set(codes)) == 10
+    assert "/admin/me#codes" not in client.get("/admin").text
+    assert not any(code in client.get("/admin/me").text for code in codes)
+    with database.read() as session:
+        kept = session.scalars(select(RecoveryCode.code_hash)).all()
+    assert not {code.replace("-", "") for code in codes} & set(kept)
+    other = app.test_client()
+    sign_in(other, "owner")
+    typed = f" {codes[0].lower().replace('-', ' ')} "
+    assert send_code(other, typed).headers["Location"] == "/admin"
+    again = app.test_client()
+    sign_in(again, "owner")
+    assert send_code(again, codes[0]).status_code == 401
+    assert acts(database)[-2:] == ["staff.recovery_code_used", "staff.signed_in"]
+
+
+def test_new_recovery_codes_end_the_old_and_need_the_password(
+    client, app, runtime, clock, database
+):
+    secret = enrolled(client, runtime, clock)
+    clock.advance(seconds=30)
+    old = made_codes(client, secret, clock)
+    browser = Browser(client, "/admin")
+    wrong = browser.send("/admin/me/recovery-codes", password="no", code=code_of(secret, clock))
+    assert wrong.status_code == 401
+    clock.advance(seconds=30)
+    new = made_codes(client, secret, clock)
+    assert not set(old) & set(new)
+    other = app.test_client()
+    sign_in(other, "owner")
+    assert send_code(other, old[1]).status_code == 401
+    assert send_code(other, new[1]).headers["Location"] == "/admin"
+    assert acts(database).count("staff.recovery_codes_made") == 2
+
+
+def test_nobody_elses_recovery_code_lets_in(client, app, runtime, clock):
+    secret = enrolled(client, runtime, clock)
+    clock.advance(seconds=30)
+    codes = made_codes(client, secret, clock)
+    other = app.test_client()
+    enrolled(other, runtime, clock, role="manager")
+    third = app.test_client()
+    sign_in(third, "manager")
+    assert send_code(third, codes[0]).status_code == 401
+
+
+def test_whoever_loses_the_second_factor_loses_its_recovery_codes(runtime, clock, vault):
+    with runtime.transaction() as session:
+        prem = factories.prem(session, totp_sealed=b"x")
+        second_factor.make_recovery_codes(session, vault, prem, NOW)
+        second_factor.forget(session, prem, actor="cli", now=NOW)
+        assert second_factor.recovery_codes_left(session, prem) == 0
+
+
+# Everybody's sessions, and one branch
+
+
+def test_Z23_the_owner_ends_anybodys_session_and_the_open_page_is_refused(owner, sign_in):
+    manager = sign_in("manager", name="ผู้จัดการ")
+    page = owner.get("/admin/staff").text
+    row = r'ผู้จัดการ</td><td class="text-break">.*?/admin/staff/sessions/(\w+)/end'
+    name = re.search(row, page, re.DOTALL)[1]
+    assert manager.get("/admin/me/alive").status_code == 204
+    assert manager.send(f"/admin/staff/sessions/{name}/end").status_code == 403
+    assert owner.send(f"/admin/staff/sessions/{name}/end").status_code == 303
+    assert manager.get("/admin/me/alive").status_code in (303, 401)
+    assert manager.get("/admin").status_code == 303
+    assert owner.send(f"/admin/staff/sessions/{name}/end").status_code == 404  # it is over
+    assert owner.get("/admin").status_code == 200
+
+
+def test_AA7_a_manager_of_one_branch_moves_and_loses_the_first_at_once(
+    owner, sign_in, runtime, database
+):
+    with runtime.transaction() as session:
+        first = factories.make_branch(session, code="SIAM").id
+        second = factories.make_branch(session, code="ARI").id
+    manager = sign_in("manager", branch_id=first)
+    with database.read() as session:
+        manager_id = session.scalars(select(Staff.id).where(Staff.role == "manager")).one()
+    path = f"/admin/tills/branches/{first}"
+    form = {"name_th": "สยาม", "name_en": "Siam"}
+    assert manager.send(path, **form).status_code == 303
+    assert manager.send(f"/admin/tills/branches/{second}", **form).status_code == 403
+    assert "branch=ARI" not in manager.get("/admin/tills/shifts?branch=ARI").text
+    moved = owner.send(f"/admin/staff/{manager_id}/role", role="manager", branch=str(second))
+    assert moved.status_code == 303
+    assert manager.get("/admin/tills").status_code == 303  # signed out by the move
+    again = sign_in("manager", email="b@taem.example", branch_id=second)
+    assert again.send(path, **form).status_code == 403
+    assert (
+        owner.send(f"/admin/staff/{manager_id}/role", role="manager", branch="99").status_code
+        == 422
+    )
