@@ -24,7 +24,7 @@ from models.journeys import Journey
 from models.members import Member
 from models.outbox import MessageClass
 from models.results import Alarm
-from models.staff import Cashier
+from models.staff import Cashier, Staff
 
 OWNERS = "alerts.members"
 MAX_OWNERS = 5
@@ -68,6 +68,12 @@ def _names(session: Session, alarm: Alarm, locale: str) -> dict[str, str]:
     if "member_id" in facts:
         member = session.get(Member, facts["member_id"])
         named["member_no"] = (member.member_no if member else None) or "–"
+    if "staff_id" in facts:
+        staff = session.get(Staff, facts["staff_id"])
+        named["staff"] = staff.name if staff else "?"
+    if "list" in facts:
+        key = f"console.{facts['list']}"
+        named["what"] = t(locale, key) if key in texts(locale) else facts["list"]
     if "disputed" in facts:
         named["what"] = t(locale, f"alarms.disputed_{facts['disputed'].replace('.', '_')}")
     if "job" in facts:

@@ -32,6 +32,8 @@ GRAVE = frozenset(
         "members.disputed",
     }
 )
+#: What has happened once and lasts no longer than until somebody has taken note.
+ONCE = frozenset({"exports.made"})
 
 
 def raise_alarm(
@@ -74,6 +76,11 @@ def see(session: Session, alarm_id: int, now: datetime) -> bool:
     """Somebody has seen it. True the first time."""
     seen: Any = session.execute(
         update(Alarm).where(Alarm.id == alarm_id, Alarm.seen_at.is_(None)).values(seen_at=now)
+    )
+    session.execute(
+        update(Alarm)
+        .where(Alarm.id == alarm_id, Alarm.kind.in_(ONCE), Alarm.ended_at.is_(None))
+        .values(ended_at=now)
     )
     return bool(seen.rowcount)
 

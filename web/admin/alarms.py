@@ -32,6 +32,7 @@ PLACES = {
     "ledger": ("admin.liability", "liability.read"),
     "members": ("admin.members", "members.read"),
     "audit": ("admin.audit_page", "audit.read"),
+    "exports": ("admin.audit_page", "audit.read"),
 }
 
 

@@ -14,13 +14,14 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
-from flask import Response, make_response, redirect, request, url_for
+from flask import Response, g, make_response, redirect, request, url_for
 from sqlalchemy import UnaryExpression, func, literal_column, or_, select
 
 from core.clock import local_day
 from core.errors import Invalid, Refused
 from core.i18n import t
 from core.spreadsheets import csv_text, xlsx_bytes
+from loyalty import alarms
 from web.admin.door import safe_next
 from web.admin.ground import blueprint, escaped, freshly, may, noted
 from web.auth import staff_only
@@ -215,6 +216,10 @@ def listed(listing: Listing) -> Listing:
             noted("exports.made", **facts, search=request.args.get("q", "")[:SEARCH_LETTERS])
         clock = runtime().clock
         day = local_day(clock.now(), clock.tz).isoformat()
+        if not listing.is_open:  # the owner is told (AA5), once a day for each person and list
+            told = {"staff_id": g.staff.id, "list": listing.name, "rows": len(rows) - 1}
+            key = f"exports.made:{day}:{listing.name}:{g.staff.id}"
+            alarms.raise_alarm(db(), key, "exports.made", told, clock.now())
         return spreadsheet(rows, f"taem-{listing.name}-{day}.{kind}")
 
     taken.__doc__ = f"The list {listing.name} as a file."

@@ -13,6 +13,7 @@ from sqlalchemy import select
 from core.i18n import t
 from loyalty import purchases, tickets
 from models.members import MemberTotals
+from models.results import Alarm
 from models.staff import AuditRow, StaffSession
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -80,6 +81,27 @@ def test_aa5_people_leave_only_after_the_password_and_with_an_audit_row(
     assert [row.facts for row in taken] == [
         {"what": "members", "kind": "csv", "rows": PAGE_ROWS, "search": "cmd"}
     ]
+
+
+def test_fx13_the_owner_is_told_of_people_taken_out_until_it_is_seen(owner, crowd, runtime):
+    for _ in range(2):
+        owner.send("/admin/members.csv")
+    with runtime.database.read() as session:
+        alarm = session.scalars(select(Alarm)).one()
+    assert (alarm.kind, alarm.facts["list"]) == ("exports.made", "members")
+    assert t("th", "alarms.title_exports_made", staff="เปรม") in owner.get("/admin/alarms").text
+    owner.send(f"/admin/alarms/{alarm.id}/seen")
+    with runtime.database.read() as session:
+        assert session.scalars(select(Alarm.ended_at)).one() is not None
+
+
+def test_fx13_a_file_lies_behind_no_link_that_could_live_on(owner, crowd, app):
+    """The file is the answer to a form alone: its address gives nobody anything, ever."""
+    answer = owner.send("/admin/members.csv")
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert owner.get("/admin/members.csv").status_code == 405
+    assert app.test_client().get("/admin/members.csv").status_code == 405
+    assert app.test_client().post("/admin/members.csv").status_code == 403
 
 
 def test_fx13_who_only_reads_takes_no_people_out(sign_in, crowd):
