@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -620,6 +620,35 @@ def members_import(file: BinaryIO, *, is_applied: bool, good_only: bool) -> None
     except Refused as error:
         fail(error)
     click.echo(f"imported {done.new:,} members with {done.points:,} points")
+
+
+@audit.command("breach")
+@click.argument("actor")
+@click.option("--since", type=click.DateTime(formats=["%Y-%m-%d"]), help="Local day; 90 days ago")
+@with_appcontext
+def audit_breach(actor: str, since: datetime | None) -> None:
+    """What ACTOR (e.g. staff:3) has seen and done since a day, as CSV on the standard output.
+
+    With `cli` as ACTOR, what was done in this console. The report itself is noted in the chain.
+    """
+    from core.clock import start_of_day
+    from core.spreadsheets import csv_text
+    from insights import breach
+    from loyalty import audit as chain
+
+    clock = held().clock
+    real_now = clock.real_now()
+    day = since.date() if since else local_day(clock.now(), clock.tz) - timedelta(days=90)
+    try:
+        with held().transaction() as session:
+            found = breach.report(
+                session, actor, start_of_day(day, clock.tz), real_now + timedelta(days=1)
+            )
+            facts = {"about": actor, "since": day.isoformat(), "members": found.member_count}
+            chain.record(session, "cli", "breach.reported", facts, real_now)
+    except Refused as error:
+        fail(error)
+    click.echo(csv_text(breach.rows_of(found)), nl=False)
 
 
 @audit.command("verify")

@@ -85,6 +85,21 @@ class Database:
         finally:
             session.close()  # rolls back, and leaves what was read as it was
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Session]:
+        """Like `read`, but every statement sees the same moment, however many there are.
+
+        SQLite's readers do so anyway; PostgreSQL's see what was committed before each statement.
+        """
+        engine = self._read_engine
+        if not self.is_sqlite:
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        session = Session(engine, expire_on_commit=False)
+        try:
+            yield session
+        finally:
+            session.close()
+
     def dispose(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()

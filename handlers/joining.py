@@ -11,10 +11,10 @@ from core.clock import local_day
 from core.errors import Refused
 from core.i18n import t
 from handlers import links
-from loyalty import joining, points, shop
+from loyalty import consents, joining, points, shop
 from loyalty.joining import Kind, Outcome, Surroundings
 from loyalty.members import shown_name
-from models.members import MemberState
+from models.members import MemberState, Purpose
 
 if TYPE_CHECKING:
     from handlers.router import Context, Handler, Messages
@@ -169,9 +169,12 @@ def question(ctx: Context, step: str) -> dict[str, object]:
         return cards.correction_question(step.removeprefix(joining.CORRECT), today, locale)
     if step == "consent":
         policy = links.public_url(ctx, "/m/privacy")
-        return cards.consent_question(shop_name(ctx), locale, policy_url=policy)
+        text = consents.words(ctx.session, Purpose.MEMBERSHIP, locale)
+        return cards.consent_question(text, locale, policy_url=policy)
     if step == "marketing":
-        return cards.marketing_question(locale)
+        return cards.marketing_question(
+            consents.words(ctx.session, Purpose.MARKETING, locale), locale
+        )
     if step == "name":
         return cards.name_question(locale, prefill=ctx.member.line_name)
     if step == "phone":

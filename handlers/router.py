@@ -19,6 +19,7 @@ from core.runtime import Runtime
 from core.text import match_key
 from engagement import taps
 from handlers import (
+    consents,
     conversations,
     coupons,
     draws,
@@ -145,6 +146,8 @@ POSTBACKS: dict[str, Handler] = {
     "rewards.confirm": rewards.confirm,
     "referrals.show": referrals.show,
     "surveys.answer": surveys.answer,
+    "consents.agree": consents.agree,
+    "consents.decline": consents.decline,
     "conversations.open": conversations.open_chat,
     "conversations.picked": conversations.picked,
     "topics.show": topics.show,
@@ -182,7 +185,15 @@ UNKNOWN_POSTBACK: Handler = members.help_me
 
 
 def dispatch(ctx: Context) -> Messages:
-    """The answer to one event.
+    """The answer to one event, and beside it a consent that has to be asked for again."""
+    answer = _answer(ctx)
+    if ctx.event.get("type") not in ("message", "postback"):
+        return answer
+    return consents.ask_beside(ctx, answer)
+
+
+def _answer(ctx: Context) -> Messages:
+    """The answer alone.
 
     1. A postback by its action.
     2. A text: the dialogue under way first, then the chat words, then free text.

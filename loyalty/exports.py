@@ -5,6 +5,8 @@ The list has the columns that an import reads, so that nobody is ever locked in.
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -15,12 +17,15 @@ from sqlalchemy.orm import Session
 
 from core.clock import local_day
 from core.crypto import Vault
-from loyalty import conversations, personal, surveys
+from loyalty import conversations, personal, surveys, tickets
+from models.conversations import ConversationPicture
 from models.coupons import Coupon, Voucher
-from models.members import Consent, Member, MemberKey, MemberState, MemberTotals, Purpose
+from models.members import Consent, JoinForm, Member, MemberKey, MemberState, MemberTotals, Purpose
+from models.outbox import Message
 from models.points import LedgerEntry
 from models.purchases import Purchase
 from models.scores import SurveyAnswer
+from models.segments import MemberTag
 from models.staff import Branch
 from models.stamps import StampCard
 
@@ -88,6 +93,8 @@ def own_data(session: Session, vault: Vault, member: Member, now: datetime) -> d
             "member_no": member.member_no,
             "name": member.name,
             "line_name": member.line_name,
+            "line_user_id": member.line_user_id,
+            "picture": member.picture_url,
             "language": member.locale,
             "phone": personal.phone_of(session, vault, member),
             "birthday": birthday.isoformat() if birthday else None,
@@ -117,11 +124,78 @@ def own_data(session: Session, vault: Vault, member: Member, now: datetime) -> d
             )
         ],
         "chat": [
-            {"at": _moment(one.at), "by": "shop" if one.staff_id else "you", "text": one.text}
+            {
+                "at": _moment(one.at),
+                "by": "shop" if one.staff_id else "you",
+                "kind": one.kind,
+                "text": one.text,
+                "picture": _picture(session, vault, member, one.picture_id),
+            }
             for one in conversations.lines_of(session, vault, member, limit=MAX_LINES)
             if one.kind != conversations.NOTE
         ],
+        "matters": [
+            {
+                "at": _moment(one.opened_at),
+                "about": tickets.words(one, member.locale),
+                "settled_at": _moment(one.done_at),
+            }
+            for one in tickets.of_member(session, member.id, MAX_LINES)
+        ],
+        "joining": _half_joined(session, vault, member),
+        "messages": [
+            {"at": _moment(one.created_at), "about": one.kind, "state": one.state.value}
+            for one in session.scalars(
+                select(Message).where(Message.member_id == member.id).order_by(Message.id)
+            )
+        ],
+        "tags": sorted(
+            session.scalars(select(MemberTag.tag).where(MemberTag.member_id == member.id))
+        ),
+        "standing": _standing(session, member),
     }
+
+
+def _picture(session: Session, vault: Vault, member: Member, picture_id: int | None) -> str | None:
+    """A picture of the chat as base64 of its JPEG, while it is kept."""
+    picture = session.get(ConversationPicture, picture_id) if picture_id is not None else None
+    body = conversations.picture_of(session, vault, member, picture) if picture else None
+    return base64.b64encode(body).decode() if body is not None else None
+
+
+def _half_joined(session: Session, vault: Vault, member: Member) -> dict[str, Any] | None:
+    """Answers of a joining that was begun and not finished."""
+    form = session.get(JoinForm, member.id)
+    if form is None:
+        return None
+    text = personal.unseal(session, vault, member, personal.ANSWERS_FIELD, form.answers_sealed)
+    return {"step": form.step, "answers": json.loads(text) if text else {}}
+
+
+def _standing(session: Session, member: Member) -> dict[str, Any]:
+    """What the shop works out about this person: stage and level, and why."""
+    totals = session.get_one(MemberTotals, member.id)
+    return {"stage": totals.stage.value, "level": totals.level.value, "why": totals.level_why}
+
+
+def own_rows(data: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """The same as rows of a spreadsheet: where it stands, and what it says; pictures stay in the
+    JSON."""
+    yield "what", "value"
+    yield from _flat("", data)
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, part in value.items():
+            yield from _flat(f"{path}.{name}" if path else name, part)
+    elif isinstance(value, list):
+        for number, part in enumerate(value, 1):
+            yield from _flat(f"{path}.{number}", part)
+    elif path.endswith(".picture") and path.startswith("chat.") and value:
+        yield path, "JPEG"
+    elif value is not None:
+        yield path, value
 
 
 def movements(session: Session, member_id: int) -> list[dict[str, Any]]:

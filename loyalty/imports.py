@@ -50,7 +50,6 @@ KEY_PURPOSE = "imports.member"
 CONTENT_PLACE = "imports.content"
 #: One byte more than is accepted, so that a longer file is noticed.
 MAX_READ = sheets.MAX_BYTES + 1
-KEPT_UNDECIDED = timedelta(days=2)
 CHUNK = 2000
 MAX_TROUBLES = 500
 MAX_OPENING = 10_000_000
@@ -316,11 +315,16 @@ def drop(session: Session, kept: Import, now: datetime, actor: str) -> None:
     audit.record(session, actor, "imports.dropped", _audited(kept), now)
 
 
-def forget(session: Session, real_now: datetime) -> int:
-    """Drop lists that nobody decided about; returns how many."""
+def forget(session: Session, cutoff: datetime, limit: int) -> int:
+    """Drop lists from before this moment that nobody decided about; returns how many."""
+    old = (
+        select(Import.id)
+        .where(Import.state == ImportState.CHECKED, Import.created_at < cutoff)
+        .limit(limit)
+    )
     gone = session.execute(
         update(Import)
-        .where(Import.state == ImportState.CHECKED, Import.created_at < real_now - KEPT_UNDECIDED)
+        .where(Import.id.in_(old))
         .values(state=ImportState.DROPPED, content_sealed=None)
         .returning(Import.id)
     )

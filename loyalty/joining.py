@@ -60,6 +60,9 @@ class Answers:
     phone: str | None = None
     birthday: str | None = None
     by_guardian: bool = False
+    #: Which versions of the texts were on the screen when they were answered; 0 is the one in force.
+    consent_version: int = 0
+    marketing_version: int = 0
     #: A chat word waiting for the answer to "use it as the name?".
     word: str | None = None
 
@@ -191,7 +194,8 @@ def offer_word_as_name(around: Surroundings, form: JoinForm, word: str) -> Outco
 
 def _take_consent(around: Surroundings, form: JoinForm, answers: Answers, text: str) -> Outcome:
     if _says(text, "accept"):
-        return _advance(around, form, answers)
+        version = consents.current(around.session, Purpose.MEMBERSHIP).version
+        return _advance(around, form, replace(answers, consent_version=version))
     if _says(text, "decline"):
         cancel(around.session, around.member)
         return Outcome(Kind.DECLINED)
@@ -201,7 +205,9 @@ def _take_consent(around: Surroundings, form: JoinForm, answers: Answers, text: 
 def _take_marketing(around: Surroundings, form: JoinForm, answers: Answers, text: str) -> Outcome:
     for word, wants in (("marketing_yes", True), ("marketing_no", False)):
         if _says(text, word):
-            return _advance(around, form, replace(answers, marketing=wants))
+            version = consents.current(around.session, Purpose.MARKETING).version
+            said = replace(answers, marketing=wants, marketing_version=version)
+            return _advance(around, form, said)
     return Outcome(Kind.INVALID, form.step, "members.bad_marketing")
 
 
@@ -320,7 +326,14 @@ def join(around: Surroundings, answers: Answers, *, channel: str) -> Joined:
     assert answers.name
     assert answers.phone
     birthday = date.fromisoformat(answers.birthday) if answers.birthday else None
-    consents.give(session, member.id, Purpose.MEMBERSHIP, channel=channel, now=now)
+    consents.give(
+        session,
+        member.id,
+        Purpose.MEMBERSHIP,
+        channel=channel,
+        now=now,
+        version=answers.consent_version or None,
+    )
     is_young = birthday is not None and around.is_young(birthday)
     if answers.marketing and (not is_young or answers.by_guardian):
         consents.give(
@@ -330,6 +343,7 @@ def join(around: Surroundings, answers: Answers, *, channel: str) -> Joined:
             channel=channel,
             now=now,
             by_guardian=is_young,
+            version=answers.marketing_version or None,
         )
     members.set_name(session, member, answers.name, now)
     members.set_phone(session, around.vault, member, E164(answers.phone), now)

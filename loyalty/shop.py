@@ -17,6 +17,14 @@ DEFAULTS: dict[str, Any] = {
     CLOCK_OFFSET: 0,
     # Since a restore nobody has decided on what was pending: {"taken_at", "restored_at"}.
     "backups.restored": None,
+    # How many days each kind of data is kept (`loyalty/retention.py`), and what was looked at.
+    "retention.chats_days": 730,
+    "retention.pictures_days": 365,
+    "retention.events_days": 90,
+    "retention.calls_days": 180,
+    "retention.files_days": 2,
+    "retention.looks_days": 90,
+    "retention.reached": {},
     # Who the shop is.
     "shop.name_th": "ร้านแต้มดี",
     "shop.name_en": "Taem Dee Shop",

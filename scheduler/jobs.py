@@ -8,6 +8,7 @@ from datetime import datetime
 import structlog
 from sqlalchemy.orm import Session
 
+from core.clock import local_day
 from core.runtime import Runtime
 from engagement import journey_engine, journey_triggers, journeys
 from engagement.journey_triggers import Plan
@@ -19,11 +20,11 @@ from loyalty import (
     doors,
     erasure,
     feed,
-    imports,
     lifecycle,
     operations,
     points,
     proof,
+    retention,
     stamps,
     tier_gifts,
     tiers,
@@ -137,7 +138,18 @@ def forget(session: Session, run: Run) -> int:
         + codes.forget(session, real_now, run.limit)
         + operations.forget(session, real_now, run.limit)
         + feed.forget(session, run.now, run.limit)
-        + imports.forget(session, real_now)
+    )
+
+
+def throw_away(session: Session, run: Run) -> int:
+    """Throw away what the shop keeps no longer: each kind after its own number of days."""
+    clock = run.runtime.clock
+    return retention.sweep(
+        session,
+        now=run.now,
+        real_now=clock.real_now(),
+        day=local_day(run.now, clock.tz),
+        limit=run.limit,
     )
 
 

@@ -68,6 +68,7 @@ JOBS: dict[str, Job] = {
         Job("insights.nightly", time(2, 50), nightly.work_out, CatchUp.LATEST),
         Job("ledger.check", time(3, 30), jobs.check_ledger, CatchUp.LATEST),
         Job("members.forget", time(3, 45), jobs.forget, CatchUp.LATEST),
+        Job("privacy.retention", time(3, 50), jobs.throw_away, CatchUp.LATEST, limit=2_000),
         Job("menus.repair", time(4, 0), jobs.repair_menus, CatchUp.LATEST),
         Job("members.birthday", time(9, 0), jobs.greet_birthdays, CatchUp.SAME_DAY),
         Job("members.anniversary", time(9, 5), jobs.greet_anniversaries, CatchUp.SAME_DAY),

@@ -141,16 +141,13 @@ def _question(
     return theme.flex(title, theme.bubble(body, footer=block), [*answers, *back, *leave])
 
 
-def consent_question(shop_name: str, locale: str, *, policy_url: str | None = None) -> Message:
-    """Ask for the consent to membership, which is needed and names the profiling for service."""
+def consent_question(text: str, locale: str, *, policy_url: str | None = None) -> Message:
+    """Ask for the consent to membership, which is needed; `text` is the version in force."""
     answers = [
         theme.message_action(t(locale, "members.answer_accept")),
         theme.message_action(t(locale, "members.answer_decline")),
     ]
-    lines = [
-        t(locale, "members.consent_text", shop=theme.clip_name(shop_name)),
-        t(locale, "members.consent_rights"),
-    ]
+    lines = [text, t(locale, "members.consent_rights")]
     policy = (
         [theme.uri_action(t(locale, "members.button_policy"), policy_url)] if policy_url else []
     )
@@ -167,13 +164,13 @@ def consent_declined(locale: str) -> Message:
     return theme.text_message(t(locale, "members.consent_declined"), [join])
 
 
-def marketing_question(locale: str) -> Message:
-    """Ask for the consent to news and offers."""
+def marketing_question(text: str, locale: str) -> Message:
+    """Ask for the consent to news and offers; `text` is the version in force."""
     answers = [
         theme.message_action(t(locale, "members.answer_marketing_yes")),
         theme.message_action(t(locale, "members.answer_marketing_no")),
     ]
-    return _question("marketing", [t(locale, "members.marketing_text")], answers, locale)
+    return _question("marketing", [text], answers, locale)
 
 
 def name_question(locale: str, *, prefill: str | None = None) -> Message:

@@ -58,6 +58,7 @@ _READ = frozenset(
         "lifecycle.read",
         "surveys.read",
         "what_if.read",
+        "privacy.read",
     }
 )
 _MARKETING = frozenset(
@@ -112,6 +113,7 @@ _SHOP = frozenset(
         "settings.edit",
         "audit.read",
         "audit.export",
+        "privacy.edit",
         "staff.read",
         "staff.edit",
     }
@@ -213,6 +215,7 @@ _GROUPS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
         ("admin.webhooks", "webhooks.read", "console.webhooks", "broadcast"),
         ("admin.quarantine", "quarantine.read", "console.quarantine", "inbox"),
         ("admin.audit_page", "audit.read", "console.audit", "journal-check"),
+        ("admin.privacy_page", "privacy.read", "console.privacy", "shield-lock"),
         ("admin.health", "health.read", "console.health", "heart-pulse"),
     ),
 }

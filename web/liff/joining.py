@@ -7,9 +7,10 @@ from typing import Any
 from flask import g, redirect, request
 
 from core.i18n import t
-from loyalty import joining, members, shop
+from loyalty import consents, joining, members, shop
 from loyalty.birthdays import parse_birthday
 from loyalty.joining import Answers
+from models.members import Purpose
 from web.auth import member_only
 from web.ground import db, locale
 from web.liff.ground import blueprint, page, surroundings
@@ -64,8 +65,16 @@ def _read(given: dict[str, str]) -> tuple[Answers, dict[str, str]]:
         phone=phone,
         birthday=birthday.isoformat() if birthday else None,
         by_guardian=bool(asks_guardian and given["guardian"] == "1"),
+        consent_version=_version("consent_version"),
+        marketing_version=_version("marketing_version"),
     )
     return answers, problems
+
+
+def _version(field: str) -> int:
+    """Which version of a text the form showed; 0, the one in force, for whatever is no number."""
+    typed = request.form.get(field, "")
+    return int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 7 else 0
 
 
 def _form(given: dict[str, str], problems: dict[str, str]) -> str:
@@ -74,5 +83,7 @@ def _form(given: dict[str, str], problems: dict[str, str]) -> str:
         "",
         given=given,
         problems=problems,
+        texts={purpose.value: consents.current(db(), purpose) for purpose in Purpose},
+        words={purpose.value: consents.words(db(), purpose, locale()) for purpose in Purpose},
         asks_guardian=shop.get(db(), "members.asks_guardian"),
     )

@@ -20,10 +20,11 @@ from loyalty import (
     members,
     personal,
     points,
+    retention,
     stamps,
 )
 from models.coupons import CodePurpose
-from models.members import Purpose
+from models.members import Member, Purpose
 from web.auth import member_only, public
 from web.ground import db, locale, runtime
 from web.liff import qr
@@ -117,6 +118,32 @@ def marketing() -> Any:
     return redirect("/m/me?done=marketing", code=303)
 
 
+@blueprint.post("/m/me/consents")
+@member_only
+def consent_answer() -> Any:
+    """Yes or no to a newer version of a text; a no to membership leads to leaving."""
+    around = surroundings()
+    purpose = request.form.get("purpose", "")
+    asked = {text.purpose.value: text for text in consents.stale(db(), g.member.id)}
+    if purpose not in asked:  # answered meanwhile, in the chat say
+        return redirect("/m/me", code=303)
+    text = asked[purpose]
+    if request.form.get("answer") == "yes":
+        shown = min(_whole(request.form.get("version", "")) or text.version, text.version)
+        consents.give(
+            db(), g.member.id, text.purpose, channel="liff", now=around.now, version=shown
+        )
+    elif text.purpose == Purpose.MEMBERSHIP:
+        return redirect("/m/me/leave", code=303)
+    else:
+        consents.withdraw(db(), g.member.id, text.purpose, around.now)
+    return redirect("/m/me?done=consents", code=303)
+
+
+def _whole(typed: str) -> int:
+    return int(typed) if typed.isascii() and typed.isdigit() and len(typed) < 7 else 0
+
+
 @blueprint.post("/m/me/language")
 @member_only
 def language() -> Any:
@@ -125,17 +152,20 @@ def language() -> Any:
     return redirect("/m/me", code=303)
 
 
-@blueprint.get("/m/me/data.<any(json, csv):form>")
+@blueprint.get("/m/me/data.<any(json, csv, all):form>")
 @member_only
 def download(form: str) -> Response:
-    """Everything the shop keeps about this person, or the movements as a spreadsheet."""
+    """Everything the shop keeps about this person as JSON or (`all`) as a spreadsheet, or the
+    movements alone as a spreadsheet (`csv`)."""
     refuse_idle()
     held = runtime()
-    if form == "csv":
-        text = csv_text(exports.movement_rows(exports.movements(db(), g.member.id)))
-        kind = "text/csv; charset=utf-8"
+    with held.database.snapshot() as session:  # somebody may be paying with this card meanwhile
+        member = session.get_one(Member, g.member.id)
+        data = exports.own_data(session, held.vault, member, held.clock.now())
+    if form in ("csv", "all"):
+        rows = exports.own_rows(data) if form == "all" else exports.movement_rows(data["movements"])
+        text, kind, form = csv_text(rows), "text/csv; charset=utf-8", "csv"
     else:
-        data = exports.own_data(db(), held.vault, g.member, held.clock.now())
         text, kind = json.dumps(data, ensure_ascii=False, indent=1), "application/json"
     response = make_response(text)
     response.headers["Content-Type"] = kind
@@ -172,7 +202,13 @@ def leave() -> Any:
 @public
 def privacy() -> str:
     """What is kept and why, in plain words."""
-    return render_template("member/privacy.html", shop_name=shop_name(db()))
+    texts = [
+        (consents.current(db(), purpose), consents.words(db(), purpose, locale()))
+        for purpose in Purpose
+    ]
+    return render_template(
+        "member/privacy.html", shop_name=shop_name(db()), texts=texts, kept=retention.days(db())
+    )
 
 
 def _me(problem: tuple[str, str] | None = None) -> str:
@@ -185,6 +221,12 @@ def _me(problem: tuple[str, str] | None = None) -> str:
         phone=members.masked_phone(phone) if phone else None,
         birthday=personal.birthday_of(db(), held.vault, g.member),
         accepts_marketing=consents.is_given(db(), g.member.id, Purpose.MARKETING),
-        done=done if done in ("name", "phone", "birthday", "marketing") else "",
+        done=done if done in ("name", "phone", "birthday", "marketing", "consents") else "",
+        asked=[
+            (one, consents.words(db(), one.purpose, locale()))
+            for one in consents.stale(db(), g.member.id)
+        ],
+        agreed=consents.history(db(), g.member.id),
+        version_of=consents.version_of,
         problem=problem,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from bot import theme
 from bot.flex import (
+    consents,
     conversations,
     coupons,
     draws,
@@ -22,6 +23,7 @@ from bot.flex import (
     surveys,
     topics,
 )
+from core.i18n import t
 
 TODAY = date(2026, 11, 22)
 PICTURE = "https://shop.example/p/picture.png"
@@ -44,9 +46,16 @@ SAMPLES: dict[str, Sample] = {
         name, ["แต้ม"], locale, rejoin=True
     ),
     "members.welcome_member": lambda locale, name: members.welcome_member("ร้าน", name, 12, locale),
-    "members.consent": lambda locale, name: members.consent_question(name, locale, policy_url=LINK),
+    "members.consent": lambda locale, name: members.consent_question(
+        t(locale, "members.consent_text", shop=theme.clip_name(name)), locale, policy_url=LINK
+    ),
     "members.consent_declined": lambda locale, _: members.consent_declined(locale),
-    "members.marketing": lambda locale, _: members.marketing_question(locale),
+    "members.marketing": lambda locale, _: members.marketing_question(
+        t(locale, "members.marketing_text"), locale
+    ),
+    "consents.asked_again": lambda locale, name: consents.asked_again(
+        "marketing", 2, t(locale, "members.consent_text", shop=theme.clip_name(name)), locale, LINK
+    ),
     "members.name": lambda locale, name: members.name_question(locale, prefill=name),
     "members.name_is_word": lambda locale, _: members.name_is_word_question("แต้ม", locale),
     "members.phone": lambda locale, _: members.phone_question(locale),

@@ -1,0 +1,235 @@
+"""How long the shop keeps what people said and sent, and the nightly throwing away of the rest.
+
+Each kind has a number of days with a floor and a ceiling; figures, ids and the proof of what was
+done stay. A row is emptied rather than deleted where something refers to it or a repetition must be
+recognised (a LINE event is known by its id for ever). What each night removed is a row of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, select, update
+from sqlalchemy.orm import Session
+
+from core.db import insert_into
+from loyalty import imports, shop
+from models.conversations import (
+    ConversationLine,
+    ConversationPicture,
+    PictureState,
+    Ticket,
+    TicketState,
+)
+from models.inbox import Event, EventState, Quarantined, QuarantineState
+from models.outbox import Call, CallState, Message, MessageState
+from models.scores import SurveyAnswer
+from models.shop import RetentionRun
+from models.staff import Look
+
+#: Up to which row of a growing table everything was looked at.
+REACHED = "retention.reached"
+_SETTLED_CALLS = frozenset({CallState.DONE, CallState.DEAD, CallState.REFUSED, CallState.DROPPED})
+_OWED = frozenset({MessageState.WAITING, MessageState.CALLING, MessageState.PARKED})
+
+#: `(session, cutoff, limit)` -> how many rows were emptied or deleted.
+Sweep = Callable[[Session, datetime, int], int]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of data: how long it may and must be kept, and who throws it away."""
+
+    name: str
+    least: int
+    most: int
+    sweep: Sweep
+    #: Whether its moments are the machine's: the demo's clock never reaches those.
+    is_real_time: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its setting."""
+        return f"retention.{self.name}_days"
+
+
+def sweep(session: Session, *, now: datetime, real_now: datetime, day: date, limit: int) -> int:
+    """One batch of tonight's work; 0 when nothing is left that is too old."""
+    for kind in KINDS:
+        days = days_of(session, kind)
+        at = real_now if kind.is_real_time else now
+        removed = kind.sweep(session, at - timedelta(days=days), limit)
+        _note(session, kind, day, days, removed, now)
+        if removed:
+            return removed
+    return 0
+
+
+def days_of(session: Session, kind: Kind) -> int:
+    """How many days the shop keeps it."""
+    return min(max(int(shop.get(session, kind.key)), kind.least), kind.most)
+
+
+def days(session: Session) -> dict[str, int]:
+    """The same of every kind, by name."""
+    return {kind.name: days_of(session, kind) for kind in KINDS}
+
+
+def history(session: Session, limit: int = 60) -> list[RetentionRun]:
+    """What the last nights removed, newest first; nights without anything are left out."""
+    removed = select(RetentionRun).where(RetentionRun.removed > 0)
+    newest = removed.order_by(RetentionRun.day.desc(), RetentionRun.kind).limit(limit)
+    return list(session.scalars(newest))
+
+
+def last_night(session: Session) -> RetentionRun | None:
+    """The newest row of any kind: when somebody last looked."""
+    return session.scalars(select(RetentionRun).order_by(RetentionRun.at.desc()).limit(1)).first()
+
+
+def _note(session: Session, kind: Kind, day: date, days: int, removed: int, now: datetime) -> None:
+    row = insert_into(session, RetentionRun).values(
+        day=day, kind=kind.name, kept_days=days, removed=removed, at=now
+    )
+    session.execute(
+        row.on_conflict_do_update(
+            index_elements=["day", "kind"],
+            set_={"removed": RetentionRun.removed + removed, "kept_days": days, "at": now},
+        )
+    )
+
+
+# --- What is thrown away ----------------------------------------------------------------------
+
+
+def _chats(session: Session, cutoff: datetime, limit: int) -> int:
+    """Lines of chats, reasons given in surveys, and subjects of matters that are settled."""
+    lines = (
+        select(ConversationLine.id)
+        .where(ConversationLine.text_sealed.is_not(None), ConversationLine.at < cutoff)
+        .limit(limit)
+    )
+    emptied = _empty(session, ConversationLine, lines, text_sealed=None)
+    whys = (
+        select(SurveyAnswer.id)
+        .where(SurveyAnswer.why_sealed.is_not(None), SurveyAnswer.answered_at < cutoff)
+        .limit(limit)
+    )
+    emptied += _empty(session, SurveyAnswer, whys, why_sealed=None)
+    settled = (
+        select(Ticket.id)
+        .where(Ticket.state == TicketState.DONE, Ticket.done_at < cutoff, Ticket.subject != "")
+        .limit(limit)
+    )
+    return emptied + _empty(session, Ticket, settled, subject="")
+
+
+def _pictures(session: Session, cutoff: datetime, limit: int) -> int:
+    """Pictures of chats, both ways; their links end with them."""
+    old = (
+        select(ConversationPicture.id)
+        .where(ConversationPicture.made_at < cutoff, ConversationPicture.state != PictureState.GONE)
+        .limit(limit)
+    )
+    return _empty(
+        session, ConversationPicture, old,
+        content_sealed=None, token_hash=None, next_try_at=None, state=PictureState.GONE,
+    )  # fmt: skip
+
+
+def _events(session: Session, cutoff: datetime, limit: int) -> int:
+    """Bodies of LINE events; their ids stay, so that a repetition is still known.
+
+    One that waited for a person all that time is let go.
+    """
+    rows = _next(session, "events", select(Event.id, Event.received_at, Event.state), cutoff, limit)
+    given_up = [row.id for row in rows if row.state == EventState.FAILED]
+    ids = [row.id for row in rows if row.state != EventState.PENDING]
+    if given_up:
+        session.execute(
+            update(Event).where(Event.id.in_(given_up)).values(state=EventState.DISMISSED)
+        )
+    if ids:
+        session.execute(update(Event).where(Event.id.in_(ids)).values(payload=b"{}"))
+    bodies = (
+        select(Quarantined.id)
+        .where(
+            Quarantined.received_at < cutoff,
+            (Quarantined.content != b"") | (Quarantined.state == QuarantineState.OPEN),
+        )
+        .limit(limit)
+    )
+    return len(ids) + _empty(
+        session, Quarantined, bodies, content=b"", state=QuarantineState.DISMISSED
+    )
+
+
+def _calls(session: Session, cutoff: datetime, limit: int) -> int:
+    """Bodies and answers of calls to LINE, and words of messages that are settled."""
+    calls = _next(session, "calls", select(Call.id, Call.created_at, Call.state), cutoff, limit)
+    settled = [row.id for row in calls if row.state in _SETTLED_CALLS]
+    if settled:
+        session.execute(update(Call).where(Call.id.in_(settled)).values(body=None, answer=None))
+    messages = _next(
+        session, "messages", select(Message.id, Message.created_at, Message.state), cutoff, limit
+    )
+    over = [row.id for row in messages if row.state not in _OWED]
+    if over:
+        session.execute(update(Message).where(Message.id.in_(over)).values(content=None))
+    return len(settled) + len(over)
+
+
+def _files(session: Session, cutoff: datetime, limit: int) -> int:
+    """Lists brought in that nobody decided about; those taken out are never kept."""
+    return imports.forget(session, cutoff, limit)
+
+
+def _looks(session: Session, cutoff: datetime, limit: int) -> int:
+    """Who looked at whose data."""
+    old = select(func.max(Look.first_at)).where(Look.first_at < cutoff)
+    if session.scalar(old) is None:
+        return 0
+    first = select(Look.first_at).where(Look.first_at < cutoff).order_by(Look.first_at)
+    until = session.scalar(first.offset(limit).limit(1)) or cutoff
+    gone: Any = session.execute(delete(Look).where(Look.first_at < until))
+    return int(gone.rowcount)
+
+
+def _empty(session: Session, table: Any, ids: Any, **values: Any) -> int:
+    emptied = session.execute(
+        update(table).where(table.id.in_(ids)).values(**values).returning(table.id),
+        execution_options={"synchronize_session": False},
+    )
+    return len(emptied.all())
+
+
+def _next(session: Session, name: str, columns: Any, cutoff: datetime, limit: int) -> list[Any]:
+    """The next rows of a table that only grows, as far as they are old; each is seen once."""
+    reached = dict(shop.get(session, REACHED))
+    ids = columns.selected_columns[0]
+    rows = session.execute(
+        columns.where(ids > reached.get(name, 0)).order_by(ids).limit(limit)
+    ).all()
+    old = []
+    for row in rows:
+        if row[1] >= cutoff:
+            break
+        old.append(row)
+    if old:
+        reached[name] = old[-1].id
+        shop.set(session, REACHED, reached, cutoff)
+    return old
+
+
+KINDS = (
+    Kind("chats", 30, 3650, _chats),
+    Kind("pictures", 7, 1825, _pictures),
+    # Statistics and repairs look back a week; longer than a year nobody needs.
+    Kind("events", 14, 365, _events, is_real_time=True),
+    Kind("calls", 14, 730, _calls),
+    Kind("files", 1, 365, _files, is_real_time=True),
+    Kind("looks", 90, 730, _looks, is_real_time=True),
+)
