@@ -9,6 +9,8 @@ SILENT = {
     "admin.sign_out": "ends one's own session",
     "admin.offer_preview": "draws what is not saved yet",
     "admin.segment_count": "counts what is not saved yet",
+    "admin.menu_preview": "draws what is not saved yet",
+    "admin.menu_people": "says who would see what is not saved yet",
     "admin.costs_ask": "asks LINE for a figure",
     "admin.setup_check": "looks whether things work",
     "admin.campaign_delete": "is always refused: what was sent is archived (AA8)",
