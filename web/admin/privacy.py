@@ -40,7 +40,7 @@ def _page(refusal: str = "", refused: str = "") -> str:
         kinds=[(kind, retention.days_of(db(), kind)) for kind in retention.KINDS],
         nights=retention.history(db()),
         last_night=retention.last_night(db()),
-        actors=breach.actors(db()) if may("audit.read") else [],
+        actors=breach.actors(db()) if may("audit.export") else [],
         refusal=refusal,
         refused=refused,
         typed=request.form,
@@ -94,7 +94,7 @@ def retention_save() -> Any:
 
 
 @blueprint.post("/privacy/breach")
-@staff_only("audit.read")
+@staff_only("audit.export")
 @freshly
 def breach_report() -> Any:
     """What an account has seen and done since a day, on the page or as a file."""
