@@ -53,7 +53,7 @@ class Database:
         loses nothing, a machine whose power fails may lose its last seconds.
         """
         self.url = url
-        #: What every writing session carries in its `info`, e.g. whom to wake after commit.
+        #: What every session carries in its `info`, e.g. the vault, and whom to wake after commit.
         self.session_info: dict[str, Any] = {}
         self.is_sqlite = make_url(url).get_backend_name() == "sqlite"
         self.engine = _make_engine(url, self.is_sqlite, busy_timeout, pool_size, pool_timeout)
@@ -79,7 +79,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Session]:
         """A session for looking only; whatever it changes is thrown away."""
-        session = Session(self._read_engine, expire_on_commit=False)
+        session = Session(self._read_engine, expire_on_commit=False, info=dict(self.session_info))
         try:
             yield session
         finally:
