@@ -33,6 +33,7 @@ EDGES = (
     "handlers/inbox.py",
     "rich_menus/assign.py",
     "rich_menus/publish.py",
+    "rich_menus/trials.py",  # LINE is called between what is read and what is written
     "rich_menus/upkeep.py",
     "scheduler/",
     "seed.py",

@@ -48,7 +48,7 @@ def test_days_that_make_no_sense_come_back(owner, shop, days):
 def test_menu_that_line_would_refuse_says_why(owner, shop, runtime, field, given, problem):
     with runtime.transaction() as session:
         publish.ensure_menus(session, NOW)
-    answer = owner.send("/admin/menus/guest", **{field: given})
+    answer = owner.send("/admin/menus/guest", **{"main.join.x": "0", field: given})
     assert answer.status_code == 422
     assert t("th", f"menus.problem_{problem}") in answer.text
 

@@ -213,9 +213,11 @@ def test_menu_is_edited_as_a_draft_or_comes_back(owner, busy, database, monkeypa
     with database.read() as session:
         guest = session.scalars(select(Menu).where(Menu.key == "guest")).one()
         tab = publish.latest_version(session, guest.id).definition["tabs"][0]
-    label = f"{tab['key']}.{tab['areas'][0]['key']}.label.th"
+    area = tab["areas"][0]
+    name = f"{tab['key']}.{area['key']}"
     bar = f"{tab['key']}.chat_bar.th"
-    good = owner.send("/admin/menus/guest", **{label: "มาใหม่", bar: "เมนูร้าน"})
+    words = {f"{name}.x": str(area["x"]), f"{name}.label.th": "มาใหม่", bar: "เมนูร้าน"}
+    good = owner.send("/admin/menus/guest", **words)
     long = owner.send("/admin/menus/guest", **{bar: "ย" * 40})
     colour = owner.send("/admin/menus/guest", **{"colour.accent": "red"})
     assert [one.status_code for one in (good, long, colour)] == [303, 422, 422]
