@@ -42,7 +42,7 @@ def test_days_that_make_no_sense_come_back(owner, shop, days):
         ("main.chat_bar.th", "ย" * 60, "chat_bar"),
         ("main.join.label.th", "", "label"),
         ("main.join.icon", "zzz", "icon"),
-        ("main.join.value", "", "action"),
+        ("main.join.value", "", "postback"),
     ],
 )
 def test_menu_that_line_would_refuse_says_why(owner, shop, runtime, field, given, problem):
