@@ -28,9 +28,12 @@ SAME_PERSON = "journeys.same_person"
 
 
 def react(runtime: Runtime, session: Session, facts: list[Activity], now: datetime) -> None:
-    """The `Reaction` of what is owed to merges; before journeys look at the facts."""
+    """The `Reaction` of what is owed to merges; before journeys look at the facts.
+
+    Whoever proves the phone of a walk-in takes over an account that nothing was ever sent to.
+    """
     for activity in facts:
-        if activity.kind == "members.merged":
+        if activity.kind == "members.merged" and "merge_id" in activity.facts:
             _join(
                 session, session.get_one(Merge, activity.facts["merge_id"]), now, runtime.clock.tz
             )

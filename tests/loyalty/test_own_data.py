@@ -37,6 +37,7 @@ TAKEN = {
     "tickets.subject": "matters.1.about",
 }
 LEFT_OUT = {
+    "menu_links.leaving_user_id": "the LINE id once more, until LINE shows the guests' menu",
     "calls.body": "words we sent, kept for days only to be repeated; what about is in `messages`",
     "calls.answer": "LINE's answer, a technical log of days",
     "messages.content": "gone once sent; what about is in `messages`",
@@ -141,9 +142,9 @@ def test_FX14_nobody_elses_data_is_in_it(session, vault):
         assert foreign not in text
 
 
-def odd_moments(opened, runtime, member_id: int) -> list[tuple[int, int]]:
+def odd_moments(opened, runtime, member_id: int, rounds: int) -> list[tuple[int, int]]:
     """Bills and entries of points as exports saw them while somebody bought beside: each bill has
-    its entry, so two different numbers are two moments in one file."""
+    its entry, so two different numbers are two moments in one file. The first one found is enough."""
     stop = threading.Event()
 
     def buy() -> None:
@@ -161,7 +162,7 @@ def odd_moments(opened, runtime, member_id: int) -> list[tuple[int, int]]:
     thread.start()
     odd = []
     try:
-        for _ in range(60):
+        for _ in range(rounds):
             with opened() as session:
                 member = session.get_one(Member, member_id)
                 kinds = [
@@ -169,7 +170,9 @@ def odd_moments(opened, runtime, member_id: int) -> list[tuple[int, int]]:
                     for line in exports.own_data(session, runtime.vault, member, NOW)["movements"]
                 ]
             pair = kinds.count("purchase"), kinds.count("points")
-            odd += [pair] if pair[0] != pair[1] else []
+            if pair[0] != pair[1]:
+                odd.append(pair)
+                break
     finally:
         stop.set()
         thread.join()
@@ -185,11 +188,11 @@ def buyer(runtime) -> int:
 
 
 def test_FX14_it_is_one_moment_even_while_the_member_buys(runtime, database, buyer):
-    assert odd_moments(database.snapshot, runtime, buyer) == []
+    assert odd_moments(database.snapshot, runtime, buyer, 60) == []
 
 
 def test_without_the_snapshot_two_moments_would_be_seen(runtime, database, buyer, engine_kind):
     """The positive control; SQLite's readers see one moment anyway."""
     if engine_kind == "sqlite":
         pytest.skip("SQLite's readers see one moment anyway")
-    assert odd_moments(database.read, runtime, buyer) != []
+    assert odd_moments(database.read, runtime, buyer, 2_000) != []

@@ -28,6 +28,7 @@ from sqlalchemy.orm import Session
 import demo
 from core import ids
 from core.clock import at_local, local_day
+from core.crypto import Vault
 from core.db import Database
 from core.i18n import LOCALES, t
 from engagement import campaigns, delivery, segments, topics
@@ -71,6 +72,8 @@ class Year:
 
     def __post_init__(self) -> None:
         self.database = Database(self.environment["DATABASE_URL"])
+        keys = (self.environment["DATA_KEY"],), (self.environment["INDEX_KEY"],)
+        self.database.session_info["vault"] = Vault(*keys)
         self.url = f"http://127.0.0.1:{self.port}"
         self.line = f"http://127.0.0.1:{self.simulator_port}"
         with self.database.read() as session:

@@ -46,7 +46,7 @@ DESK = {"width": 1280, "height": 900}
 #: Answers that are no pages.
 NO_PAGES = (".png", ".csv", ".pdf", ".json", ".txt", ".js", "/poster", ".<any(csv, xlsx):kind>")
 #: Answers that are no pages either.
-NOT_WALKED = {"admin.conversation_picture", "member.download"}
+NOT_WALKED = {"admin.conversation_picture", "admin.alive", "member.download"}
 OWNER = "prem@taem.example"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 #: What a page is asked; by light and dark only its colours differ.

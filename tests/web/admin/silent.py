@@ -6,6 +6,7 @@ SILENT = {
     "admin.language": "what somebody reads in is their own affair",
     "admin.columns_choose": "kept in the browser alone",
     "admin.confirm": "proves who is there and changes nothing",
+    "admin.second_factor_set": "begins what the first right code writes down",
     "admin.sign_out": "ends one's own session",
     "admin.offer_preview": "draws what is not saved yet",
     "admin.segment_count": "counts what is not saved yet",

@@ -327,7 +327,8 @@ def test_what_was_told_long_ago_is_still_explained(owner, journeys, runtime, som
     with runtime.transaction() as session:
         session.add_all(
             Message(
-                key=f"line:{number}", member_id=somchai.id, kind="conversations.reply",
+                key=f"conversation_line:{number}", member_id=somchai.id,
+                kind="conversations.replied",
                 klass=MessageClass.TRANSACTIONAL, state=MessageState.SENT,
                 created_at=NOW - timedelta(hours=number), due_at=NOW,
             )
