@@ -73,11 +73,12 @@ class Send:
 class Call(Send):
     """One request to a LINE endpoint."""
 
-    __slots__ = ("_raw", "request")
+    __slots__ = ("_raw", "request", "world_number")
 
-    def __init__(self, request: web.Request) -> None:
+    def __init__(self, request: web.Request, world_number: int) -> None:
         super().__init__(request.headers.get("X-Line-Retry-Key"))
         self.request = request
+        self.world_number = world_number
         self._raw: bytes | None = None
 
     async def read(self) -> bytes:
@@ -193,7 +194,7 @@ class Endpoint:
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
         world = self._world
-        call = Call(request)
+        call = Call(request, world.resets)
         if world.settings.latency_seconds:
             await asyncio.sleep(world.settings.latency_seconds)
         plan = UNTOUCHED
@@ -202,6 +203,8 @@ class Endpoint:
                 plan = world.faults.plan(self._group, await self._recipients(call))
                 if not await self._survives(plan, call):
                     return self._cut(call)
+            if call.world_number != world.resets:
+                return self._cut(call)
             response = await self._handled(call)
         except Refused as refused:
             response = _json(refused.status, refused.body, call.request_id)
@@ -324,7 +327,8 @@ class Endpoint:
         return web.Response(status=500)
 
     def _count(self, call: Call, status: int) -> None:
-        self._note(status, call, call.request.method, call.request.path_qs)
+        if call.world_number == self._world.resets:
+            self._note(status, call, call.request.method, call.request.path_qs)
 
     def _note(self, status: int, call: Send, method: str, path: str) -> None:
         journal = self._world.journal

@@ -47,9 +47,12 @@ class World:
         self.bot_user_id = identifiers.user_id(settings.channel_id, "bot")
         self.webhook_endpoint = f"{settings.taem_url}/callback"
         self.people.seed()
+        #: A call that began before the last of them belongs to a world that is gone.
+        self.resets = 0
 
     def reset(self) -> None:
         """Back to a first start; issued tokens stay valid, as the product may hold them."""
+        self.resets += 1
         self.people.clear()
         self.people.seed()
         self.menus.clear()

@@ -38,7 +38,7 @@ class Nursery:
             log,
         )
         assert self.hear() == "ready"
-        self.player = self.next_player()
+        self.player = 0
 
     def hear(self) -> str:
         return self.process.stdout.readline().strip()
@@ -75,6 +75,8 @@ def play(database_url, kills, folder, sabotage="") -> str:
     chance = random.Random(10)
     log = folder / "players.log"
     nurseries = [Nursery(database_url, f"p{n}", log, sabotage) for n in range(PLAYERS)]
+    for nursery in nurseries:  # all have rehearsed: a rehearsal holds several members at once
+        nursery.player = nursery.next_player()
     for _ in range(kills):
         time.sleep(chance.uniform(0.02, 0.3))
         nursery = chance.choice(nurseries)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -132,6 +134,18 @@ def test_reset_forgets_what_is_still_to_be_delivered(start_simulator):
     simulator.sim("POST", "/reset")
     assert simulator.state["pendingWebhooks"] == 0
     assert simulator.state["undeliveredWebhooks"] == 0
+
+
+@pytest.mark.parametrize("hang", ["hang_seconds", "hang_after_seconds"])
+def test_reset_forgets_calls_that_are_still_under_way(simulator, friend, hang):
+    simulator.faults(**{hang: 1.0})
+    with ThreadPoolExecutor() as pool:
+        pushed = pool.submit(simulator.push, friend)
+        time.sleep(0.3)
+        simulator.sim("POST", "/reset")
+        assert pushed.exception(5) or pushed.result().status
+    assert simulator.journal == []
+    assert simulator.sim("GET", "/journal/count")["answers"] == {}
 
 
 # The state file

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
+import pytest
 from sqlalchemy import select
 
+from core.clock import FixedClock
 from models.campaigns import Campaign
 from models.results import LineFigure
 from tests.fakes import FakeLine
-from tests.moments import NOW
+from tests.moments import BANGKOK, NOW
 from worker import figures
+
+
+@pytest.fixture
+def clock() -> FixedClock:
+    return FixedClock(NOW, BANGKOK)
 
 
 def campaign(session, name: str, days_ago: int, *variants: str) -> int:
@@ -37,7 +44,8 @@ def test_M8_each_unit_is_asked_for_once_a_day_until_line_stops_counting(runtime,
         rows = session.scalars(select(LineFigure).order_by(LineFigure.day, LineFigure.unit)).all()
     assert [row.figures["overview"]["uniqueImpression"] for row in rows] == [120, None] * 2
     # Yesterday by LINE's days, which begin two hours before the shop's.
-    assert [str(row.day) for row in rows] == ["2026-11-21"] * 2 + ["2026-11-22"] * 2
+    days = [date(2026, 11, 21)] * 2 + [date(2026, 11, 22)] * 2
+    assert [row.day for row in rows] == days
     for _, (_, first_on, last_on) in line.asked:
         assert last_on - first_on <= timedelta(days=30)
 
