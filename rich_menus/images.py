@@ -22,6 +22,7 @@ from bot.drawing import (
     rounded,
     write,
 )
+from core.pictures import as_jpeg
 from rich_menus.definitions import (
     PLAIN,
     TAB_STRIP_HEIGHT,
@@ -105,7 +106,7 @@ def draw_menu(
             picture.paste(
                 ImageOps.fit(given.convert("RGB"), (tab.width, tab.height - top)), (0, top)
             )
-        return jpeg(picture)
+        return as_jpeg(picture, MAX_BYTES)
     common = _common_size(tab, locale)
     for area in tab.areas:
         shown = replace(area, hint=variant.words) if area.shows and variant.words else area
@@ -116,16 +117,6 @@ def draw_menu(
     data = png(picture, inks.palette())
     assert len(data) <= MAX_BYTES, len(data)
     return data
-
-
-def jpeg(picture: Image.Image) -> bytes:
-    """The picture as a JPEG that LINE takes: as good as 1 MB allows."""
-    for quality in (92, 85, 75, 60, 40):
-        written = io.BytesIO()
-        picture.save(written, "JPEG", quality=quality, optimize=True)
-        if written.tell() <= MAX_BYTES:
-            return written.getvalue()
-    raise AssertionError("2500 x 1686 pixels at quality 40 are below 1 MB")
 
 
 def type_of(picture: bytes) -> str:

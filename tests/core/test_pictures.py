@@ -10,7 +10,7 @@ import zlib
 import pytest
 from PIL import Image
 
-from core.pictures import MAX_BYTES, SIDE, NotAPicture, TooLarge, drawn_anew, kind_of
+from core.pictures import MAX_BYTES, SIDE, NotAPicture, TooHeavy, TooLarge, drawn_anew, kind_of
 
 MOST = 10_000_000
 
@@ -107,7 +107,7 @@ def test_FX04_what_moves_is_refused():
 
 
 def test_FX04_too_many_bytes_are_refused_unread():
-    with pytest.raises(TooLarge):
+    with pytest.raises(TooHeavy):
         drawn_anew(saved() + b"\0" * 100, most_bytes=100)
 
 

@@ -10,10 +10,10 @@ import zlib
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 from PIL.PngImagePlugin import PngInfo
 
-from core.errors import Invalid
+from core.errors import Refused
 from models.menus import MenuUpload
 from rich_menus import images, uploads
 from rich_menus.definitions import DEFAULT_PACK, PLAIN
@@ -75,32 +75,32 @@ def lying_jpeg() -> bytes:
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="1200" height="800"><script>1</script></svg>'
 REFUSED = {
-    "bomb": (bomb, "menus.picture_too_large"),
-    "lying larger": (lambda: lying_png(2000, 1300), "menus.picture_broken"),
-    "lying smaller": (lambda: lying_png(900, 600), "menus.picture_broken"),
-    "lying huge": (lambda: lying_png(60000, 60000), "menus.picture_too_large"),
-    "lying jpeg": (lying_jpeg, "menus.picture_broken"),
-    "lying in one row": (lambda: lying_png(1200, 799), "menus.picture_broken"),
+    "bomb": (bomb, "pictures.too_large"),
+    "lying larger": (lambda: lying_png(2000, 1300), "pictures.broken"),
+    "lying smaller": (lambda: lying_png(900, 600), "pictures.broken"),
+    "lying huge": (lambda: lying_png(60000, 60000), "pictures.too_large"),
+    "lying jpeg": (lying_jpeg, "pictures.broken"),
+    "lying in one row": (lambda: lying_png(1200, 799), "pictures.broken"),
     "lying at the depth": (
-        lambda: png()[:24] + b"\x10" + png()[25:], "menus.picture_broken",
+        lambda: png()[:24] + b"\x10" + png()[25:], "pictures.broken",
     ),
-    "zero": (lambda: lying_png(0, 800), "menus.picture_broken"),
-    "svg": (lambda: SVG, "menus.picture_unknown"),
-    "svg as png": (lambda: b"\x89PNG\r\n\x1a\n" + SVG, "menus.picture_broken"),
-    "gif": (moving_gif, "menus.picture_unknown"),
-    "moving": (moving_png, "menus.picture_moves"),
-    "heavy jpeg": (lambda: jpeg() + b"\0" * 1_100_000, "menus.picture_too_heavy"),
+    "zero": (lambda: lying_png(0, 800), "pictures.broken"),
+    "svg": (lambda: SVG, "pictures.not_a_picture"),
+    "svg as png": (lambda: b"\x89PNG\r\n\x1a\n" + SVG, "pictures.broken"),
+    "gif": (moving_gif, "pictures.not_a_picture"),
+    "moving": (moving_png, "pictures.moves"),
+    "heavy jpeg": (lambda: jpeg() + b"\0" * 1_100_000, "pictures.too_heavy"),
     "narrow": (lambda: png(799, 400), "menus.picture_too_small"),
     "flat": (lambda: png(1200, 249), "menus.picture_too_small"),
     "tall": (lambda: png(1200, 900), "menus.picture_too_tall"),
     "wide": (lambda: png(2600, 900), "menus.picture_too_large"),
-    "cut png": (lambda: png()[:-200], "menus.picture_broken"),
-    "cut jpeg": (lambda: jpeg()[:300], "menus.picture_broken"),
-    "only a beginning": (lambda: b"\xff\xd8\xff\xe0", "menus.picture_broken"),
-    "empty": (lambda: b"", "menus.picture_unknown"),
-    "pdf": (lambda: b"%PDF-1.7", "menus.picture_unknown"),
+    "cut png": (lambda: png()[:-200], "pictures.broken"),
+    "cut jpeg": (lambda: jpeg()[:300], "pictures.broken"),
+    "only a beginning": (lambda: b"\xff\xd8\xff\xe0", "pictures.broken"),
+    "empty": (lambda: b"", "pictures.not_a_picture"),
+    "pdf": (lambda: b"%PDF-1.7", "pictures.not_a_picture"),
     "two headers": (
-        lambda: png()[:33] + png()[8:33] + png()[33:], "menus.picture_broken",
+        lambda: png()[:33] + png()[8:33] + png()[33:], "pictures.broken",
     ),
 }  # fmt: skip
 
@@ -108,15 +108,20 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_FX04_what_is_no_menu_picture_is_refused_with_its_reason(name):
     make, code = REFUSED[name]
-    with pytest.raises(Invalid) as refusal:
+    with pytest.raises(Refused) as refusal:
         uploads.remade(make())
     assert refusal.value.code == code
 
 
 @pytest.mark.parametrize("name", ["bomb", "lying huge", "svg", "moving", "heavy jpeg"])
-def test_FX04_is_refused_from_the_header_before_anything_is_decoded(name):
-    with pytest.raises(Invalid):
-        uploads.read_header(REFUSED[name][0]())
+def test_FX04_is_refused_from_the_header_before_anything_is_decoded(name, monkeypatch):
+    def decode(*_: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", decode)
+    with pytest.raises(Refused) as refusal:
+        uploads.remade(REFUSED[name][0]())
+    assert refusal.value.code == REFUSED[name][1]
 
 
 @pytest.mark.parametrize(
@@ -147,7 +152,7 @@ def test_a_turned_photograph_is_stood_upright_and_judged_so():
     exif[0x0112] = 6
     upright = uploads.remade(jpeg(800, 1200, exif=exif))
     assert upright[1:] == (1200, 800)
-    with pytest.raises(Invalid):
+    with pytest.raises(Refused):
         uploads.remade(jpeg(1200, 800, exif=exif))
 
 
@@ -157,7 +162,7 @@ import io, resource, sys
 from PIL import Image
 from rich_menus import images, uploads
 from rich_menus.definitions import DEFAULT_PACK, PLAIN
-from core.errors import Invalid
+from core.errors import Refused
 member = DEFAULT_PACK[1]
 with open(sys.argv[1], "rb") as file:
     given = file.read()
@@ -165,7 +170,7 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 try:
     made, _, _ = uploads.remade(given)
     images.draw_menu(member, member.tabs[0], "th", PLAIN, made)
-except Invalid:
+except Refused:
     pass
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
