@@ -18,6 +18,7 @@ from sqlalchemy import (
     Table,
     Text,
     any_,
+    bindparam,
     func,
     literal,
     select,
@@ -177,6 +178,13 @@ def is_one_of(session: Session, column: Any, ids: Sequence[int]) -> Any:
     if is_sqlite(session):
         return column.in_(ids)
     return column == any_(literal(list(ids), postgresql.ARRAY(BigInteger)))
+
+
+def is_among(on_sqlite: bool, column: Any, name: str) -> Any:
+    """`is_one_of` for statements built once: the ids are given by this name."""
+    if on_sqlite:
+        return column.in_(bindparam(name, expanding=True))
+    return column == any_(bindparam(name, type_=postgresql.ARRAY(BigInteger)))
 
 
 def is_one_text(session: Session, column: Any, texts: Sequence[str]) -> Any:

@@ -32,29 +32,31 @@ def ensure(session: Session, now: datetime) -> int:
     """Make the journeys that are not there yet, and bring those of old onto the engine. Returns
     how many were new."""
     known = {journey.key: journey for journey in session.scalars(select(Journey))}
-    made = 0
+    new = []
     for key, (klass, percent, definition) in DEFAULTS.items():
         journey = known.get(key)
         if journey is not None:
             _renew(session, journey, definition, now)
             continue
-        journey_shapes.check(definition)
-        _add(session, Journey(key=key, klass=klass, holdout_percent=percent), definition, SEED, now)
-        made += 1
-    return made
+        new.append((Journey(key=key, klass=klass, holdout_percent=percent), definition))
+    _add(session, new, SEED, now)
+    return len(new)
 
 
 def _add(
-    session: Session, journey: Journey, definition: dict[str, Any], made_by: str, now: datetime
-) -> Journey:
-    session.add(journey)
-    session.flush()  # the version needs its journey's id
-    session.add(
+    session: Session,
+    new: Sequence[tuple[Journey, dict[str, Any]]],
+    made_by: str,
+    now: datetime,
+) -> None:
+    session.add_all(journey for journey, _ in new)
+    session.flush()  # the versions need their journeys' ids
+    session.add_all(
         JourneyVersion(
             journey_id=journey.id, version=1, definition=definition, made_by=made_by, made_at=now
         )
+        for journey, definition in new
     )
-    return journey
 
 
 def _renew(session: Session, journey: Journey, definition: dict[str, Any], now: datetime) -> None:
@@ -172,7 +174,8 @@ def create(
         key=f"own.{max(own, default=0) + 1}", klass=klass, name=title, is_on=False,
         holdout_percent=0 if klass != MessageClass.PROMOTIONAL else 10,
     )  # fmt: skip
-    return _add(session, journey, copy.deepcopy(dict(definition)), made_by, now)
+    _add(session, [(journey, copy.deepcopy(dict(definition)))], made_by, now)
+    return journey
 
 
 def copy_of(definition: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, case, func, literal, null, select
+from sqlalchemy import and_, bindparam, case, func, literal, null, select
 from sqlalchemy.orm import Session, aliased
 
-from core.bulk import is_one_of
+from core.bulk import is_among
 from core.clock import local_day, start_of_day
+from core.db import is_sqlite
 from loyalty.lifecycle import thresholds as figures
 from loyalty.lifecycle.levels import Cuts, Standing
 from loyalty.lifecycle.scoring import YEAR_DAYS
-from loyalty.lifecycle.thresholds import Thresholds
 from models.activities import Activity
+from models.base import UtcDateTime
 from models.conversations import Ticket
 from models.members import Level, Member, MemberState, MemberTotals, Referral, Stage
 from models.purchases import Purchase, PurchaseState
@@ -108,17 +110,24 @@ def standings_of(
     """
     settings = figures.of(session)
     windows = Windows.of(now, tz)
+    today = windows.today
     by_id = {row.member_id: row for row in rows}
-    ids = list(by_id)
-    kept: list[tuple[Any, Cuts]] = []
-    bills, cuts = _added_bills(session, ids, windows), newest_cuts().scalar_subquery()
-    if night is not None:
-        bills, cuts = _kept_bills(session, ids), null()
-        kept.append((None, night))
-    found = session.execute(_statement(session, ids, bills, cuts, windows, settings, tz)).all()
+    kept: list[tuple[Any, Cuts]] = [] if night is None else [(None, night)]
+    found = session.execute(
+        _statement(is_sqlite(session), night is not None),
+        {
+            "members": list(by_id),
+            "year": windows.year,
+            "before": windows.before,
+            "recent": windows.recent,
+            "tickets_since": days_ago(today, settings.tickets_days, tz),
+            "csat_since": days_ago(today, settings.csat_days, tz),
+            "newcomers_since": days_ago(today, settings.potential_days, tz),
+        },
+    ).all()
     return {
         one.member_id: (
-            _standing(by_id[one.member_id], one, windows.today, tz),
+            _standing(by_id[one.member_id], one, today, tz),
             _cuts(one.cuts, kept),
         )
         for one in found
@@ -132,56 +141,29 @@ def _cuts(given: Any, kept: list[tuple[Any, Cuts]]) -> Cuts:
     return kept[0][1]
 
 
-def _added_bills(session: Session, ids: Sequence[int], windows: Windows) -> Any:
-    return (
-        select(Purchase.member_id, *sums(windows))
-        .where(
-            is_one_of(session, Purchase.member_id, ids),
-            Purchase.purchased_at >= windows.year,
-            Purchase.state != PurchaseState.VOIDED,
-        )
-        .group_by(Purchase.member_id)
-        .subquery()
-    )
+def _moment(name: str) -> Any:
+    return bindparam(name, type_=UtcDateTime())
 
 
-def _kept_bills(session: Session, ids: Sequence[int]) -> Any:
-    """What `_added_bills` would add up, as the night has kept it."""
-    return (
-        select(
-            MemberScore.member_id,
-            MemberScore.spent_365,
-            MemberScore.bills_365,
-            MemberScore.spent_90,
-            MemberScore.spent_before_90,
-            MemberScore.bills_before_90,
-        )
-        .where(is_one_of(session, MemberScore.member_id, ids))
-        .subquery()
-    )
-
-
-def _statement(
-    session: Session,
-    ids: Sequence[int],
-    bills: Any,
-    cuts: Any,
-    windows: Windows,
-    settings: Thresholds,
-    tz: ZoneInfo,
-) -> Any:
+@cache
+def _statement(on_sqlite: bool, is_night: bool) -> Any:
+    """Built once: putting it together costs more than the database's answer to it."""
+    windows = Windows(date.min, _moment("year"), _moment("before"), _moment("recent"))
+    bills, cuts = _added_bills(on_sqlite, windows), newest_cuts().scalar_subquery()
+    if is_night:
+        bills, cuts = _kept_bills(on_sqlite), null()
     tickets = (
         select(func.count())
         .select_from(Ticket)
         .where(Ticket.member_id == MemberTotals.member_id)
-        .where(Ticket.opened_at >= days_ago(windows.today, settings.tickets_days, tz))
+        .where(Ticket.opened_at >= _moment("tickets_since"))
     )
     csat = (
         select(SurveyAnswer.score)
         .where(
             SurveyAnswer.member_id == MemberTotals.member_id,
             SurveyAnswer.kind == SurveyKind.CSAT,
-            SurveyAnswer.answered_at >= days_ago(windows.today, settings.csat_days, tz),
+            SurveyAnswer.answered_at >= _moment("csat_since"),
         )
         .order_by(SurveyAnswer.answered_at.desc(), SurveyAnswer.id.desc())
         .limit(1)
@@ -204,18 +186,51 @@ def _statement(
             cuts.label("cuts"),
             Member.joined_at,
             Member.state,
-            *_newcomer(settings, windows.today, tz),
+            *_newcomer(),
         )
         .join(Member, Member.id == MemberTotals.member_id)
         .outerjoin(bills, bills.c.member_id == MemberTotals.member_id)
-        .where(is_one_of(session, MemberTotals.member_id, ids))
+        .where(_is_asked_for(on_sqlite, MemberTotals.member_id))
     )
 
 
-def _newcomer(settings: Thresholds, today: date, tz: ZoneInfo) -> tuple[Any, Any]:
+def _is_asked_for(on_sqlite: bool, column: Any) -> Any:
+    return is_among(on_sqlite, column, "members")
+
+
+def _added_bills(on_sqlite: bool, windows: Windows) -> Any:
+    return (
+        select(Purchase.member_id, *sums(windows))
+        .where(
+            _is_asked_for(on_sqlite, Purchase.member_id),
+            windows.in_year,
+            Purchase.state != PurchaseState.VOIDED,
+        )
+        .group_by(Purchase.member_id)
+        .subquery()
+    )
+
+
+def _kept_bills(on_sqlite: bool) -> Any:
+    """What `_added_bills` would add up, as the night has kept it."""
+    return (
+        select(
+            MemberScore.member_id,
+            MemberScore.spent_365,
+            MemberScore.bills_365,
+            MemberScore.spent_90,
+            MemberScore.spent_before_90,
+            MemberScore.bills_before_90,
+        )
+        .where(_is_asked_for(on_sqlite, MemberScore.member_id))
+        .subquery()
+    )
+
+
+def _newcomer() -> tuple[Any, Any]:
     """Who brought somebody that never bought, and what they did with offers; nothing for others."""
     is_new = (MemberTotals.purchase_day_count == 0) & (
-        Member.joined_at >= days_ago(today, settings.potential_days, tz)
+        Member.joined_at >= _moment("newcomers_since")
     )
     return (
         (is_new & brought_by_vip(MemberTotals.member_id)).label("is_brought"),

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from bot.flex.journeys import message_bubble
-from engagement import definitions, delivery, taps, texts
+from engagement import definitions, delivery, journey_shapes, taps, texts
 from engagement.shipped import DEFAULTS
 from handlers import router
 from loyalty import activities, coupons, shop, surveys
@@ -133,6 +133,11 @@ CASES = {
     "surveys.csat": (buys_often, 0, "ครั้งนี้เป็นอย่างไร", "How was your visit"),
     "surveys.nps": (bought_for_long, 0, "ขอถามคำเดียว", "Just one question"),
 }
+
+
+@pytest.mark.parametrize("key", DEFAULTS)
+def test_m2_what_ships_is_a_journey_that_the_console_would_take(key):
+    journey_shapes.check(DEFAULTS[key][2])
 
 
 def test_m2_nothing_that_ships_is_left_out():

@@ -152,7 +152,7 @@ def sign_in(app, runtime) -> Callable[..., Browser]:
             )
         client = app.test_client()
         client.set_cookie("taem_staff", token)
-        return Browser(client, "/admin/sign-in" if role == "marketer" else "/admin")
+        return Browser(client, "/admin/me")
 
     return sign
 
