@@ -127,11 +127,15 @@ class Life:
 
     def ride(self, member: Member, answer: list[dict[str, Any]] | None = None) -> str:
         """What rides the answer to this member, in words."""
+        return words_of(self.rides(member, answer))
+
+    def rides(self, member: Member, answer: list[dict[str, Any]] | None = None) -> list[Any]:
+        """The messages that ride the answer to this member."""
         extra, _ = rides.ride(
             self.session, self.runtime, member, ANSWER if answer is None else answer, self.now
         )
         self.settle()
-        return words_of(extra)
+        return extra
 
     def coupon(self, key: str, **more: Any) -> Any:
         values = {"obtained": Obtained.JOURNEY, "name_th": f"ของขวัญ {key}", "per_member": 100}
@@ -233,12 +237,13 @@ class Life:
 
     def words(self, kind: str | None = None) -> str:
         """Everything that pushes of this kind say."""
-        bodies = [
-            self.session.get_one(Call, message.call_id).body
-            for message in self.messages(kind)
-            if message.call_id is not None
-        ]
-        return "\n".join(words_of(json.loads(body)["messages"]) for body in bodies if body)
+        return words_of(self.pushes(kind))
+
+    def pushes(self, kind: str | None = None) -> list[Any]:
+        """The messages that pushes of this kind hold."""
+        calls = [one.call_id for one in self.messages(kind) if one.call_id is not None]
+        bodies = [self.session.get_one(Call, call_id).body for call_id in calls]
+        return [one for body in bodies if body for one in json.loads(body)["messages"]]
 
 
 @pytest.fixture

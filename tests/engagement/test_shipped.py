@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date, datetime
 
 import pytest
 from sqlalchemy import func, select
 
 from bot.flex.journeys import message_bubble
+from core.i18n import t
 from engagement import definitions, delivery, journey_shapes, taps, texts
 from engagement.shipped import DEFAULTS
 from handlers import router
@@ -17,9 +19,11 @@ from models.earn_rules import Product
 from models.journeys import Intent, IntentState, Journey
 from models.members import JoinForm, MemberState
 from models.outbox import Message, MessageClass
+from models.results import Tap
 from models.tiers import Tier
 from simulator.validation.messages import check_messages
 from tests import factories
+from tests.handlers.chat import Chat, actions_of, words_of
 from tests.moments import BANGKOK, NOW
 
 JOINED = {"source": "friend", "channel": "chat"}
@@ -114,6 +118,28 @@ def bought_for_long(life, member):
     life.run("journeys.segments")
 
 
+HELP = "members.help_title"
+THAI = re.compile("[\u0e00-\u0e7f]")
+THANKS = ("surveys.thanks_low", "surveys.thanks_fine", "surveys.thanks_high")
+#: key: what a button of its message may answer; nothing where it has none.
+ANSWERS = {
+    "members.welcome": ("members.card_hint",),
+    "members.finish_joining": ("members.ask_consent",),
+    "lifecycle.help_choose": (HELP,),
+    "lifecycle.thank_you": ("coupons.offer",),
+    "lifecycle.second_visit": ("coupons.offer",),
+    "stamps.nearly_full": ("stamps.empty_title",),
+    "tiers.up": ("members.card_hint",),
+    "tiers.keep": ("members.card_hint",),
+    "points.expiring_notice": ("rewards.empty_title",),
+    "vouchers.expiring_notice": ("coupons.voucher",),
+    "members.birthday": ("coupons.offer",),
+    "members.anniversary": (),
+    "lifecycle.win_back": ("coupons.voucher",),
+    "referrals.ask": ("referrals.title",),
+    "surveys.csat": THANKS,
+    "surveys.nps": THANKS,
+}
 #: key: what causes it, days until its message is owed, and words of it in both languages.
 CASES = {
     "members.welcome": (joins, 2, "ยินดีต้อนรับ", "Welcome to"),
@@ -159,17 +185,39 @@ def test_m2_each_journey_is_told_in_both_languages(life, somchai, malee, key):
     life.coupon("coffee_20", obtained=Obtained.CLAIM)
     life.coupon("win_back_at_risk")
     for member, words in ((somchai, thai), (malee, english)):
+        member.referral_code = f"CODE{member.id}"
         start = life.now
         cause(life, member)
         life.later(days=days)
         while life.walk():
             pass
         [intent] = [one for one in life.intents(key) if one.member_id == member.id]
-        said = life.ride(member) or life.words(key)  # a greeting is due at once
+        messages = life.rides(member) or life.pushes(key)  # a greeting is due at once
+        said = words_of(messages)
         assert words in said
         assert not {"{", "}"} & set(said)
         assert (intent.state, intent.klass) == (IntentState.TURNED, DEFAULTS[key][0])
+        taps_every_button(life, member, messages, ANSWERS[key])
         life.clock.moment = start
+
+
+def taps_every_button(life, member, messages, answers):
+    """Each button answers in the member's own language what it promises, and is counted once."""
+    chat = Chat(life.session, life.vault, member.line_user_id, life.clock)
+    buttons = [one["data"] for one in actions_of(messages) if one["type"] == "postback"]
+    assert bool(buttons) == bool(answers)
+    for data in buttons:
+        heard = words_of(chat.taps(data))
+        assert any(t(member.locale, one) in heard for one in answers), heard
+        if member.locale == "en":
+            assert not THAI.search(heard), "somebody who reads English is answered in it"
+    assert taps_of(life, member) == min(1, len(buttons))
+
+
+def taps_of(life, member):
+    life.session.flush()
+    query = select(func.count()).select_from(Tap).where(Tap.member_id == member.id)
+    return life.session.scalar(query)
 
 
 STAND_INS = {
