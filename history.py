@@ -823,8 +823,9 @@ REASONS = {
     "low": ("รอนานไปหน่อย", "ลาเต้เย็นชืด", "สั่งแล้วได้ผิดเมนู"),
 }
 COMPARED_DAYS = 85
-#: Held out of a hundred: more of those who bought little afterwards, or nothing was to be seen.
-HELD_SHARE, HELD_SHARE_OF_FEW = 0.01, 0.28
+#: One in so many is held out: more of those who bought nothing afterwards, or nothing was to be
+#: seen; some of those who did, as nobody would believe that the others never came back.
+HELD_OF_QUIET, HELD_OF_BUYERS = 3, 10
 TAP_SHARE = 0.3
 #: What lies on a bill, most often first, and what goes with what.
 COMPANIONS = {"LATTE": ("CROISSANT", 0.55), "AMERICANO": ("CROISSANT", 0.15)}
@@ -965,12 +966,9 @@ def _compare_thanks(session: Session, rng: random.Random, now: datetime) -> None
         ]
         later.setdefault(message.member_id, []).append(sum(spent))
     means = {member_id: sum(sums) / len(sums) for member_id, sums in later.items()}
-    middle = sorted(means.values())[len(means) // 2] if means else 0.0
-    held = {
-        member_id
-        for member_id, mean in sorted(means.items())
-        if rng.random() < (HELD_SHARE_OF_FEW if mean <= middle else HELD_SHARE)
-    }
+    by_mean = sorted(means, key=lambda member_id: (means[member_id], member_id))
+    quiet = sum(mean <= 0 for mean in means.values())
+    held = {*by_mean[:quiet:HELD_OF_QUIET], *by_mean[quiet + 3 :: HELD_OF_BUYERS]}
     source = f"journey:{journey.id}:{step}"
     for message in thanks:
         is_held = message.member_id in held

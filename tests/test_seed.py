@@ -107,6 +107,7 @@ def test_M8_the_demo_cafe_shows_a_result_that_speaks_and_one_alarm(runtime):
         found = results.of_journey(session, thanks.id, NOW, runtime.clock.tz)
         assert found.held.count >= results.LEAST_PER_ARM
         assert found.words in (results.LIKELY_WORDS, results.CLEAR_WORDS)
+        assert 0 < found.held.mean < found.treated.mean, "who heard nothing comes back too"
         assert found.taps > 0
         assert [one.kind for one in alarms.open_ones(session)] == ["suspects.cashier"]
         assert suggestions.best_pairs(session)
