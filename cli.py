@@ -55,7 +55,7 @@ def fail(error: Refused | OutsideFault, code: int = 1) -> NoReturn:
     if isinstance(error, Refused):
         click.echo(t(held().settings.shop_locale, error.code, **error.facts), err=True)
     else:
-        click.echo(str(error), err=True)
+        click.echo(t(held().settings.shop_locale, "cli.line_failed", why=str(error)), err=True)
     sys.exit(code)
 
 
@@ -590,11 +590,11 @@ def members_export(file: Path) -> None:
 
 @members.command("import")
 @click.argument("file", type=click.File("rb"))
-@click.option("--apply", "is_applied", is_flag=True, help="Write it; without this, only look")
+@click.option("--dry-run", is_flag=True, help="Only look: say what would be done")
 @click.option("--good-only", is_flag=True, help="Leave wrong lines out instead of stopping")
 @with_appcontext
-def members_import(file: BinaryIO, *, is_applied: bool, good_only: bool) -> None:
-    """Bring members with opening points from a CSV or XLSX file; looks first, changes nothing.
+def members_import(file: BinaryIO, *, dry_run: bool, good_only: bool) -> None:
+    """Bring members with opening points from a CSV or XLSX file; the same file again adds nothing.
 
     Exit code 1 when lines are wrong and nothing was written.
     """
@@ -610,7 +610,8 @@ def members_import(file: BinaryIO, *, is_applied: bool, good_only: bool) -> None
             field = t(language, f"imports.column_{one.field}")
             click.echo(f"{one.line}\t{field}\t{t(language, f'imports.why_{one.code}')}")
         click.echo("  ".join(f"{name} {count:,}" for name, count in reading.counts.items()))
-        if not is_applied:
+        if dry_run:
+            click.echo("(dry run)")
             sys.exit(1 if reading.troubles else 0)
         sealed = imports.seal(held().vault, reading, locale=language, now=now, tz=tz)
         with held().transaction() as session:

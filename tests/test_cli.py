@@ -246,7 +246,7 @@ def test_webhooks_are_added_listed_switched_and_tried(run, database):
     assert run("webhooks", "off", "nobody").exit_code == 1
 
 
-def test_members_import_looks_first_and_writes_only_when_told(run, tmp_path, database):
+def test_members_import_writes_once_and_a_dry_run_only_looks(run, tmp_path, database):
     path = tmp_path / "list.csv"
     path.write_text("name,phone,points,consent\nก,0812345678,30,yes\nข,12,1,yes\n", "utf-8")
 
@@ -254,17 +254,27 @@ def test_members_import_looks_first_and_writes_only_when_told(run, tmp_path, dat
         with database.read() as session:
             return session.scalar(select(func.count()).select_from(Member)) or 0
 
-    looked = run("members", "import", str(path))
+    looked = run("members", "import", str(path), "--dry-run")
     assert (looked.exit_code, stored()) == (1, 0)
     assert "new 1  known 0  wrong 1  points 30" in looked.stdout
     assert looked.stdout.startswith("3\t")
-    assert run("members", "import", str(path), "--apply").exit_code == 1
+    assert run("members", "import", str(path)).exit_code == 1
     assert stored() == 0
-    done = run("members", "import", str(path), "--apply", "--good-only")
+    assert run("members", "import", str(path), "--good-only", "--dry-run").exit_code == 1
+    assert stored() == 0
+    done = run("members", "import", str(path), "--good-only")
     assert (done.exit_code, stored()) == (0, 1)
-    run("members", "import", str(path), "--apply", "--good-only")
+    run("members", "import", str(path), "--good-only")
     assert stored() == 1
     assert "0812345678" not in done.stdout
+
+
+def test_menus_say_what_to_do_when_line_is_away(run):
+    status = run("menus", "status")  # nobody listens at the test's address of LINE
+    publish = run("menus", "publish")
+    assert [status.exit_code, publish.exit_code] == [1, 1]
+    assert "LINE" in status.stderr
+    assert "flask --app app doctor" in status.stderr
 
 
 def test_backup_and_restore_say_what_they_did(run, runtime, database, siam, tmp_path):
