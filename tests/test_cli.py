@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import subprocess
@@ -10,10 +12,21 @@ import sys
 import pytest
 from sqlalchemy import func, select, update
 
+from core.clock import local_day
+from core.i18n import t
 from core.ids import token_hash
-from loyalty import people
+from loyalty import audit, people
 from models.members import Member, MemberState, MemberTotals
-from models.staff import ApiKey, Branch, Cashier, EnrolmentCode, Role, Staff
+from models.staff import (
+    ApiKey,
+    AuditRow,
+    Branch,
+    Cashier,
+    EnrolmentCode,
+    Look,
+    Role,
+    Staff,
+)
 from tests import factories
 from tests.processes import ROOT, free_port
 
@@ -308,6 +321,38 @@ def test_members_export_writes_a_list_that_only_its_owner_reads(run, runtime, tm
 
 def test_audit_verify_prints_the_head(run):
     assert run("audit", "verify").stdout.startswith("clean ")
+
+
+def test_Z24_audit_breach_prints_what_one_account_saw_and_is_noted_itself(run, runtime, database):
+    at = runtime.clock.now()
+    with runtime.transaction() as session:
+        staff, other = factories.prem(session), factories.prem(session, email="mint@taem.example")
+        seen, unseen = factories.somchai(session), factories.malee(session)
+        for actor, member in ((staff, seen), (other, unseen)):
+            look = {"actor": f"staff:{actor.id}", "what": "members.read", "day": at.date()}
+            session.add(Look(member_id=member.id, first_at=at, **look))
+            audit.record(session, f"staff:{actor.id}", "exports.made", {"rows": 7}, at)
+    since = local_day(at, runtime.clock.tz).isoformat()
+    printed = run("audit", "breach", f"staff:{staff.id}", "--since", since).stdout
+    found = list(csv.reader(io.StringIO(printed.removeprefix("\ufeff"))))
+    assert [row[1:4] for row in found] == [
+        ["who", "what", "about"],
+        [f"staff:{staff.id}", "exports.made", ""],
+        [f"staff:{staff.id}", "exports.made", "rows=7"],
+        [f"staff:{staff.id}", "members.read", seen.public_id],
+    ]
+    with database.read() as session:
+        rows = session.scalars(select(AuditRow).where(AuditRow.act == "breach.reported")).all()
+    assert [(row.actor, row.facts["about"], row.facts["members"]) for row in rows] == [
+        ("cli", f"staff:{staff.id}", 1)
+    ]
+
+
+@pytest.mark.parametrize("actor", ["staff:99", "staff:๑", "nobody", "staff:", "staff:-1"])
+def test_audit_breach_about_nobody_is_a_sentence(run, actor):
+    result = run("audit", "breach", actor)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert t("th", "breach.unknown") in result.stderr
 
 
 def test_staff_reset_prints_a_new_link_and_ends_the_old_password(run, runtime, database):

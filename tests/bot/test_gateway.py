@@ -233,6 +233,17 @@ def test_links_a_menu_to_many_and_leaves_out_who_blocked(account: Account):
     assert account.line.linked_menu(NOBODY) is None
 
 
+def test_takes_the_menu_from_many_and_asks_nothing_of_who_blocked(account: Account):
+    menu_id = account.shown_menu()
+    account.line.link_menu(account.friend, menu_id)
+    account.line.unlink_menus([])
+    assert account.line.linked_menu(account.friend) == menu_id
+    account.line.unlink_menus([account.friend, account.blocker, NOBODY])
+    wait_until(lambda: account.line.linked_menu(account.friend) is None)
+    account.line.unlink_menus([account.friend])
+    assert account.line.linked_menu(account.friend) is None
+
+
 def test_points_an_alias_at_another_menu(account: Account):
     first, second = account.shown_menu(), account.shown_menu()
     account.line.set_alias("main", first)

@@ -70,6 +70,47 @@ def test_asking_for_staff_opens_the_conversation(chat):
     assert conversation.state == ConversationState.OPEN
 
 
+@pytest.mark.parametrize(
+    "params, when",
+    [
+        ({"date": "2026-12-05"}, "5 ธ.ค. 2569"),
+        ({"datetime": "2026-12-05T09:30"}, "5 ธ.ค. 2569 09:30"),
+        ({"time": "09:30"}, "09:30"),
+    ],
+)
+def test_a_day_picked_while_staff_have_the_chat_stands_in_it(chat, params, when):
+    chat.says("อยากจองโต๊ะค่ะ")
+    owner = prem(chat.session)
+    conversation = chat.session.scalars(select(Conversation)).one()
+    conversation.assigned_staff_id = owner.id
+    conversations.reply_of_staff(
+        chat.session, chat.vault, chat.member, staff_id=owner.id, text="วันไหนดีคะ",
+        now=chat.clock.now(),
+    )  # fmt: skip
+    chat.clock.advance(minutes=1)
+    answer = words_of(chat.taps("conversations.picked", **params))
+    assert answer == t("th", "conversations.picked", when=when)
+    assert [(line.staff_id is not None, line.text) for line in lines(chat)] == [
+        (False, "อยากจองโต๊ะค่ะ"),
+        (True, "วันไหนดีคะ"),
+        (False, t("th", "conversations.picked_line", when=when)),
+    ]
+    assert (conversation.assigned_staff_id, conversation.state) == (
+        owner.id,
+        ConversationState.OPEN,
+    )
+    assert conversation.unread_count == 2, "staff see that there is more"
+
+
+@pytest.mark.parametrize(
+    "params", [{}, {"date": "31/12/2569"}, {"datetime": "x"}, {"time": "25:00"}]
+)
+def test_an_odd_pick_only_calls_the_staff(chat, params):
+    heard = words_of(chat.taps("conversations.picked", **params))
+    assert t("th", "conversations.staff_called") in heard
+    assert lines(chat) == []
+
+
 @pytest.mark.parametrize("kind", ["sticker", "image", "video", "audio", "file", "location"])
 def test_whatever_else_is_sent_is_noted(chat, kind):
     chat.sends(kind)

@@ -14,6 +14,7 @@ from core.db import Database
 from core.errors import Refused
 from loyalty import (
     codes,
+    conversations,
     coupons,
     erasure,
     lifecycle,
@@ -26,6 +27,7 @@ from loyalty import (
     stamps,
     surveys,
 )
+from models.conversations import ConversationPicture
 from models.coupons import CodePurpose, Obtained, Voucher, VoucherState
 from models.imports import Merge
 from models.members import Consent, Member, MemberState, MemberTotals, Purpose, Referral
@@ -212,6 +214,33 @@ def test_line_account_phone_and_birthday_go_to_who_has_none(session, vault, pair
     assert gone.line_user_id == user
     assert kept.line_user_id is None
     assert members.by_phone(session, vault, "+66812345678").id == gone.id
+
+
+def test_a_chat_goes_with_the_line_account_and_can_be_read_on_both_ways(session, vault, pair):
+    talker, walk_in = pair
+    session.info["vault"] = vault
+    conversations.add_line(
+        session, vault, talker, kind="text", text="ร้านเปิดกี่โมงคะ", line_message_id="m1",
+        at=NOW, now=NOW,
+    )  # fmt: skip
+    conversations.add_line(
+        session, vault, talker, kind="image", text=None, line_message_id="m2", has_picture=True,
+        at=NOW, now=NOW,
+    )  # fmt: skip
+    picture = session.scalars(select(ConversationPicture)).one()
+    conversations.keep_picture(session, vault, talker, picture, b"png", NOW)
+
+    def told(member: Member) -> tuple[list[str | None], bytes | None]:
+        said = [line.text for line in conversations.lines_of(session, vault, member)]
+        return said, conversations.picture_of(session, vault, member, picture)
+
+    before = told(talker)
+    assert before == (["ร้านเปิดกี่โมงคะ", None], b"png")
+    merge = do(session, vault, walk_in, talker)
+    assert told(walk_in) == before
+    assert told(talker) == ([], None), "sealed under the key of the one who stays"
+    undo(session, merge)
+    assert told(talker) == before
 
 
 def test_two_line_accounts_are_refused(session, vault, pair):
