@@ -113,7 +113,8 @@ def register(app: Flask) -> None:
     app.context_processor(context)
     app.jinja_env.globals.update(
         message_kind=message_kind,
-        setup_step=setup.welcome_step,
+        next_step=setup.next_step,
+        first_steps=setup.first_steps,
         recovery_codes_missing=account.recovery_codes_missing,
         adjustments_of=adjustments.recent_of,
         tier_standing_of=tiers.standing_of,

@@ -7,25 +7,65 @@ from io import BytesIO
 import pytest
 import zxingcpp
 from PIL import Image
+from sqlalchemy import select
 
 from bot import poster
 from loyalty import shop
+from models.inbox import Event, EventState
 from models.members import SourceCode
+from models.menus import Menu
 from models.staff import Device
+from rich_menus import publish
 from tests import factories
 from tests.factories import NOW
 from web.checkup import Finding
 from web.liff import qr
 
 
+def test_a_shop_that_nobody_has_joined_opens_with_the_guide(owner, sign_in):
+    page = owner.get("/admin").text
+    assert "ยินดีต้อนรับสู่ร้านของคุณ" in page
+    assert 'href="/admin/settings#shop"' in page
+    assert "ยอดขายสมาชิก" not in page
+    assert "ยอดขายสมาชิก" in sign_in("auditor").get("/admin").text
+
+
 def test_the_next_step_waits_on_the_first_page_until_it_is_done(owner, runtime):
-    assert "บอกชื่อร้าน" in owner.get("/admin").text
+    with runtime.transaction() as session:
+        factories.somchai(session)
+    page = owner.get("/admin").text
+    assert "ขั้นต่อไปในการเปิดร้าน: ชื่อร้าน" in page
+    assert "ยอดขายสมาชิก" in page
     with runtime.transaction() as session:
         shop.set(session, "shop.name_th", "กาแฟดี", NOW)
-    assert "บอกชื่อร้าน" not in owner.get("/admin").text
-    page = owner.get("/admin/setup").text
-    assert "http://127.0.0.1" in page
-    assert 'value="' in page
+    assert "ขั้นต่อไปในการเปิดร้าน: ชื่อร้าน" not in owner.get("/admin").text
+
+
+def test_what_was_saved_leads_to_the_next_step(owner, runtime):
+    with runtime.transaction() as session:
+        shop.set(session, "shop.name_th", "กาแฟดี", NOW)
+        session.add(an_event())
+    page = owner.get("/admin/settings?note=console.saved").text
+    assert "ขั้นต่อไปในการเปิดร้าน: ทำคูปองใบแรก" in page
+    assert "ขั้นต่อไป" not in owner.get("/admin/settings").text
+
+
+def test_menus_count_once_everybody_sees_one(owner, runtime):
+    with runtime.transaction() as session:
+        publish.ensure_menus(session, NOW)
+        menus = {menu.key: menu for menu in session.scalars(select(Menu))}
+        menus["vip"].published_version = 1
+    before = owner.get("/admin/setup").text.count('data-done="1"')
+    with runtime.transaction() as session:
+        session.get_one(Menu, menus["guest"].id).published_version = 1
+    assert owner.get("/admin/setup").text.count('data-done="1"') == before + 1
+
+
+def an_event() -> Event:
+    return Event(
+        webhook_event_id="e1", kind="message", lane="e1", event_at=NOW, received_at=NOW,
+        payload=b"{}", state=EventState.DONE, attempts=1, next_try_at=NOW,
+    )  # fmt: skip
 
 
 def test_a_step_is_done_when_the_shop_has_it(owner, runtime):
