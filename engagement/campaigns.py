@@ -501,7 +501,7 @@ def _freeze(session: Session, runtime: Runtime, campaign: Campaign, limit: int) 
         .limit(limit)
         .subquery()
     )
-    is_held = _share(ids.c.id, campaign.id, 1) < campaign.holdout_percent
+    is_held = _share(ids.c.id, campaign.id, 1) < campaign.held_percent
     held, treated = literal(Arm.HELD_OUT.value), literal(Arm.TREATED.value)
     query = select(
         literal(campaign.id, BigInteger),
@@ -950,6 +950,8 @@ class Estimate:
     """What a start would do: recipients, why others get none, messages and what they cost."""
 
     audience: int
+    #: Of a hundred, and how many that makes.
+    held_percent: int
     held_out: int
     messages: int
     #: Skips by reason, in the gate's own order.
@@ -960,6 +962,7 @@ class Estimate:
         """What is kept of it with the campaign."""
         return {
             "audience": self.audience,
+            "held_percent": self.held_percent,
             "held_out": self.held_out,
             "messages": self.messages,
             "skipped": dict(self.skipped),
@@ -972,18 +975,31 @@ def estimate(session: Session, campaign: Campaign, now: datetime, tz: ZoneInfo) 
     """What the gate would say if it were asked now."""
     assert campaign.segment_id is not None
     tree = segments.tree_of(session, campaign.segment_id, campaign.segment_version)
-    ids = segments.ids_of(session, tree, now, tz).subquery()
+    people = segments.ids_of(session, tree, now, tz)
+    percent = _held_percent(session, campaign, people)
+    ids = people.subquery()
     found = delivery.foresee(
         session, ids, campaign.klass, now=now, tz=tz, topic=campaign.topic,
-        apart=_share(ids.c.id, campaign.id, 1) < campaign.holdout_percent,
+        apart=_share(ids.c.id, campaign.id, 1) < percent,
     )  # fmt: skip
     return Estimate(
         audience=found.audience,
+        held_percent=percent,
         held_out=found.apart,
         messages=found.messages,
         skipped=found.skipped,
         cost=costs.cost_of(session, found.messages, now, tz),
     )
+
+
+def _held_percent(session: Session, campaign: Campaign, people: Any) -> int:
+    """How many of a hundred are held out: the usual share only of so many that the comparison can
+    say something (M8); another share is what the owner wants, whatever it says."""
+    if campaign.holdout_percent != shop.get(session, "messages.holdout_percent"):
+        return campaign.holdout_percent
+    needed = shop.get(session, "messages.holdout_from")
+    found = session.scalar(select(func.count()).select_from(people.limit(needed).subquery()))
+    return campaign.holdout_percent if (found or 0) >= needed else 0
 
 
 def sums(session: Session, campaign: Campaign) -> Sums:

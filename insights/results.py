@@ -335,7 +335,7 @@ def of_campaign(session: Session, campaign_id: int, now: datetime, tz: ZoneInfo)
         held=held,
         verdict=judge(treated, held),
         open_until=_open_until(began, now),
-        held_percent=campaign.holdout_percent,
+        held_percent=campaign.held_percent,
         variants=_variants(session, campaign_id, by_variant),
         line=line_says(session, source),
     )

@@ -75,6 +75,11 @@ class Campaign(Base):
     ended_at: Mapped[moment | None]
     archived_at: Mapped[moment | None]
 
+    @property
+    def held_percent(self) -> int:
+        """How many of a hundred are held out, as decided at the start."""
+        return int(self.estimate.get("held_percent", self.holdout_percent))
+
 
 class RecipientState(StrEnum):
     #: Frozen; its message is not written yet.

@@ -22,6 +22,7 @@ from core.errors import Refused
 from core.runtime import Runtime
 from engagement import campaigns, costs, delivery, outbox, segments, topics
 from engagement.campaigns import Content
+from insights import results
 from loyalty import consents, erasure, shop
 from models.campaigns import Campaign, CampaignRecipient, CampaignState, RecipientState
 from models.coupons import Obtained, Voucher, VoucherState
@@ -398,6 +399,23 @@ def test_m8_some_are_held_out_by_a_share_that_stays(cafe: Shop) -> None:
         select(func.count()).select_from(CampaignRecipient).where(CampaignRecipient.arm == Arm.HELD_OUT)
     )  # fmt: skip
     assert held == found.held_out
+
+
+@pytest.mark.parametrize(
+    "percent, needed, holds", [(40, 61, False), (40, 60, True), (45, 61, True)]
+)
+def test_m8_the_usual_share_is_held_out_only_of_enough_people(
+    cafe: Shop, percent: int, needed: int, holds: bool
+) -> None:
+    shop.set(cafe.session, "messages.holdout_percent", 40, NOW)
+    shop.set(cafe.session, "messages.holdout_from", needed, NOW)
+    cafe.join(60)
+    campaign = cafe.start(holdout_percent=percent)
+    found = cafe.finish(campaign)
+    assert (found.held_out > 0) is holds
+    assert found.held_out == campaign.estimate["held_out"]
+    report = results.of_campaign(cafe.session, campaign.id, cafe.now, BANGKOK)
+    assert (report.words == results.UNMEASURED_WORDS) is not holds
 
 
 def test_a_coupon_goes_with_it_and_ends_what_promised_it(cafe: Shop) -> None:
