@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from werkzeug.serving import make_server
 
 from core import ids
 from loyalty import codes, coupons, members, people
@@ -46,6 +48,18 @@ def app(runtime) -> Any:
     _BUILT[alike].extensions.pop("taem_kept", None)
     limiter.reset()
     return _BUILT[alike]
+
+
+@pytest.fixture
+def served(app) -> Iterator[str]:
+    """The address of the real application on a port of its own."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
 
 
 @dataclass

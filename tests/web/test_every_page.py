@@ -4,8 +4,7 @@ in light and dark, on a phone and on a desk, without an error, a CSP report or a
 from __future__ import annotations
 
 import io
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
@@ -13,7 +12,6 @@ from typing import Any
 import pytest
 from flask import url_for
 from sqlalchemy import select
-from werkzeug.serving import make_server
 
 import history
 import seed
@@ -89,18 +87,6 @@ def clock():
     from core.clock import FixedClock
 
     return FixedClock(datetime.now(UTC), BANGKOK)
-
-
-@pytest.fixture
-def served(app) -> Iterator[str]:
-    """The address of the real application on a port of its own."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture

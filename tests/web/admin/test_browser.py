@@ -4,14 +4,12 @@ typed kept, files with their progress, and the look that somebody chose."""
 from __future__ import annotations
 
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import select
-from werkzeug.serving import make_server
 
 from loyalty import people
 from models.staff import ApiKey
@@ -24,18 +22,6 @@ pytestmark = pytest.mark.e2e
 def engine_kind():
     """The browser makes no difference between the engines."""
     return "sqlite"
-
-
-@pytest.fixture
-def served(app) -> Iterator[str]:
-    """The address of the real application on a port of its own."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
-from werkzeug.serving import make_server
 
 from models.purchases import Approval, Purchase
 from models.staff import Cashier
@@ -24,18 +21,6 @@ pytestmark = pytest.mark.e2e
 def engine_kind():
     """The browser makes no difference between the engines."""
     return "sqlite"
-
-
-@pytest.fixture
-def served(app) -> Iterator[str]:
-    """The address of the real application on a port of its own."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Response
 from sqlalchemy import select
-from werkzeug.serving import make_server
 
 from loyalty import codes, coupons, doors
 from models.coupons import Coupon, Voucher
@@ -49,18 +46,6 @@ def settings(database_url):
 def engine_kind():
     """The browser makes no difference between the engines."""
     return "sqlite"
-
-
-@pytest.fixture
-def served(app) -> Iterator[str]:
-    """The address of the real application on a port of its own."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
 
 
 @pytest.fixture
