@@ -217,11 +217,14 @@ class Shelf:
     """Closed databases of this worker, to be opened again under the same address.
 
     SQLAlchemy compiles a statement once for each engine, which is most of what a small test would
-    spend on it.
+    spend on it. PostgreSQL, too, would spend most of its time on a new session, which has to read
+    every table's description first: the one session that a test leaves behind is kept.
     """
 
     def __init__(self) -> None:
         self.closed: dict[str, Database] = {}
+        #: The process of the kept session, by address.
+        self.kept: dict[str, int] = {}
         #: Addresses of SQLite files that are gone and may be used again.
         self.free: list[str] = []
 
@@ -229,16 +232,32 @@ class Shelf:
         return self.closed.pop(url, None) or Database(url)
 
     def close(self, database: Database) -> None:
-        is_idle = database.engine.pool.checkedout() == 0  # type: ignore[attr-defined]
-        database.dispose()
+        pool: Any = database.engine.pool
+        is_idle = pool.checkedout() == 0
+        self.kept.pop(database.url, None)
+        if is_idle and pool.checkedin() == 1 and not database.is_sqlite:
+            with database.engine.connect() as connection:
+                raw: Any = connection.connection.dbapi_connection
+                self.kept[database.url] = raw.info.backend_pid
+        else:
+            database.dispose()
         database.session_info = {}
         if is_idle:
             self.closed[database.url] = database
 
+    def forget(self, url: str) -> None:
+        """Let go of an address that will not come back."""
+        self.kept.pop(url, None)
+        if database := self.closed.pop(url, None):
+            database.dispose()
+
 
 @pytest.fixture(scope="session")
-def shelf() -> Shelf:
-    return Shelf()
+def shelf() -> Iterator[Shelf]:
+    shelf = Shelf()
+    yield shelf
+    for url in list(shelf.closed):
+        shelf.forget(url)
 
 
 @pytest.fixture
@@ -264,7 +283,8 @@ def database_url(
     pool: postgres.Pool = request.getfixturevalue("postgres_pool")
     url = pool.take()
     yield url
-    pool.give_back(url)
+    if not pool.give_back(url, shelf.kept.get(url)):
+        shelf.forget(url)
 
 
 @pytest.fixture

@@ -140,19 +140,23 @@ class Pool:
             self._pristine = _Pristine(self._cleaner(url))
         return url
 
-    def give_back(self, url: str) -> None:
-        """Empty the database for the next one, whoever is still connected to it."""
+    def give_back(self, url: str, kept: int | None = None) -> bool:
+        """Empty the database for the next one, whoever is still connected to it.
+
+        The session of the server process `kept` may stay. False if the database is gone.
+        """
         assert self._pristine is not None
         try:
-            is_clean = self._pristine.restore(self._cleaner(url))
+            is_clean = self._pristine.restore(self._cleaner(url), kept)
         except psycopg.OperationalError:  # the test has cut our connection, too
             self._dismiss(url)
-            is_clean = self._pristine.restore(self._cleaner(url))
+            is_clean = self._pristine.restore(self._cleaner(url), kept)
         if is_clean:
             self._clean.append(url)
         else:
             self._dismiss(url)
             drop(self.server_url, url)
+        return is_clean
 
     def close(self) -> None:
         """Let go of every database."""
@@ -182,9 +186,9 @@ class _Pristine:
         self.rows = {name: _copy_out(connection, name) for name in self._filled(connection)}
         self.sequences = _sequences(connection)
 
-    def restore(self, connection: Connection) -> bool:
+    def restore(self, connection: Connection, kept: int | None) -> bool:
         """Make it so again; False if that takes more than rows."""
-        _end_others(connection)
+        _end_others(connection, kept)
         if _guards(connection) != self.guards:
             return False
         try:
@@ -256,14 +260,14 @@ def _sequences(connection: Connection) -> dict[str, int | None]:
     return dict(found.fetchall())
 
 
-def _end_others(connection: Connection) -> None:
-    """End every other session of this database, and wait until they are gone."""
+def _end_others(connection: Connection, kept: int | None) -> None:
+    """End every other session of this database but `kept`, and wait until they are gone."""
     others = """
         SELECT pid, pg_terminate_backend(pid) FROM pg_stat_activity
-        WHERE datname = current_database() AND pid <> pg_backend_pid()
+        WHERE datname = current_database() AND pid NOT IN (pg_backend_pid(), %s)
     """
     for _ in range(STOP_SECONDS * 100):
-        if not connection.execute(others).fetchall():
+        if not connection.execute(others, (kept or 0,)).fetchall():
             return
         time.sleep(0.01)
     raise AssertionError("a session of this database does not end")

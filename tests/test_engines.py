@@ -7,6 +7,7 @@ import sqlalchemy as sa
 
 from core.db import Database
 from tests import factories, postgres
+from tests.conftest import Shelf
 
 
 @pytest.fixture
@@ -73,6 +74,22 @@ def test_lent_database_comes_back_without_sessions_of_the_one_before(pool, postg
             left_open.execute(sa.text("SELECT 1"))
         left_open.invalidate()
     database.dispose()
+    postgres.drop(postgres_url, url)
+
+
+def test_one_session_left_behind_serves_the_next_test(pool, postgres_url):
+    shelf, url = Shelf(), pool.take()
+    served_by = []
+    for _ in range(2):
+        database = shelf.open(url)
+        with database.write() as session:
+            assert factories.friend(session).id == 1  # nothing of the one before
+            served_by.append(session.scalar(sa.text("SELECT pg_backend_pid()")))
+        shelf.close(database)
+        assert pool.give_back(url, shelf.kept[url])
+        assert pool.take() == url
+    assert served_by[0] == served_by[1]
+    shelf.forget(url)
     postgres.drop(postgres_url, url)
 
 

@@ -77,45 +77,42 @@ def test_builds_every_table_from_nothing(empty_url):
     assert tables_of(empty_url) == set(Base.metadata.tables)
 
 
-def test_is_what_the_models_say(empty_url):
-    migrate(empty_url)
-    command.check(alembic_config(empty_url))
+# A fresh database of the tests is a copy of one that `migrate` has built from nothing.
 
 
-def test_check_notices_a_column_without_migration(empty_url):
-    migrate(empty_url)
+def test_is_what_the_models_say(database_url):
+    command.check(alembic_config(database_url))
+
+
+def test_check_notices_a_column_without_migration(database_url):
     extra = sa.Column("forgotten", sa.Integer())
     table = Base.metadata.tables["members"]
     table.append_column(extra)
     try:
         with pytest.raises(CommandError, match="New upgrade operations detected"):
-            command.check(alembic_config(empty_url))
+            command.check(alembic_config(database_url))
     finally:
         table._columns.remove(extra)
 
 
-def test_holds_every_check_constraint_of_the_models(empty_url):
-    migrate(empty_url)
-    assert checks_of(empty_url) == checks_in_models()
+def test_holds_every_check_constraint_of_the_models(database_url):
+    assert checks_of(database_url) == checks_in_models()
 
 
-def test_goes_one_step_back_and_forward_again(empty_url):
-    migrate(empty_url)
-    command.downgrade(alembic_config(empty_url), "-1")
-    migrate(empty_url)
-    assert tables_of(empty_url) == set(Base.metadata.tables)
+def test_goes_one_step_back_and_forward_again(database_url):
+    command.downgrade(alembic_config(database_url), "-1")
+    migrate(database_url)
+    assert tables_of(database_url) == set(Base.metadata.tables)
 
 
-def test_goes_back_to_nothing(empty_url):
-    migrate(empty_url)
-    command.downgrade(alembic_config(empty_url), "base")
-    assert tables_of(empty_url) == set()
+def test_goes_back_to_nothing(database_url):
+    command.downgrade(alembic_config(database_url), "base")
+    assert tables_of(database_url) == set()
 
 
-def test_runs_twice_without_effect(empty_url):
-    migrate(empty_url)
-    migrate(empty_url)
-    assert tables_of(empty_url) == set(Base.metadata.tables)
+def test_runs_twice_without_effect(database_url):
+    migrate(database_url)
+    assert tables_of(database_url) == set(Base.metadata.tables)
 
 
 # Killed half-way, or met by old code (FS14)

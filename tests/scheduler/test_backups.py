@@ -90,6 +90,7 @@ def place(shop, new_database, drop_database, shelf):
     yield make
     for database, url in opened:
         shelf.close(database)
+        shelf.forget(url)
         drop_database(url)
 
 
