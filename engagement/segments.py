@@ -15,7 +15,20 @@ from enum import StrEnum
 from typing import Any, NoReturn
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Integer, String, and_, false, func, literal, not_, or_, select, text, true
+from sqlalchemy import (
+    BigInteger,
+    Integer,
+    String,
+    and_,
+    false,
+    func,
+    literal,
+    not_,
+    or_,
+    select,
+    text,
+    true,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.expression import ColumnElement, FunctionElement
@@ -713,7 +726,7 @@ def tree_of(session: Session, segment_id: int, version: int | None = None) -> di
     """The conditions of a segment, of its current version unless told otherwise."""
     query = select(SegmentVersion.tree).where(SegmentVersion.segment_id == segment_id)
     if version is not None:
-        query = query.where(SegmentVersion.version == version)
+        query = query.where(SegmentVersion.version == literal(version, BigInteger))
     tree: dict[str, Any] | None = session.scalar(
         query.order_by(SegmentVersion.version.desc()).limit(1)
     )

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from flask import Flask, Request, abort, current_app, g, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import BadRequest
-from werkzeug.routing import Rule
+from werkzeug.routing import IntegerConverter, Rule
 
 from bot.palette import palette_of
 from core.errors import Invalid
@@ -81,11 +81,21 @@ class TaemRule(Rule):
         return build
 
 
+class RowNumber(IntegerConverter):
+    """`<int:…>`: a number that a row may have. A longer one is no address, and no database's fault."""
+
+    regex = "[0-9]{1,18}"
+
+
 class TaemFlask(Flask):
     """Flask, with Taem's transaction and default-deny access around every view."""
 
     request_class = TaemRequest
     url_rule_class = TaemRule
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.url_map.converters["int"] = RowNumber
 
     def dispatch_request(self) -> Any:
         if request.routing_exception is not None or request.url_rule is None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import pytest
 
+from engagement import segments
 from loyalty.people import API_SCOPES
+from tests.moments import NOW
 from web import ground
 
 DEEP = ["[" * 100_000 + "]" * 100_000, '{"a":' * 50_000 + "1" + "}" * 50_000]
@@ -33,3 +36,44 @@ def test_figures_that_are_slow_to_find_are_shown_again_for_a_minute(app, monkeyp
     with app.app_context():
         seen = [ground.remembered("x", lambda: next(found)) for _ in range(5)]
     assert seen == ["quick", "slow", "slow", "slow", "later"]
+
+
+#: More than a row can be numbered, and more than any machine counts.
+ENDLESS = ("9" * 18, "9" * 30)
+ODD = ("9" * 15, "9" * 5000, "๙" * 15, "-1", "²")
+ASKED = (
+    "/admin/segments/1?version={}", "/admin/what-if?like={}", "/admin/audit?page={}",
+    "/admin/surveys?days={}", "/admin/lifecycle?days={}", "/admin/segments?page={}",
+)  # fmt: skip
+
+
+def test_numbers_without_end_are_no_address_and_no_fault(app, owner, runtime):
+    with runtime.transaction() as session:
+        made = segments.create(session, "ทุกคน", segments.EVERYBODY, made_by="seed", now=NOW)
+    assert owner.get(f"/admin/segments/{made.id}?version=1").status_code == 200
+    numbered = [rule for rule in app.url_map.iter_rules() if "<int:" in rule.rule]
+    assert len(numbered) > 40
+    for number in ENDLESS:
+        for rule in numbered:
+            path = re.sub(r"<any\((\w+).*?>", r"\1", re.sub(r"<int:\w+>", number, rule.rule))
+            if "GET" in rule.methods and path.startswith("/admin/"):
+                assert owner.get(path).status_code == 404, path
+    for number in (*ENDLESS, *ODD):
+        for path in ASKED:
+            assert owner.get(path.format(number)).status_code in (200, 404), path
+
+
+def test_buttons_of_the_segment_builder_that_name_no_place_do_nothing(owner):
+    form = {"name": "x", "g0.join": "all", "g0.c0.field": "totals.level", "g0.c0.is": "one_of"}
+    assert owner.send("/admin/segments/new", **form, do="remove.0.0").text.count("g0.c0.is") == 0
+    for act in (
+        "drop.-9",
+        "remove.0.-9",
+        "remove.-9.0",
+        "add.-9",
+        "add.9",
+        "add.²",
+        f"drop.{'9' * 30}",
+    ):
+        page = owner.send("/admin/segments/new", **form, do=act)
+        assert (page.status_code, "g0.c0.is" in page.text) == (200, True), act

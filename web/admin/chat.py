@@ -11,6 +11,7 @@ from bot.flex.conversations import staff_picture, staff_reply
 from core.errors import Invalid, Refused
 from core.i18n import money, t
 from core.pictures import drawn_anew
+from core.text import parse_whole
 from engagement import chat_replies, costs, delivery, saved_replies
 from loyalty import conversations as rules
 from loyalty import points, tickets, tiers
@@ -59,7 +60,7 @@ def _page(row: Conversation, member: Member, refusal: str = "", typed: str = "")
         (one, saved_replies.filled(one.text, facts))
         for one in session.scalars(select(SavedReply).order_by(SavedReply.title))
     ]
-    chosen = request.args.get("use", type=int)
+    chosen = request.args.get("use", type=parse_whole)
     return render_template(
         "admin/conversation.html",
         totals=session.get_one(MemberTotals, member.id),

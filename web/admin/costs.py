@@ -8,6 +8,7 @@ from flask import Response, render_template, request
 
 from bot.gateway import SdkLine
 from core.errors import OutsideFault
+from core.text import parse_whole
 from engagement import costs, outbox
 from web.admin import forms
 from web.admin.ground import back, blueprint, may, noted
@@ -54,7 +55,7 @@ def costs_save() -> Response:
 def costs_ask() -> Any:
     """Ask LINE for the quota now, and go back to where it was asked from."""
     ask_line()
-    campaign_id = request.form.get("campaign", type=int)
+    campaign_id = request.form.get("campaign", type=parse_whole)
     if campaign_id:
         return back("admin.campaign_look", campaign_id=campaign_id)
     return back("admin.costs_page")

@@ -11,6 +11,7 @@ from sqlalchemy import select
 from core.clock import at_local, local_day, start_of_day
 from core.errors import Invalid
 from core.i18n import t
+from core.text import parse_whole
 from engagement import definitions, journey_shapes, journey_trials
 from engagement.journey_triggers import Plan
 from loyalty import members as rules
@@ -148,10 +149,11 @@ def _before() -> datetime | None:
 
 def _asked_about(person: Member) -> journey_trials.Told | None:
     """The message that the outbox led here for."""
-    number = request.args.get("message", "")
-    if not number:
+    asked = request.args.get("message", "")
+    if not asked:
         return None
-    message = db().get(Message, int(number)) if number.isdigit() and len(number) < 19 else None
+    number = parse_whole(asked)
+    message = db().get(Message, number) if number is not None else None
     if message is None or message.member_id != person.id:
         abort(404)
     return journey_trials.told_message(db(), message)

@@ -6,11 +6,12 @@ from datetime import datetime
 from typing import Any
 
 from flask import Response, abort, g, jsonify, make_response, render_template, request
-from sqlalchemy import func, select
+from sqlalchemy import BigInteger, func, literal, select
 
 from bot.gateway import SdkLine
 from core.errors import OutsideFault, Refused
 from core.i18n import t
+from core.text import parse_whole
 from models.menus import Menu, MenuLink, MenuVersion
 from rich_menus import assign, audiences, plans, publish, shelf, status, upkeep
 from rich_menus.definitions import Words
@@ -127,7 +128,7 @@ def menus_publish() -> Any:
 @outside
 def menu_publish(key: str) -> Any:
     """Have LINE show this version of this menu, now; the others stay as they are."""
-    number = request.form.get("version", type=int) or 0
+    number = request.form.get("version", type=parse_whole) or 0
     with opened() as session:
         row = menu_of(key)
         if row.archived_at is not None:
@@ -202,7 +203,9 @@ def menu_of(key: str) -> Menu:
 def version_of(row: Menu, number: int) -> MenuVersion:
     """A saved version of a menu, or 404."""
     found = db().scalar(
-        select(MenuVersion).where(MenuVersion.menu_id == row.id, MenuVersion.version == number)
+        select(MenuVersion).where(
+            MenuVersion.menu_id == row.id, MenuVersion.version == literal(number, BigInteger)
+        )
     )
     if found is None:
         abort(404)

@@ -118,9 +118,8 @@ def _join(given: str | None) -> str:
 def change(form: Form, act: str, given: MultiDict[str, str]) -> None:
     """Do what a button says: `add.0`, `remove.0.1`, `group`, `drop.1`; anything else is nothing."""
     what, *places = act.split(".")
-    try:
-        spots = [int(place) for place in places]
-    except ValueError:
+    spots = [spot for place in places if (spot := parse_whole(place)) is not None]
+    if len(spots) < len(places):
         return
     if what == "group" and len(form.groups) < MAX_GROUPS:
         form.groups.append(Group())

@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 from core.db import insert_into
 from core.errors import Invalid, Refused
 from core.i18n import t
+from core.text import parse_whole
 from engagement import segments, topics
 from engagement.topics import Choice
 from loyalty import activities
@@ -106,7 +107,7 @@ def segment_create() -> Any:
 def segment_page(segment_id: int) -> str:
     """One segment: the builder for whoever may, words and history for everybody."""
     segment = _segment(segment_id)
-    number = request.args.get("version", type=int)
+    number = request.args.get("version", type=parse_whole)
     try:
         tree = segments.tree_of(db(), segment.id, number)
     except Refused:

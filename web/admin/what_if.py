@@ -11,6 +11,7 @@ from flask import Response, g, make_response, render_template, request
 
 from core.errors import NotFound, Refused
 from core.i18n import money, t
+from core.text import parse_whole
 from engagement import what_if, what_if_rules
 from engagement.what_if_rules import JourneyRule, Rules
 from loyalty import shop
@@ -51,7 +52,7 @@ _NAMES = {
 def what_if_page() -> str:
     """What was tried, and the form; `like` fills it with the rules of an earlier one."""
     shown, days = _today(), what_if.DEFAULT_DAYS
-    like = db().get(WhatIf, request.args.get("like", 0, type=int))
+    like = db().get(WhatIf, request.args.get("like", type=parse_whole) or 0)
     if like is not None:
         shown, days = _on_top(shown, Rules.of(like.rules["would"])), int(like.rules["days"])
     return _page(shown, days)
