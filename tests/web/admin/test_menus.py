@@ -12,12 +12,15 @@ import pytest
 from PIL import Image
 from sqlalchemy import select
 
+from core.i18n import t
 from models.menus import Menu, MenuUpkeep, MenuUpload, MenuVersion
 from models.staff import AuditRow
 from rich_menus import images, publish
 from tests import factories
 from tests.factories import NOW
 from tests.moments import BANGKOK
+from tests.rich_menus.test_publish import StoppingLine
+from web.admin import menu_editor
 
 
 @pytest.fixture
@@ -359,3 +362,43 @@ def test_only_marketing_touches_menus(sign_in, guest):
         assert person.send(f"{guest}/{path}", version="1").status_code == 403
     assert person.send("/admin/menus", template="blank").status_code == 403
     assert person.send("/admin/menus/line").status_code == 403
+
+
+@pytest.fixture
+def line(monkeypatch):
+    line = StoppingLine()
+    monkeypatch.setattr(menu_editor, "SdkLine", lambda _: line)
+    return line
+
+
+def acts(database):
+    with database.read() as session:
+        return session.scalars(select(AuditRow.act).order_by(AuditRow.id)).all()
+
+
+def test_a_draft_is_tried_on_the_testers_telephones_alone(owner, guest, database, runtime, line):
+    with runtime.transaction() as session:
+        tester, other = factories.somchai(session, is_test=True), factories.malee(session)
+        for one in (tester, other):
+            line.add_friend(one.line_user_id, "x")
+    tried = owner.send(f"{guest}/try")
+    assert tried.status_code == 200
+    assert t("th", "menus.tried", count=1) in html.unescape(tried.text)
+    assert set(line.links) == {tester.line_user_id}
+    assert acts(database)[-1] == "menus.tried"
+    assert newest(database)[0] == 1, "nothing is saved or published by it"
+
+
+def test_a_trial_that_cannot_be_says_why_and_leaves_no_row(owner, guest, database, runtime, line):
+    nobody = owner.send(f"{guest}/try")
+    assert (nobody.status_code, line.menu_bodies) == (422, {})
+    assert t("th", "menus.no_testers") in html.unescape(nobody.text)
+    with runtime.transaction() as session:
+        tester = factories.somchai(session, is_test=True)
+        line.add_friend(tester.line_user_id, "x")
+    line.stop_at(2, is_heard=False)
+    silent = owner.send(f"{guest}/try")
+    assert silent.status_code == 502
+    assert t("th", "menus.line_silent") in html.unescape(silent.text)
+    assert "menus.tried" not in acts(database)
+    assert owner.send("/admin/menus/none/try").status_code == 404
