@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from app import build_runtime
-from config import Settings
+from config import Settings, load_settings
 from migrations.run import upgrade
 from scheduler import runner
 from tests.moments import NOW
 from tests.scheduler.conftest import job
 from worker import feed
+
+
+def read_settings(environment: dict[str, str], log: str) -> None:
+    """Read the settings beside that file, which takes what is said."""
+    os.chdir(Path(log).parent)
+    os.environ.clear()
+    os.environ.update(environment)
+    with Path(log).open("w") as said:
+        sys.stdout = sys.stderr = said
+        load_settings()
 
 
 def deliver_feed(environment: dict[str, str]) -> None:

@@ -36,6 +36,7 @@ for _name in (
     "tests.factories",
     "tests.handlers.crashing",
     "tests.lives",
+    "tests.loyalty.grinders",
     "tests.loyalty.players",
     "tests.loyalty.racers",
     "tests.scheduler.claimers",

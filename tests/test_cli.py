@@ -5,9 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 from sqlalchemy import func, select, update
@@ -27,8 +24,9 @@ from models.staff import (
     Role,
     Staff,
 )
-from tests import factories
-from tests.processes import ROOT, free_port
+from tests import factories, lives
+from tests.forks import Forked
+from tests.processes import bare_environment, free_port
 
 
 @pytest.fixture
@@ -195,32 +193,29 @@ BAD = [
 
 
 def start(tmp_path, **values):
-    """Read the settings as a process does; nothing else of the product is imported."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    return subprocess.run(
-        [sys.executable, "-c", "import config; config.load_settings()"],
-        env={**kept, "PYTHONPATH": str(ROOT), **SOUND, **values}, cwd=tmp_path, text=True,
-        capture_output=True, timeout=30, check=False,
-    )  # fmt: skip
+    """Read the settings as a process of its own does: its exit code, and what it said."""
+    log = tmp_path / "said.log"
+    process = Forked(lives.read_settings, bare_environment() | SOUND | values, str(log))
+    return process.wait(30), log.read_text()
 
 
 def test_sound_settings_start(tmp_path):
-    assert start(tmp_path).returncode == 0
+    assert start(tmp_path) == (0, "")
 
 
 @pytest.mark.parametrize("name,value", BAD)
 def test_FX17_bad_setting_is_named_and_stops_the_start(tmp_path, name, value):
-    result = start(tmp_path, **{name: value})
-    assert result.returncode == 2
-    assert name in result.stderr
-    assert not value or value == "1" or value not in result.stderr
-    assert "Traceback" not in result.stderr
+    exit_code, said = start(tmp_path, **{name: value})
+    assert exit_code == 2
+    assert name in said
+    assert not value or value == "1" or value not in said
+    assert "Traceback" not in said
 
 
 def test_FX17_demo_is_refused_off_loopback(tmp_path):
-    result = start(tmp_path, DEMO="1", PUBLIC_URL="https://shop.example")
-    assert result.returncode == 2
-    assert "DEMO" in result.stderr
+    exit_code, said = start(tmp_path, DEMO="1", PUBLIC_URL="https://shop.example")
+    assert exit_code == 2
+    assert "DEMO" in said
 
 
 def test_api_keys_are_listed_without_the_key_and_revoked(run, database):

@@ -17,7 +17,14 @@ from core.db import Database
 from models.inbox import Event
 from tests import factories
 from tests.bot.webhooks import body_of, sign, text_event
-from tests.processes import Processes, free_port
+from tests.processes import (
+    READY_SECONDS,
+    Processes,
+    answers,
+    bare_environment,
+    free_port,
+    wait_until,
+)
 
 LIMIT = 1024 * 1024
 
@@ -36,11 +43,8 @@ def start(processes, url, role):
     """Start Taem on this database; returns its port."""
     port = free_port()
     settings = factories.make_settings(url, port=port, public_url=f"http://127.0.0.1:{port}")
-    processes.spawn(
-        *("python", "app.py", role),
-        env=factories.environment(settings),
-        ready=f"http://127.0.0.1:{port}/healthz",
-    )
+    processes.fork(role, bare_environment() | factories.environment(settings))
+    wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"), within=READY_SECONDS)
     return port
 
 

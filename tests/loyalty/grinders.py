@@ -110,8 +110,9 @@ class _Causes:
         )  # fmt: skip
 
 
-def main(url: str, name: str, batches: int, size: int) -> None:
+def main() -> None:
     """Do what is left of the share."""
+    url, name, batches, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
     database = Database(url)
     grinder = Grinder(database, name, size)
     for number in range(grinder.done(), batches):
@@ -120,4 +121,4 @@ def main(url: str, name: str, batches: int, size: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
+    main()

@@ -137,22 +137,24 @@ def test_z10_a_million_movements_with_kills_drift_by_nothing(
     shares = {name: [str(batches), str(A_BATCH)] for name in ("a", "b", "c")}
 
     def start(name: str) -> Any:
-        return processes.spawn(
-            *("python", "-m", "tests.loyalty.grinders", database_url, name, *shares[name]),
-            env=bare_environment() | {"TAEM_TESTING": "1"},
+        return processes.fork_module(
+            *("tests.loyalty.grinders", database_url, name, *shares[name]),
+            environment=bare_environment() | {"TAEM_TESTING": "1"},
         )
 
     at_work = {name: start(name) for name in shares}
     chance, kills, most = random.Random(10), 0, 300 if SOAK else 2
     while at_work:
         time.sleep(chance.uniform(0.3, 2.0))
-        for name, process in list(at_work.items()):
+        for name, (process, log) in list(at_work.items()):
             if process.poll() is not None:
-                assert process.returncode == 0, processes.output(process)
+                assert process.poll() == 0, log.read_text()
                 del at_work[name]
         if at_work and kills < most:
             name = chance.choice(sorted(at_work))
-            processes.kill(at_work[name])
+            killed, _ = at_work[name]
+            killed.kill_all()
+            killed.wait(30)
             at_work[name] = start(name)
             kills += 1
     with database.write() as session:

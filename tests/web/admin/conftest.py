@@ -1,7 +1,12 @@
-"""Every post of any console test that wrote a row must have left one in the audit chain (Z22, FX13)."""
+"""Every post of any console test that wrote a row must have left one in the audit chain (Z22, FX13).
+
+And a crowd that needs a second page, with the rows of a file.
+"""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +15,10 @@ import pytest
 from flask import g, has_request_context, request, request_finished
 from sqlalchemy import event
 
+from models.members import Member
+from tests import factories
 from tests.web.admin.silent import SILENT
+from web.admin.tables import PAGE_ROWS
 
 WRITTEN = re.compile(r"\b(?:INSERT INTO|DELETE FROM|(?<!FOR )(?<!DO )UPDATE) \"?(\w+)")
 AUDIT = "audit_rows"
@@ -55,3 +63,19 @@ def _is_watched() -> bool:
 def request_endpoint() -> str:
     """The endpoint of the request under way."""
     return str(request.endpoint)
+
+
+@pytest.fixture
+def crowd(runtime: Any, shop: Any) -> Member:
+    """Somchai, Malee, and as many others as need a second page."""
+    with runtime.transaction() as session:
+        somchai = factories.somchai(session)
+        factories.malee(session)
+        for number in range(PAGE_ROWS):
+            factories.make_member(session, f"=cmd|{number}")
+    return somchai
+
+
+def rows_of(answer: Any) -> list[list[str]]:
+    """The rows of a CSV file that was sent."""
+    return list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))

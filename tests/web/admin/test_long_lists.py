@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from urllib.parse import urlencode
-
-import pytest
 
 from loyalty import members
 from tests import factories
 from tests.moments import NOW
+from tests.web.admin.conftest import rows_of
 from web.admin import tables
 from web.admin.tables import PAGE_ROWS
-
-
-@pytest.fixture
-def crowd(runtime, shop):
-    """Somchai, Malee, and as many others as need a second page."""
-    with runtime.transaction() as session:
-        somchai = factories.somchai(session)
-        factories.malee(session)
-        for number in range(PAGE_ROWS):
-            factories.make_member(session, f"=cmd|{number}")
-    return somchai
-
-
-def rows_of(answer) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
 
 
 def test_rows_are_counted_and_reached_up_to_a_bound(owner, crowd, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from datetime import timedelta
 
@@ -15,26 +14,11 @@ from loyalty import purchases, tickets
 from models.members import MemberTotals
 from models.results import Alarm
 from models.staff import AuditRow, StaffSession
-from tests import factories
 from tests.moments import BANGKOK, NOW
+from tests.web.admin.conftest import rows_of
 from web.admin import tables
 from web.admin.members import MEMBERS
 from web.admin.tables import FILE_ROWS, PAGE_ROWS
-
-
-@pytest.fixture
-def crowd(runtime, shop):
-    """Somchai, Malee, and as many others as need a second page."""
-    with runtime.transaction() as session:
-        somchai = factories.somchai(session)
-        factories.malee(session)
-        for number in range(PAGE_ROWS):
-            factories.make_member(session, f"=cmd|{number}")
-    return somchai
-
-
-def rows_of(answer) -> list[list[str]]:
-    return list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
 
 
 def test_a_file_holds_exactly_what_the_page_found_on_all_its_pages(owner, crowd):
