@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response, abort, make_response, render_template, request
 from sqlalchemy import select
 
+from core.db import insert_into
 from core.errors import Refused
 from core.i18n import t
 from core.text import clean_lines, match_key
@@ -57,11 +58,11 @@ def reply_add() -> Any:
         saved_replies.check(title, text)
     except Refused as error:
         return make_response(_page(t(locale(), error.code, **error.facts)), error.status)
-    known = db().scalar(select(SavedReply).where(SavedReply.title == title))
-    if known is None:
-        db().add(SavedReply(title=title, text=text, made_at=runtime().clock.now()))
-    else:
-        known.text = text
+    db().execute(
+        insert_into(db(), SavedReply)
+        .values(title=title, text=text, made_at=runtime().clock.now())
+        .on_conflict_do_update(index_elements=["title"], set_={"text": text})
+    )
     noted("replies.saved", title=title)
     return back("admin.replies_page", note="console.saved")
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from core.i18n import t
 from engagement import campaigns, segments
 from loyalty import shop as settings
 from models.campaigns import Campaign, CampaignRecipient, CampaignState
@@ -117,6 +118,10 @@ def test_m3_a_campaign_is_written_looked_at_and_sent(sign_in, runtime, everybody
     assert browser.send(f"/admin/campaigns/{number}/start", when="now").status_code == 303
     twice = browser.send(f"/admin/campaigns/{number}/start", when="now")
     assert twice.status_code == 409, "fx11"
+    late = browser.send(
+        f"/admin/campaigns/{number}", name="x", segment="1", topic="offers", holdout="0"
+    )
+    assert (late.status_code, t("th", "campaigns.state_freezing") in late.text) == (409, True)
     started = browser.get(f"/admin/campaigns/{number}").text
     assert 'data-live="' in started, "its progress is seen before anybody is listed"
     for _ in range(3):
