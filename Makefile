@@ -18,6 +18,10 @@ help:  ## Show this list
 run: $(VENV)/.installed  ## Start the demo café: Taem, a stand-in LINE and a phone, all on this machine
 	@exec $(BIN)/python demo.py --end-with-parent
 
+.PHONY: own
+own: $(VENV)/.installed  ## Open an empty shop of your own beside the phone: its guide leads to a live demo
+	@exec $(BIN)/python demo.py --own-shop --end-with-parent
+
 .PHONY: test
 test: $(VENV)/.installed-dev  ## Run every test, on SQLite and on a PostgreSQL of its own
 	$(PYTEST) -n $(TEST_WORKERS) --dist worksteal

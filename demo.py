@@ -27,17 +27,23 @@ from migrations.newest import newest_migration
 
 ROOT = Path(__file__).resolve().parent
 HOST = "127.0.0.1"
-INSTANCE = Path("instance")
+#: Another installation beside the café's, with nothing in it but its owner.
+OWN_SHOP = "--own-shop"
+IS_OWN = OWN_SHOP in sys.argv[1:]
+INSTANCE = Path("instance", "own-shop") if IS_OWN else Path("instance")
+OWNER = "owner@example.com"
 DATABASE = INSTANCE / "taem.db"
 READY_SECONDS = 60
 STOP_SECONDS = 10
 LOG_LINES_SHOWN = 20
 PR_SET_PDEATHSIG = 1
-USAGE = f"""usage: python demo.py [--end-with-parent]
+KNOWN = ("--end-with-parent", OWN_SHOP)
+USAGE = f"""usage: python demo.py [--own-shop] [--end-with-parent]
 
 Runs the demo café on this machine: the stand-in LINE with its phone, the till, the console.
 Open the addresses it prints; Ctrl-C ends all of it. Data stays in {INSTANCE}/ for the next start.
 
+  --own-shop          an empty shop of your own in place of the café (`make own`)
   --end-with-parent   end as well when the process that started this one does
   -h, --help          show this and start nothing
 
@@ -113,7 +119,7 @@ def main(arguments: list[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(USAGE)
         return 0
-    if unknown := [one for one in arguments if one != "--end-with-parent"]:
+    if unknown := [one for one in arguments if one not in KNOWN]:
         print(f"demo.py does not know {unknown[0]!r}.\n\n{USAGE}", file=sys.stderr)
         return 2
     if "--end-with-parent" in arguments:
@@ -134,7 +140,7 @@ def main(arguments: list[str]) -> int:
         print(f"\n{problem}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nStopping. The café's data stays in instance/.", flush=True)
+        print(f"\nStopping. The shop's data stays in {INSTANCE}/.", flush=True)
         return 0
     finally:
         children.stop()
@@ -150,11 +156,18 @@ def start(children: Children, port: int, simulator_port: int) -> None:
     if not is_migrated():
         print("Preparing the database …", flush=True)
         children.finish("database", "flask", "--app", "app", "db", "upgrade")
-    if not is_seeded():
+    if IS_OWN:
+        if not has_owner():  # whose link of yesterday may be over
+            act = ("reset", OWNER) if is_invited() else ("add", OWNER, "--role", "owner")
+            children.finish("seed", "flask", "--app", "app", "staff", *act)
+    elif not is_seeded():
         print("Opening the demo café …", flush=True)
         children.finish("seed", "flask", "--app", "app", "seed", "demo")
     children.start("taem", "app", "all")
     wait_for(f"{simulator}/sim/state", children)
+    if IS_OWN:  # whoever opens it publishes the menus
+        wait_for(f"{taem}/readyz", children)
+        return
     publish = ("menus", "flask", "--app", "app", "menus", "publish")
     if has_menus():  # published before: only what has changed since, and nobody need wait for it
         wait_for(f"{taem}/readyz", children)
@@ -167,6 +180,7 @@ def start(children: Children, port: int, simulator_port: int) -> None:
 def demo_environment(port: int, simulator_port: int) -> dict[str, str]:
     """The variables of every process: the demo's own, whatever `.env` or the shell says."""
     taem, simulator = f"http://{HOST}:{port}", f"http://{HOST}:{simulator_port}"
+    INSTANCE.mkdir(parents=True, exist_ok=True)
     kept = keep_demo_settings(
         {
             "PORT": str(port),
@@ -185,6 +199,7 @@ def demo_environment(port: int, simulator_port: int) -> dict[str, str]:
         "DATABASE_URL": f"sqlite:///{DATABASE}",
         "HOST": HOST,
         "TAEM_URL": taem,
+        **({"SIM_SHOP_NAME": "ร้านของฉัน", "BACKUP_DIR": "off"} if IS_OWN else {}),
         # LINE allows 100 new menus an hour: a few publications. A demonstration may try more.
         "SIM_HOURLY_FACTOR": "10",
         # Friends of a seeded history have no telephone, and are friends all the same.
@@ -208,6 +223,16 @@ def is_seeded() -> bool:
     return _ask("SELECT code FROM branches LIMIT 1") is not None
 
 
+def is_invited() -> bool:
+    """Whether the own shop knows its owner."""
+    return _ask("SELECT id FROM staff LIMIT 1") is not None
+
+
+def has_owner() -> bool:
+    """Whether the owner has chosen a password."""
+    return _ask("SELECT id FROM staff WHERE password_hash IS NOT NULL LIMIT 1") is not None
+
+
 def has_menus() -> bool:
     """Whether rich menus have been published before."""
     return _ask("SELECT id FROM menu_publications WHERE state = 'live' LIMIT 1") is not None
@@ -226,7 +251,10 @@ def wait_for(url: str, children: Children) -> None:
 def links(port: int, simulator_port: int) -> str:
     """What a newcomer reads last: where to look and how to get in."""
     taem = f"http://{HOST}:{port}"
-    sign_ins = "".join(f"  {line}\n" for line in _log_of("seed").read_text("utf-8").splitlines())
+    lines = _log_of("seed").read_text("utf-8").splitlines()
+    if IS_OWN and has_owner():
+        lines = [f"{OWNER} signs in with the password chosen at first"]
+    sign_ins = "".join(f"  {line}\n" for line in lines)
     return f"""
   Phone    http://{HOST}:{simulator_port}
   Cashier  {taem}/cashier

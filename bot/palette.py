@@ -18,6 +18,8 @@ LEGIBLE = 4.5
 WHITE, INK, NIGHT_PAPER = "#FFFFFF", theme.INK, "#1A2422"
 #: Offered in the settings, each legible as it is: leaf, berry, brick, coffee, sea, night, plum.
 PRESETS = (theme.LEAF, "#A62B4B", "#A8401B", "#6B4226", "#1B5E93", "#2F3E6E", "#6A3D8A")
+#: Where a console page shows LINE as it is: by day, whatever the page itself looks like.
+CHAT = ".previews, .phone, .phone-bubble, .offer-card"
 _HEX = re.compile(r"#[0-9A-F]{6}", re.ASCII)
 
 
@@ -68,10 +70,10 @@ def repaint(content: bytes, colour: str) -> bytes:
 
 
 def sheet(colour: str) -> str:
-    """The style sheet that puts the shop's shades on a page."""
+    """The style sheet that puts the shop's shades on a page, and on the chat drawn in one."""
     shades = palette_of(colour)
     return (
-        f":root {{ --leaf: {shades.main}; --leaf-dark: {shades.dark}; --leaf-ink: {shades.main}; "
+        f":root, {CHAT} {{ --leaf: {shades.main}; --leaf-dark: {shades.dark}; --leaf-ink: {shades.main}; "
         f"--leaf-ink-dark: {shades.dark}; --mint: {shades.pale}; "
         f"--bs-link-color-rgb: {_rgb(shades.main)}; "
         f"--bs-link-hover-color-rgb: {_rgb(shades.dark)}; }}\n"

@@ -64,14 +64,15 @@ def _is_void(activity: Activity) -> bool:
 
 def _redeemed(session: Session, activity: Activity, locale: str) -> dict[str, Any]:
     facts = activity.facts
+    off = facts.get("discount_satang", 0)
     return notice(
         t(locale, "notices.redeemed_title"),
         t(
             locale,
-            "notices.redeemed_body",
+            "notices.redeemed_body" if off else "notices.redeemed_free",
             coupon=_coupon_name(session, facts, locale),
             branch=_branch_name(session, facts, locale),
-            amount=money(locale, facts.get("discount_satang", 0)),
+            amount=money(locale, off),
         ),
         action=theme.postback_action(t(locale, "notices.see_coupons"), "coupons.show"),
         object_to=_not_me(activity, locale),

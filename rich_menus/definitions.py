@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import regex
 
+from bot.palette import palette_of
+
 LOCALES = ("th", "en")
 WIDTH = 2500
 FULL_HEIGHT = 1686
@@ -240,6 +242,15 @@ class MenuDefinition:
             priority=int(given.get("priority", 100)),
             is_default=bool(given.get("is_default", False)),
         )
+
+
+def in_colour(definition: MenuDefinition, colour: str, worn: str = "") -> MenuDefinition:
+    """The menu in the shop's colour, if it wears `worn` (the built-in one where that is empty)."""
+    before, after, colours = palette_of(worn), palette_of(colour), definition.colours
+    if (colours.primary.upper(), colours.soft.upper()) != (before.main, before.pale):
+        return definition
+    dressed = replace(colours, primary=after.main, soft=after.pale)
+    return replace(definition, colours=dressed)
 
 
 # --- What LINE is given ------------------------------------------------------------------------

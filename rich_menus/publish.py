@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 from bot.gateway import Line
 from core.errors import Refused
 from core.runtime import Runtime
+from loyalty import shop
 from models.menus import (
     Menu,
     MenuLink,
@@ -39,6 +40,7 @@ from rich_menus.definitions import (
     MenuDefinition,
     Tab,
     Variant,
+    in_colour,
     line_object,
     localized_alias,
 )
@@ -116,7 +118,7 @@ def ensure_menus(session: Session, now: datetime) -> int:
             MenuVersion(
                 menu_id=menu.id,
                 version=1,
-                definition=definition.to_dict(),
+                definition=in_colour(definition, shop.get(session, "shop.colour")).to_dict(),
                 made_by="seed",
                 made_at=now,
             )

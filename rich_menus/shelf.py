@@ -12,10 +12,11 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import Refused
+from loyalty import shop
 from models.menus import Menu, MenuPlan, PlanState
 from models.tiers import Tier
 from rich_menus import assign, audiences, publish, upkeep
-from rich_menus.definitions import DEFAULT_PACK, MenuDefinition, Tab, Words, blank
+from rich_menus.definitions import DEFAULT_PACK, MenuDefinition, Tab, Words, blank, in_colour
 
 MOST = 40
 #: Words that stand in addresses beside the menus' own.
@@ -51,13 +52,16 @@ def create(
         key=key,
         name_th=name.th,
         name_en=name.en,
-        audience={"override": key},
+        # For whom it was drawn, and for whoever staff choose.
+        audience={name: state for name, state in template.audience.items() if name == "state"}
+        | {"override": key},
         priority=lowest - 10,
         is_default=False,
     )
     session.add(menu)
     session.flush()  # the version needs its menu's id
-    publish.save_version(session, menu, renamed(template, key, name), made_by=made_by, now=now)
+    dressed = in_colour(renamed(template, key, name), shop.get(session, "shop.colour"))
+    publish.save_version(session, menu, dressed, made_by=made_by, now=now)
     return menu
 
 
@@ -92,6 +96,24 @@ def renamed(template: MenuDefinition, key: str, name: Words) -> MenuDefinition:
         is_default=False,
         tabs=tuple(moved(tab) for tab in template.tabs),
     )
+
+
+def follow_colour(
+    session: Session, before: str, after: str, *, made_by: str, now: datetime
+) -> list[str]:
+    """The shop has another colour: menus that wore the old one get a version in the new one.
+
+    A draft like any other, so that customers see it when it is published. Menus with colours of
+    their own keep them. Returns the keys of those that changed.
+    """
+    changed = []
+    for menu in session.scalars(select(Menu).where(Menu.archived_at.is_(None)).order_by(Menu.id)):
+        worn = publish.definition_of(publish.latest_version(session, menu.id))
+        dressed = in_colour(worn, after, before)
+        if dressed != worn:
+            publish.save_version(session, menu, dressed, made_by=made_by, now=now)
+            changed.append(menu.key)
+    return changed
 
 
 def set_audience(session: Session, menu: Menu, rule: Mapping[str, Any]) -> None:

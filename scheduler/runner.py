@@ -362,7 +362,9 @@ def catch_up(runtime: Runtime, job: Job, now: datetime, seen: Seen | None = None
             continue
         until = job.latest_start(due, tz)
         if until is not None and now > until:
-            skip(runtime, job, on=on, due=due, reason="too late")
+            # What was due before a job's first run of all was nobody's to do: no alarm.
+            is_first = job.id not in seen.last
+            skip(runtime, job, on=on, due=due, reason="before us" if is_first else "too late")
             continue
         acts_at = due if job.catch_up == CatchUp.ALWAYS else now
         outcome = run_occurrence(runtime, job, on=on, due=due, now=acts_at)

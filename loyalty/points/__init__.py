@@ -23,6 +23,7 @@ from loyalty.points.moving import adjust, available_for_burn, burn, earn
 from loyalty.points.policies import (
     cancel_plan,
     default_policy,
+    first_day,
     plan_policy,
     policies,
     policy_for,
@@ -51,6 +52,7 @@ __all__ = [
     "earn",
     "expire_lots",
     "find_wrong",
+    "first_day",
     "forget_totals",
     "freeze",
     "give_back",

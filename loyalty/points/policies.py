@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import date, timedelta
 
 from sqlalchemy import bindparam, delete, select
 from sqlalchemy.orm import Session
@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from core.errors import NotFound, Refused
 from models.base import table_of
 from models.points import EarnPolicy, ExpiryKind
+from models.purchases import Purchase
 
 POLICIES = table_of(EarnPolicy)
 _NEWEST = (
@@ -43,15 +44,21 @@ def set_policy(session: Session, policy: EarnPolicy) -> EarnPolicy:
 
 
 def plan_policy(session: Session, policy: EarnPolicy, today: date) -> EarnPolicy:
-    """Let a policy hold from a day to come; another plan for that day gives way.
+    """Let a policy hold from a day on; another plan for that day gives way.
 
-    Never from today or earlier: bills of today have earned and carried by the old one already,
-    and a bill of one day would be worth two things. Refused `points.policy_too_early`.
+    Never from a day whose bills may have earned and carried by the old one already: a bill of one
+    day would be worth two things. Refused `points.policy_too_early`.
     """
-    if policy.valid_from <= today:
+    if policy.valid_from < first_day(session, today):
         raise Refused("points.policy_too_early")
     session.execute(delete(EarnPolicy).where(EarnPolicy.valid_from == policy.valid_from))
     return set_policy(session, policy)
+
+
+def first_day(session: Session, today: date) -> date:
+    """The first day from which another policy may hold: tomorrow, or today before the first bill."""
+    has_bills = session.scalar(select(Purchase.id).limit(1)) is not None
+    return today + timedelta(days=1) if has_bills else today
 
 
 def cancel_plan(session: Session, policy_id: int, today: date) -> EarnPolicy:

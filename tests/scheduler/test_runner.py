@@ -14,7 +14,7 @@ from loyalty import activities
 from models.journeys import Intent, Journey
 from models.points import EntryKind, LedgerEntry, Lot
 from models.schedule import Heartbeat, Occurrence, OccurrenceState
-from scheduler import runner
+from scheduler import runner, watch
 from scheduler.runner import Outcome
 from scheduler.schedule import JOBS, CatchUp
 from tests import factories
@@ -195,6 +195,19 @@ def test_greetings_broken_off_yesterday_are_not_finished_today(
 def test_a_fresh_installation_begins_with_today(runtime, people, clock, runs):
     runner.catch_up(runtime, job(), clock.now())
     assert [row.local_on for row in runs()] == [TODAY]
+
+
+def test_what_was_due_before_the_shop_began_alarms_nobody(runtime, people, clock, runs):
+    greeting = JOBS["members.birthday"]
+    clock.moment = at_local(TODAY, 23, 0, BANGKOK)
+    runner.catch_up(runtime, greeting, clock.now())
+    with runtime.database.read() as session:
+        assert watch.find_missed(session, runtime, clock.now()) == []
+    clock.moment += timedelta(days=1)
+    runner.catch_up(runtime, greeting, clock.now())
+    with runtime.database.read() as session:
+        [missed] = watch.find_missed(session, runtime, clock.now())
+    assert missed.key == "jobs.missed:members.birthday"
 
 
 def test_fs08_down_for_26_hours_everything_is_done_or_explained(runtime, clock, runs):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,6 +44,8 @@ COLUMNS = (
 )  # fmt: skip
 #: Variants of the words for whom they are, besides the usual ones, as far as they are written.
 FOR_WHOM = ("consideration", "purchase", "retention", "advocacy", "vip", "at_risk", "inactive")
+#: In the form, before the key of a ready-made segment.
+READY = "ready:"
 MAX_LETTERS = 2000
 #: Past campaigns that the expected return is told by.
 PAST = 10
@@ -79,7 +82,12 @@ CAMPAIGNS = listed(
 @staff_only("campaigns.edit")
 def campaign_new() -> str:
     """An empty draft, perhaps for a segment already chosen."""
-    return _form(None, {"segment": request.args.get("segment", ""), "topic": "offers"}, "")
+    values = {"segment": request.args.get("segment", ""), "topic": "offers"}
+    button = {
+        language: {texts.DEFAULT: {"button": t(language, "campaigns.usual_button")}}
+        for language in LOCALES
+    }
+    return _form(None, values, "", variants={"a": {"texts": button}})
 
 
 @blueprint.post("/campaigns/new")
@@ -208,8 +216,8 @@ def campaign_archive(campaign_id: int) -> Any:
 
 def _saved(campaign: Campaign | None) -> Any:
     try:
-        content = _read()
         with db().begin_nested():
+            content = _read()
             if campaign is None:
                 campaign = campaigns.create(
                     db(), content.name, made_by=f"staff:{g.staff.id}", now=runtime().clock.now()
@@ -220,7 +228,7 @@ def _saved(campaign: Campaign | None) -> Any:
         page = _form(
             db().get(Campaign, kept.id) if kept is not None else None,
             request.form.to_dict(),
-            t(locale(), error.code, **error.facts),
+            t(locale(), error.code, **_placed(error.facts)),
             variants=_read_words(),
         )
         return make_response(page, error.status)
@@ -246,7 +254,7 @@ def _read() -> Content:
     return Content(
         name=forms.words("name", "campaigns.name"),
         topic=forms.choice("topic", "campaigns.topic", topics.TOPICS),
-        segment_id=forms.maybe_whole("segment", "campaigns.segment", 1, 2**62),
+        segment_id=_segment_id(),
         variants=words,
         test=test,
         coupon_key=request.form.get("coupon") or None,
@@ -256,8 +264,44 @@ def _read() -> Content:
     )
 
 
+def _segment_id() -> int | None:
+    """The segment chosen; a ready-made one is kept as the shop's own from now on."""
+    ready = request.form.get("segment", "").removeprefix(READY)
+    if ready not in segments.READY:
+        return forms.maybe_whole("segment", "campaigns.segment", 1, 2**62)
+    made = segments.create(
+        db(),
+        t(locale(), f"segments.ready_{ready}"),
+        segments.READY[ready],
+        made_by=f"staff:{g.staff.id}",
+        now=runtime().clock.now(),
+    )
+    noted("segments.saved", segment=made.id, version=made.current_version)
+    return made.id
+
+
+def _ready(known: Iterable[Segment]) -> dict[str, str]:
+    """Ready-made segments that the shop has not made its own: form value -> name."""
+    names = {one.name for one in known}
+    found = {f"{READY}{key}": t(locale(), f"segments.ready_{key}") for key in segments.READY}
+    return {key: name for key, name in found.items() if name not in names}
+
+
+def _placed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a refusal, a text's place (`th.default.body`) in the form's own words."""
+    language, _, rest = str(facts.get("field", "")).partition(".")
+    if language not in LOCALES:
+        return dict(facts)
+    tongue = t(locale(), f"menus.language_{language}")
+    field = rest.rpartition(".")[2]
+    if field not in texts.FIELDS:
+        return {**facts, "field": tongue}
+    return {**facts, "field": f"{t(locale(), f'console.text_{field}')} ({tongue})"}
+
+
 def _read_words() -> dict[str, Any]:
-    """The form's words: text -> language -> for whom -> field. Empty ones fall away."""
+    """The form's words: text -> language -> for whom -> field. Empty ones fall away, and English
+    that was left out is the Thai: a guest who reads English hears of the offer all the same."""
     found: dict[str, Any] = {}
     for name in campaigns.VARIANTS:
         book: dict[str, Any] = {}
@@ -271,6 +315,11 @@ def _read_words() -> dict[str, Any]:
                 }
                 if any(words.values()):
                     book.setdefault(language, {})[whom] = words
+        thai = book.get("th", {}).get(texts.DEFAULT)
+        english = book.get("en", {}).get(texts.DEFAULT, {})
+        if thai and not (english.get("title") or english.get("body")):
+            kept = {field: words for field, words in english.items() if words}
+            book.setdefault("en", {})[texts.DEFAULT] = thai | kept
         if book or name == "a":
             found[name] = {"texts": book}
     return found
@@ -337,6 +386,11 @@ def _form(
     kept = variants if variants is not None else (campaign.variants if campaign else {})
     values.setdefault("holdout", str(shop.get(db(), "messages.holdout_percent")))
     tiers = db().scalars(select(Tier).where(Tier.is_on.is_(True)).order_by(Tier.threshold))
+    saved = (
+        db()
+        .scalars(select(Segment).where(Segment.archived_at.is_(None)).order_by(Segment.id.desc()))
+        .all()
+    )
     return render_template(
         "admin/campaign.html",
         campaign=campaign,
@@ -352,9 +406,8 @@ def _form(
         fields=texts.FIELDS,
         limits=texts.LIMITS,
         placeholders=campaigns.PLACEHOLDERS,
-        segments=db()
-        .scalars(select(Segment).where(Segment.archived_at.is_(None)).order_by(Segment.id.desc()))
-        .all(),
+        segments=saved,
+        ready=_ready(saved),
         coupons=db()
         .scalars(select(Coupon).where(Coupon.state == CouponState.LIVE).order_by(Coupon.id))
         .all(),
@@ -373,7 +426,7 @@ def _previews(variants: dict[str, Any], coupon_key: str) -> dict[str, dict[str, 
     for name, one in variants.items():
         for language in LOCALES:
             book = one["texts"].get(language, {})
-            if texts.DEFAULT not in book:
+            if not book.get(texts.DEFAULT, {}).get("title"):
                 continue
             ends = rules.expiry_of(coupon, now, tz) if coupon is not None else None
             gift = (coupon.name_th if language == "th" else coupon.name_en) if coupon else ""

@@ -68,6 +68,7 @@ def _page(refusal: str = "", place: str = "") -> str:
         "admin/earning.html",
         today=today,
         current=current,
+        first_day=points.first_day(session, today),
         planned=[one for one in every if one.valid_from > today],
         past=[one for one in every if one.valid_from <= today and one.id != current.id],
         rules=[(rule, given.get(rule.id, 0), conditions_of(rule, locale())) for rule in rules],

@@ -355,6 +355,7 @@ NOTES = frozenset(
         "console.resumed",
         "console.changed",
         "backups.released",
+        "settings.noted_menus",
         "adjustments.noted_done",
         "adjustments.noted_waiting",
     }

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from itertools import count
 from typing import Any
 
 from flask import Response, abort, g, make_response, render_template, request
@@ -331,9 +332,10 @@ def _read(coupon: Coupon | None = None) -> tuple[dict[str, Any], dict[str, str]]
         "state",
         lambda: CouponState(forms.choice("state", "console.state", [o.value for o in CouponState])),
     )
-    read("key", "key", lambda: _key(coupon))
-    for name in ("name_th", "name_en"):
-        read(name, name, partial(forms.words, name, f"console.{name}"))
+    read("name_th", "name_th", partial(forms.words, "name_th", "console.name_th"))
+    english = partial(forms.words, "name_en", "console.name_en", needed=False)
+    read("name_en", "name_en", lambda: english() or fields.get("name_th", ""))
+    read("key", "key", lambda: _key(coupon, fields.get("name_en", "")))
     for name in ("terms_th", "terms_en"):
         fields[name] = clean_lines(form.get(name, ""), 500)
     for name in ("item_th", "item_en"):
@@ -404,14 +406,25 @@ def _read(coupon: Coupon | None = None) -> tuple[dict[str, Any], dict[str, str]]
     return fields, wrong
 
 
-def _key(coupon: Coupon | None) -> str:
-    key = request.form.get("key", "").strip() or (coupon.key if coupon else "")
+def _key(coupon: Coupon | None, name: str) -> str:
+    """What other systems call the offer; made of its name where nobody cares."""
+    key = request.form.get("key", "").strip() or (coupon.key if coupon else _free_key(name))
     if not _KEY.fullmatch(key):
         raise forms.bad("console.key")
     taken = db().scalar(select(Coupon.id).where(Coupon.key == key))
     if taken is not None and (coupon is None or taken != coupon.id):
         raise Refused("coupons.key_taken")
     return key
+
+
+def _free_key(name: str) -> str:
+    stem = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:30] or "coupon"
+    stem = stem if len(stem) > 1 else f"coupon_{stem}"
+    taken = set(
+        db().scalars(select(Coupon.key).where(Coupon.key.startswith(stem, autoescape=True)))
+    )
+    numbered = (f"{stem}_{number}" for number in count(2))
+    return stem if stem not in taken else next(key for key in numbered if key not in taken)
 
 
 def _typed_code(coupon: Coupon | None, obtained: Obtained | None) -> str | None:

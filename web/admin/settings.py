@@ -8,7 +8,7 @@ from datetime import time
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Response, abort, make_response, render_template, request
+from flask import Response, abort, g, make_response, render_template, request
 from sqlalchemy import select
 
 from bot import palette
@@ -17,6 +17,7 @@ from core.i18n import t
 from core.pictures import drawn_anew
 from loyalty import shop
 from models.coupons import Coupon, CouponState
+from rich_menus import shelf
 from web.admin import forms
 from web.admin.ground import back, blueprint, may, noted
 from web.auth import staff_only
@@ -122,12 +123,24 @@ def settings_save(group: str) -> Response:
     except Refused as error:
         refusal = t(locale(), error.code, **error.facts)
         return make_response(_page(refused=group, refusal=refusal), error.status)
-    changed = [key for key, value in values.items() if shop.get(db(), key) != value]
+    before = {key: shop.get(db(), key) for key in values}
+    changed = [key for key, value in values.items() if before[key] != value]
     for key in changed:
         shop.set(db(), key, values[key], runtime().clock.now())
     if changed:
         noted("settings.changed", keys=changed)
-    return back("admin.settings_page", note="console.saved")
+    menus = _dress(before["shop.colour"], values["shop.colour"]) if "shop.colour" in changed else []
+    return back(
+        "admin.settings_page",
+        note="settings.noted_menus" if menus else "console.saved",
+        _anchor=group,
+    )
+
+
+def _dress(before: str, colour: str) -> list[str]:
+    """Menus drawn in the shop's colour follow it."""
+    now = runtime().clock.real_now()
+    return shelf.follow_colour(db(), before, colour, made_by=f"staff:{g.staff.id}", now=now)
 
 
 def _page(*, refused: str = "", refusal: str = "") -> str:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
 from core.errors import Refused
-from core.i18n import t
+from core.i18n import LOCALES, t
 from core.text import western_digits
 from loyalty import ceilings, members, people, shifts, shop, undoing
 from models.members import Member
@@ -71,6 +71,7 @@ def _page(session: Session, *, refusal: str = "", secret: dict[str, str] | None 
     return render_template(
         "admin/tills.html",
         branches=branches,
+        first_names={language: t(language, "tills.first_branch_name") for language in LOCALES},
         by_id={branch.id: branch for branch in branches},
         devices=devices,
         cashiers=cashiers,

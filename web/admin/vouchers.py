@@ -7,6 +7,7 @@ from typing import Any
 from flask import render_template, request
 from sqlalchemy import select
 
+from core.i18n import t
 from models.coupons import Coupon, Voucher, VoucherState
 from models.members import Member
 from web.admin.ground import blueprint
@@ -15,6 +16,11 @@ from web.admin.tables import Column, Listing, listed, said
 from web.auth import staff_only
 from web.ground import db, locale
 
+#: What issues vouchers; each has its words.
+SOURCES = frozenset(
+    "claim code points stamp_card draw tier referral join staff journey intent campaign import"
+    .split()
+)  # fmt: skip
 COLUMNS = (
     Column("issued", "vouchers.issued_at", Voucher.id,
            lambda row: row.Voucher.issued_at, "moment"),
@@ -23,12 +29,17 @@ COLUMNS = (
     Column("name", "console.name", Member.name, lambda row: row.Member.shown_name),
     Column("state", "console.state", Voucher.state,
            said("voucher_states", lambda row: row.Voucher.state)),
-    Column("source", "vouchers.source", Voucher.source, lambda row: row.Voucher.source, "mono"),
+    Column("source", "vouchers.source", Voucher.source, lambda row: _source(row.Voucher.source)),
     Column("until", "vouchers.good_until", Voucher.expires_at,
            lambda row: row.Voucher.expires_at, "moment"),
     Column("redeemed", "vouchers.redeemed_at", Voucher.redeemed_at,
            lambda row: row.Voucher.redeemed_at, "moment"),
 )  # fmt: skip
+
+
+def _source(source: str) -> str:
+    """How the member came by it, in words; what only a later release knows, as it is written."""
+    return t(locale(), f"voucher_sources.{source}") if source in SOURCES else source
 
 
 @blueprint.get("/vouchers")

@@ -162,7 +162,8 @@ def _receipt(done: checkout.CheckoutResult, member: Member, bill: int) -> dict[s
         + [
             {
                 "name": one.voucher.coupon.name_th if thai else one.voucher.coupon.name_en,
-                "off": money(language, one.discount_satang),
+                "off": money(language, one.discount_satang) if one.discount_satang else "",
+                "item": (one.voucher.coupon.item_th if thai else one.voucher.coupon.item_en) or "✓",
                 "left": stays.in_(language)
                 if (stays := coupons.left_words(one.voucher.left_satang))
                 else "",

@@ -139,8 +139,9 @@ def _used(voucher: Voucher) -> dict[str, Any]:
     if use is None:
         return {"state": "used", "title": title, "lines": []}
     branch = use.branch_en if locale() == "en" else use.branch_th
+    off = t(locale(), "vouchers.used_off", baht=money(locale(), use.discount_satang))
     lines = [
-        t(locale(), "vouchers.used_off", baht=money(locale(), use.discount_satang)),
+        *([off] if use.discount_satang else []),  # something free took nothing off the bill
         t(locale(), "vouchers.used_at", branch=branch),
         moment(locale(), use.at, runtime().clock.tz),
     ]

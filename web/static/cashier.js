@@ -444,7 +444,7 @@ function drawReceipt(answer) {
   receipt = answer;
   by("receipt-title").textContent = answer.is_repeated ? words.repeated : words.done;
   const lines = [[answer.at, `${answer.branch} · ${answer.cashier}`], [words.bill, `${answer.bill} ${words.baht}`]];
-  for (const voucher of answer.vouchers) lines.push([voucher.left ? `${voucher.name} (${voucher.left})` : voucher.name, `−${voucher.off} ${words.baht}`]);
+  for (const voucher of answer.vouchers) lines.push([voucher.left ? `${voucher.name} (${voucher.left})` : voucher.name, voucher.off ? `−${voucher.off} ${words.baht}` : voucher.item]);
   if (answer.vouchers.length) lines.push([words.paid, `${answer.paid} ${words.baht}`]);
   if (answer.purchase) {
     lines.push([words.earned, `+${answer.points}`]);

@@ -164,6 +164,27 @@ def test_fx19_what_is_wrong_is_said_and_nothing_is_lost(sign_in, everybody) -> N
     assert "{name}" in refused.text
 
 
+def test_a_new_shop_chooses_a_ready_segment_and_writes_thai_alone(sign_in, runtime) -> None:
+    browser = sign_in("owner")
+    assert 'value="ready:everybody"' in browser.get("/admin/campaigns/new").text
+    form = {"name": "เปิดร้าน", "segment": "ready:everybody", "topic": "offers", "holdout": "0"}
+    thai = {key: value for key, value in WORDS.items() if key.startswith("a.th.")}
+    refused = browser.send("/admin/campaigns/new", **form, **thai | {"a.th.default.body": ""})
+    assert refused.status_code == 422
+    assert "(ภาษาไทย)" in refused.text
+    with runtime.database.read() as session:
+        assert session.scalars(select(Segment)).all() == []
+    saved = browser.send("/admin/campaigns/new", **form, **thai, **{"a.en.default.button": "Mine"})
+    assert saved.status_code == 303
+    with runtime.database.read() as session:
+        campaign = session.scalars(select(Campaign)).one()
+        kept = session.scalars(select(Segment)).one()
+    assert (campaign.segment_id, kept.name) == (kept.id, "ทุกคน")
+    english = campaign.variants["a"]["texts"]["en"]["default"]
+    assert (english["title"], english["button"]) == ("ลาเต้ใหม่", "Mine")
+    assert 'value="ready:everybody"' not in browser.get("/admin/campaigns/new").text
+
+
 def test_m6_the_hard_stop_refuses_in_words(sign_in, runtime, everybody) -> None:
     browser = sign_in("owner")
     plan = {"fee": "1280", "included": "15000", "extra": "0.10", "stop": "1"}

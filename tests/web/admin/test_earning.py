@@ -38,7 +38,30 @@ def acts(database):
     return read
 
 
-def test_p4_a_new_policy_starts_tomorrow_at_the_earliest(owner, shop, database, acts):
+def buy(runtime, shop, somchai):
+    with runtime.transaction() as session:
+        return purchases.record_purchase(
+            session, member_id=somchai.id, branch=shop.branch, amount_satang=25_000,
+            operation_id="1", now=NOW, tz=BANGKOK,
+        )  # fmt: skip
+
+
+def test_p4_before_its_first_bill_a_shop_chooses_its_rule_for_today(
+    owner, shop, runtime, database, somchai
+):
+    assert "เริ่มได้ตั้งแต่วันนี้" in owner.get("/admin/earning").text
+    sent = owner.send("/admin/earning/policy", **{**PLAN, "valid_from": TODAY.isoformat()})
+    assert sent.status_code == 303
+    assert buy(runtime, shop, somchai).points == 12
+    yesterday = (TODAY - timedelta(days=1)).isoformat()
+    late = owner.send("/admin/earning/policy", **{**PLAN, "valid_from": yesterday})
+    assert late.status_code == 409
+
+
+def test_p4_a_new_policy_starts_tomorrow_at_the_earliest(
+    owner, shop, runtime, database, somchai, acts
+):
+    buy(runtime, shop, somchai)
     today = owner.send("/admin/earning/policy", **{**PLAN, "valid_from": TODAY.isoformat()})
     assert today.status_code == 409
     assert "เริ่มได้ตั้งแต่พรุ่งนี้" in today.text
@@ -68,13 +91,9 @@ def test_p3_rule_is_made_acts_and_ends(owner, shop, runtime, somchai, acts):
     assert owner.send("/admin/earning/rules", **RULE).status_code == 303
     preview = owner.get(f"/admin/earning?amount=250&on={TODAY.isoformat()}").text
     assert "อาทิตย์คูณสอง <b>+10</b>" in preview
-    with runtime.transaction() as session:
-        bought = purchases.record_purchase(
-            session, member_id=somchai.id, branch=shop.branch, amount_satang=25_000,
-            operation_id="1", now=NOW, tz=BANGKOK,
-        )  # fmt: skip
+    assert buy(runtime, shop, somchai).points == 20
+    with runtime.database.read() as session:
         rule = session.scalars(select(EarnRule)).one().id
-    assert bought.points == 20
     assert owner.send(f"/admin/earning/rules/{rule}/off").status_code == 303
     assert owner.send(f"/admin/earning/rules/{rule}/end").status_code == 303
     assert owner.send(f"/admin/earning/rules/{rule}/on").status_code == 409

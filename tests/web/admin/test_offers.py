@@ -55,7 +55,7 @@ def test_saves_every_condition_and_shows_it_again(owner, runtime, shop):
 @pytest.mark.parametrize(
     "field,value",
     [
-        ("value", "ยี่สิบ"), ("name_en", ""), ("from_0", "25"), ("weekdays", "7"),
+        ("value", "ยี่สิบ"), ("name_th", ""), ("from_0", "25"), ("weekdays", "7"),
         ("branches", "nowhere"), ("levels", "king"), ("per_day", "0"), ("budget", "-1"),
         ("picture_url", "javascript:alert(1)"), ("key", "ไทย"),
     ],
@@ -64,9 +64,21 @@ def test_wrong_fields_are_named_where_they_are(owner, runtime, shop, field, valu
     answer = owner.send("/admin/offers/new", **{**OFFER, field: value})
     assert answer.status_code == 422
     assert 'role="alert"' in answer.text
-    assert 'value="20 off"' in answer.text or field == "name_en"  # what was filled in stays
+    assert 'value="20 off"' in answer.text  # what was filled in stays
     with runtime.database.read() as session:
         assert session.scalar(select(func.count()).where(Coupon.key == "happy")) == 0
+
+
+def test_an_offer_needs_no_key_and_no_english_of_the_owner(owner, runtime, shop):
+    for english in ("Free cupcake!", "Free cupcake!", "", ""):
+        form = OFFER | {"key": "", "name_en": english}
+        assert owner.send("/admin/offers/new", **form).status_code == 303
+    with runtime.database.read() as session:
+        made = session.execute(select(Coupon.key, Coupon.name_en).order_by(Coupon.id)).all()
+    assert [tuple(row) for row in made[-4:]] == [
+        ("free_cupcake", "Free cupcake!"), ("free_cupcake_2", "Free cupcake!"),
+        ("20", "ลด 20 บาท"), ("20_2", "ลด 20 บาท"),
+    ]  # fmt: skip
 
 
 def test_every_wrong_field_is_said_at_once(owner, shop):

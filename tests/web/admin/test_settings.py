@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 from sqlalchemy import select, text
 
 from loyalty import shop
+from models.menus import Menu
 from models.staff import AuditRow
+from rich_menus import publish
 from tests import factories
+from tests.moments import NOW
 from web.admin.settings import GROUPS
 
 SHOP = {
@@ -138,6 +142,37 @@ def test_the_shop_wears_its_own_colour_everywhere(owner, client, database):
     assert client.get("/p/look/zzzzzz.css").status_code == 404
     assert owner.send("/admin/settings/look", colour=GREEN).status_code == 303
     assert setting(database, "shop.colour") == ""
+
+
+def test_menus_that_wear_the_shops_colour_follow_it(owner, runtime):
+    def worn():
+        with runtime.database.read() as session:
+            menus = session.scalars(select(Menu).order_by(Menu.key)).all()
+            newest = {menu.key: publish.latest_version(session, menu.id) for menu in menus}
+            return {
+                key: (row.version, publish.definition_of(row).colours.primary)
+                for key, row in newest.items()
+            }
+
+    with runtime.transaction() as session:
+        publish.ensure_menus(session, NOW)
+        member = session.scalars(select(Menu).where(Menu.key == "member")).one()
+        mine = publish.definition_of(publish.latest_version(session, member.id))
+        own = replace(mine, colours=replace(mine.colours, primary="#123456"))
+        publish.save_version(session, member, own, made_by="staff:1", now=NOW)
+    saved = owner.send("/admin/settings/look", colour="#A62B4B")
+    assert "note=settings.noted_menus" in saved.location
+    assert worn() == {"guest": (2, "#A62B4B"), "member": (2, "#123456"), "vip": (1, "#E3BE77")}
+    owner.send("/admin/settings/look", colour="#1B5E93")
+    assert worn()["guest"] == (3, "#1B5E93")
+    again = owner.send("/admin/settings/look", colour="#1B5E93")
+    assert "note=console.saved" in again.location
+    made = {"name_th": "ใหม่", "name_en": "New", "template": "pack.member"}
+    owner.send("/admin/menus", **made)
+    assert worn()["new"] == (1, "#1B5E93")
+    with runtime.database.read() as session:
+        new = session.scalars(select(Menu).where(Menu.key == "new")).one()
+        assert new.audience == {"state": "member", "override": "new"}
 
 
 @pytest.mark.parametrize("odd", ["", "red", "#fff", "#A62B4B;}*{", "own"])

@@ -211,3 +211,14 @@ def test_odd_ids_and_choices_are_answered(owner, shop):
     assert owner.send("/admin/tills/cashiers", name="", branch="1").status_code == 422
     days = ["x", "0001-01-01", "9999-12-31"]
     assert {owner.get(f"/admin/tills/shifts?day={day}").status_code for day in days} == {200}
+
+
+def test_a_shop_without_a_branch_is_led_to_its_first(sign_in, database):
+    owner = sign_in("owner")
+    page = owner.get("/admin/tills").text
+    assert "เริ่มจากเพิ่มสาขาแรก" in page
+    assert "/admin/tills/code" not in page
+    first = {"code": "MAIN", "name_th": "สาขาหลัก", "name_en": "Main branch"}
+    assert all(f'value="{words}"' in page for words in first.values())
+    assert owner.send("/admin/tills/branches", **first).status_code == 303
+    assert "/admin/tills/code" in owner.get("/admin/tills").text
