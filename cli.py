@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -639,7 +639,9 @@ def audit_breach(actor: str, since: datetime | None) -> None:
 
     clock = held().clock
     real_now = clock.real_now()
-    day = since.date() if since else local_day(clock.now(), clock.tz) - timedelta(days=90)
+    day = local_day(clock.now(), clock.tz) - timedelta(days=90)
+    if since is not None:
+        day = max(since.date(), date(2000, 1, 1))
     try:
         with held().transaction() as session:
             found = breach.report(
@@ -650,6 +652,8 @@ def audit_breach(actor: str, since: datetime | None) -> None:
     except Refused as error:
         fail(error)
     click.echo(csv_text(breach.rows_of(found)), nl=False)
+    if found.is_cut:
+        click.echo(t(held().settings.shop_locale, "breach.cut"), err=True)
 
 
 @audit.command("verify")

@@ -12,6 +12,7 @@ from sqlalchemy import func, select, update
 from core.clock import local_day
 from core.i18n import t
 from core.ids import token_hash
+from insights import breach
 from loyalty import audit, people
 from models.members import Member, MemberState, MemberTotals
 from models.staff import (
@@ -318,7 +319,9 @@ def test_audit_verify_prints_the_head(run):
     assert run("audit", "verify").stdout.startswith("clean ")
 
 
-def test_Z24_audit_breach_prints_what_one_account_saw_and_is_noted_itself(run, runtime, database):
+def test_Z24_audit_breach_prints_what_one_account_saw_and_is_noted_itself(
+    run, runtime, database, monkeypatch
+):
     at = runtime.clock.now()
     with runtime.transaction() as session:
         staff, other = factories.prem(session), factories.prem(session, email="mint@taem.example")
@@ -328,8 +331,10 @@ def test_Z24_audit_breach_prints_what_one_account_saw_and_is_noted_itself(run, r
             session.add(Look(member_id=member.id, first_at=at, **look))
             audit.record(session, f"staff:{actor.id}", "exports.made", {"rows": 7}, at)
     since = local_day(at, runtime.clock.tz).isoformat()
-    printed = run("audit", "breach", f"staff:{staff.id}", "--since", since).stdout
-    found = list(csv.reader(io.StringIO(printed.removeprefix("\ufeff"))))
+    monkeypatch.setattr(breach, "MOST_MEMBERS", 2)
+    result = run("audit", "breach", f"staff:{staff.id}", "--since", since)
+    assert result.stderr == ""
+    found = list(csv.reader(io.StringIO(result.stdout.removeprefix("\ufeff"))))
     assert [row[1:4] for row in found] == [
         ["who", "what", "about"],
         [f"staff:{staff.id}", "exports.made", ""],
@@ -341,6 +346,10 @@ def test_Z24_audit_breach_prints_what_one_account_saw_and_is_noted_itself(run, r
     assert [(row.actor, row.facts["about"], row.facts["members"]) for row in rows] == [
         ("cli", f"staff:{staff.id}", 1)
     ]
+    monkeypatch.setattr(breach, "MOST_MEMBERS", 1)
+    cut = run("audit", "breach", f"staff:{staff.id}", "--since", "0001-01-01")
+    assert seen.public_id in cut.stdout
+    assert t("th", "breach.cut") in cut.stderr
 
 
 @pytest.mark.parametrize("actor", ["staff:99", "staff:๑", "nobody", "staff:", "staff:-1"])
