@@ -125,13 +125,14 @@ def journey_save(journey_id: int) -> Any:
         made = journey_forms.read(before, is_own=is_own)
         if is_own and (act := request.form.get("act", "")):
             made = journey_forms.moved(made, act)
-        number = definitions.save(
-            db(), row, made, made_by=f"staff:{g.staff.id}", now=runtime().clock.real_now()
-        )
         held_out = forms.maybe_whole("held_out", "journeys.held_out", 0, 100)
-        if held_out is not None and held_out != row.holdout_percent:
-            definitions.set_held_out(row, held_out)
-            noted("journeys.held_out_changed", journey=row.key, percent=held_out)
+        with db().begin_nested():  # what is refused half-way is not kept by the page that says so
+            number = definitions.save(
+                db(), row, made, made_by=f"staff:{g.staff.id}", now=runtime().clock.real_now()
+            )
+            if held_out is not None and held_out != row.holdout_percent:
+                definitions.set_held_out(row, held_out)
+                noted("journeys.held_out_changed", journey=row.key, percent=held_out)
     except Refused as error:
         # Nothing half-saved: the page shows what was typed, and the rows stay as they were.
         db().expire(row)

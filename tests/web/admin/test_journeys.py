@@ -112,6 +112,18 @@ def test_a_page_sent_back_as_it_is_changes_nothing(owner, journeys, database):
         assert set(session.scalars(select(Journey.current_version))) == {1}
 
 
+@pytest.mark.parametrize("held_out", ["99", "9" * 30, "x"])
+def test_fx19_words_are_not_kept_with_a_share_that_is_refused(owner, journeys, database, held_out):
+    path = f"{ROOT}/{journeys['lifecycle.win_back']}"
+    words = {**form_of(owner, path), "s.60.th.default.title": "กลับมานะคะ"}
+    refused = owner.send(path, **words | {"held_out": held_out})
+    assert (refused.status_code, "กลับมานะคะ" in refused.text) == (422, True)
+    with database.read() as session:
+        assert set(session.scalars(select(Journey.current_version))) == {1}
+        assert session.scalar(select(func.max(JourneyVersion.version))) == 1
+    assert owner.send(path, **words).status_code == 303
+
+
 def test_words_waits_windows_and_numbers_become_a_version_with_history(owner, journeys, database):
     path = f"{ROOT}/{journeys['lifecycle.win_back']}"
     form = form_of(owner, path)
