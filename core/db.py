@@ -29,6 +29,9 @@ BUSY_TIMEOUT_SECONDS = 10.0
 CONNECT_TIMEOUT_SECONDS = 3
 #: How long PostgreSQL waits for somebody else's row.
 LOCK_TIMEOUT_SECONDS = 10
+#: Compiled statements that are kept: nights and pages together use more than the 500 of SQLAlchemy,
+#: and compiling costs many times what asking does.
+STATEMENTS_KEPT = 2_000
 #: How long a writer sleeps while another process has SQLite's lock.
 ASK_AGAIN_SECONDS = 0.002
 
@@ -181,6 +184,7 @@ def _make_engine(
             max_overflow=10,
             pool_timeout=pool_timeout,
             pool_pre_ping=True,
+            query_cache_size=STATEMENTS_KEPT,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
                 "options": (
@@ -197,6 +201,7 @@ def _make_engine(
         pool_size=pool_size,
         max_overflow=10,
         pool_timeout=pool_timeout,
+        query_cache_size=STATEMENTS_KEPT,
         connect_args={"timeout": busy_timeout, "check_same_thread": False},
     )
 

@@ -451,7 +451,8 @@ def step(session: Session, runtime: Runtime, now: datetime, limit: int | None = 
 
 
 _AFTER: Any = bindparam("after", type_=UtcDateTime())
-_NEXT_MOMENTS = select(
+#: What `next_moment` asks for one `after`; whoever looks for more looks for these with it.
+MOMENTS = (
     select(func.min(Campaign.starts_at))
     .where(Campaign.state == CampaignState.SCHEDULED, Campaign.starts_at > _AFTER)
     .scalar_subquery(),
@@ -462,15 +463,22 @@ _NEXT_MOMENTS = select(
 )
 
 
-def next_moment(session: Session, after: datetime, tz: ZoneInfo) -> datetime | None:
-    """The next moment at which a campaign wants attention, for a clock that is moved by hand."""
-    *found, is_sending = session.execute(_NEXT_MOMENTS, {"after": after}).one()
-    moments = [moment for moment in found if moment is not None]
+_MOMENTS = select(*MOMENTS)
+
+
+def next_moment(
+    session: Session, after: datetime, tz: ZoneInfo, found: Sequence[Any] | None = None
+) -> datetime | None:
+    """The next moment at which a campaign wants attention, for a clock that is moved by hand.
+
+    `found` is what `MOMENTS` brought, if somebody has asked for them.
+    """
+    *moments, is_sending = found or session.execute(_MOMENTS, {"after": after}).one()
     if is_sending:
         rules = delivery.Rules.of(session)
         if rules.is_quiet(after, tz):
             moments.append(rules.next_loud(after, tz))
-    return min(moments, default=None)
+    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def _work(

@@ -253,11 +253,10 @@ def enrol_many(
     ]
     statement = (
         insert_into(session, Enrolment)
-        .values(rows)
         .on_conflict_do_nothing(index_elements=["member_id", "journey_id", "occasion"])
         .returning(Enrolment)
     )
-    return list(session.scalars(statement))
+    return list(session.scalars(statement, rows))
 
 
 def end(

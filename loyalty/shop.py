@@ -9,7 +9,8 @@ from typing import Any
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from core.db import Database
+from core.db import Database, insert_into
+from models.base import table_of
 from models.shop import ShopLogo, ShopSetting
 
 CLOCK_OFFSET = "demo.clock_offset_seconds"
@@ -166,16 +167,31 @@ def logo(session: Session, name: str) -> bytes | None:
     return found.jpeg if found else None
 
 
+_SETTINGS = table_of(ShopSetting)
+_OFFSET = select(_SETTINGS.c.value).where(_SETTINGS.c.key == CLOCK_OFFSET)
+
+
 def clock_offset(database: Database) -> int:
     """Seconds by which the demo clock runs ahead; 0 where nobody moved it."""
     with database.read() as session:
-        row = session.get(ShopSetting, CLOCK_OFFSET)
-    return int(row.value["value"]) if row else 0
+        return _offset_in(session)
 
 
-def set_clock_offset(session: Session, seconds: int, now: datetime) -> None:
-    """Move the demo clock for every process."""
-    set(session, CLOCK_OFFSET, seconds, now)
+def _offset_in(session: Session) -> int:
+    value = session.execute(_OFFSET).scalar()
+    return int(value["value"]) if value else 0
+
+
+def raise_clock_offset(session: Session, seconds: int, now: datetime) -> None:
+    """Move the demo clock forward for every process; a smaller offset changes nothing."""
+    if seconds <= _offset_in(session):
+        return
+    row = {"value": {"value": seconds}, "changed_at": now}
+    session.execute(
+        insert_into(session, _SETTINGS)
+        .values(key=CLOCK_OFFSET, **row)
+        .on_conflict_do_update(index_elements=["key"], set_=row)
+    )
 
 
 def _changed(session: Session) -> dict[str, Any]:

@@ -350,13 +350,15 @@ def relink(session: Session, menu_key: str, real_now: datetime) -> None:
 
 
 # --- The night ----------------------------------------------------------------------------------
-def repair(session: Session, real_now: datetime, *, after_id: int, limit: int) -> tuple[int, int]:
+def repair(
+    session: Session, real_now: datetime, *, after_id: int, limit: int, is_sampling: bool = True
+) -> tuple[int, int]:
     """The nightly repair: changed, stale and unconfirmed links become due again; those who came
     back since they were confirmed, and a sample of the others, are asked about.
 
     Returns (links looked at, last member id).
     """
-    if after_id == 0:
+    if after_id == 0 and is_sampling:
         _sample(session, real_now)
     among = (Member.id > after_id) & Member.id.in_(select(MenuLink.member_id))
     looked, _ = _note(session, audiences.sight(session), among, real_now, limit)

@@ -79,7 +79,9 @@ def is_any_due_at(now: datetime) -> Any:
 
 
 _AFTER: Any = bindparam("after", type_=UtcDateTime())
-_NEXT_MOMENTS = select(
+#: The next moments after one `after` at which a plan begins or ends, for a clock that is moved by
+#: hand; whoever looks for more looks for these with it.
+MOMENTS = (
     select(func.min(MenuPlan.publish_at))
     .where(MenuPlan.state == PlanState.WAITING, MenuPlan.publish_at > _AFTER)
     .scalar_subquery(),
@@ -87,12 +89,6 @@ _NEXT_MOMENTS = select(
     .where(MenuPlan.state.in_(publish.OPEN_PLANS), MenuPlan.ends_at > _AFTER)
     .scalar_subquery(),
 )
-
-
-def next_moment(session: Session, after: datetime) -> datetime | None:
-    """The next moment at which a plan begins or ends."""
-    moments = session.execute(_NEXT_MOMENTS, {"after": after}).one()
-    return min((moment for moment in moments if moment is not None), default=None)
 
 
 def carry_out(session: Session, now: datetime, real_now: datetime) -> int:

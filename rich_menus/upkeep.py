@@ -27,6 +27,7 @@ RETRY_MINUTES = (1, 2, 5, 15, 30)
 HELD = timedelta(minutes=5)
 #: Menus that were replaced are removed once the last person stands elsewhere.
 LEFT_OVER = timedelta(minutes=5)
+JUST_NOW = timedelta(hours=1)
 
 
 def ask(session: Session, real_now: datetime) -> None:
@@ -42,6 +43,17 @@ def ask(session: Session, real_now: datetime) -> None:
 def of(session: Session) -> MenuUpkeep | None:
     """How far LINE agrees; None before anything was published."""
     return session.get(MenuUpkeep, 1)
+
+
+def has_just_agreed(session: Session, real_now: datetime) -> bool:
+    """Whether LINE was found in line within the hour: a night that comes sooner (the demo's are
+    seconds apart) need not compare again."""
+    row = of(session)
+    return (
+        row is not None
+        and row.agreed_at is not None
+        and real_now - JUST_NOW < row.agreed_at <= real_now
+    )
 
 
 def is_due(session: Session, real_now: datetime) -> bool:

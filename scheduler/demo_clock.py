@@ -50,6 +50,7 @@ def advance(runtime: Runtime, seconds: int) -> Advanced:
         raise Refused("demo.bad_advance", status=422)
     span = timedelta(seconds=seconds)
     assert isinstance(runtime.clock, SystemClock)
+    tz = runtime.clock.tz
     sends = runtime.settings.sending != "held"
     with runner.TURN:
         here = runtime.clock.now()
@@ -57,23 +58,39 @@ def advance(runtime: Runtime, seconds: int) -> Advanced:
         wanted = shop.clock_offset(runtime.database) + seconds
         stops = 0
         _wait_for_leases(runtime)
-        runner.tick(runtime, here)
-        ahead = _look_ahead(runtime, here)
+        # Jobs of which not everything until `here` is known to be done.
+        left = runner.run_jobs(runtime, here)
+        ahead = _move_on(runtime, here)
         while here < target and stops < MAX_STEPS:
             stop, jobs = _next_stop(runtime, here, target, ahead)
-            runner.tick(runtime, stop, jobs)
+            if jobs:
+                ids = {job.id for job in jobs}
+                is_known = left.isdisjoint(ids)
+                seen = runner.Seen(dict.fromkeys(ids, here), ()) if is_known else None
+                left = (left - ids) | runner.run_jobs(runtime, stop, jobs, seen=seen)
             stops += 1
-            ahead = _look_ahead(runtime, stop)
-            # Nothing but the sender looks at the clock meanwhile: it moves when there is
-            # something to send, at each day's end, and in the end.
-            is_new_day = local_day(stop, runtime.clock.tz) > local_day(here, runtime.clock.tz)
+            ahead = _move_on(runtime, stop)
+            # Nothing but the sender looks at the clock meanwhile: it moves when there is something
+            # to send, at each day's end, and in the end. What it stood at has been sent by then,
+            # and while that is being sent the next stops are made ready.
+            is_new_day = local_day(stop, tz) > local_day(here, tz)
             if stop == target or is_new_day or (sends and ahead.is_owed):
-                _move_to(runtime, stop)
                 if _let_settle(runtime):
                     ahead = _look_ahead(runtime, stop)
+                _move_to(runtime, stop)
             here = stop
+        _let_settle(runtime)
         _set_offset(runtime, wanted)  # what it took is not swallowed
         return Advanced(now=runtime.clock.now(), stops=stops)
+
+
+def _move_on(runtime: Runtime, stop: datetime) -> Ahead:
+    """Do what the rows want done by now; returns what they say about the time after."""
+    ahead = _look_ahead(runtime, stop)
+    if not ahead.due.is_any:
+        return ahead
+    runner.move_on(runtime, stop, ahead.due)
+    return _look_ahead(runtime, stop)
 
 
 def _next_stop(
@@ -93,8 +110,10 @@ def _next_stop(
 
 @dataclass(frozen=True)
 class Ahead:
-    """What the rows say about the time after a moment."""
+    """What the rows say at a moment."""
 
+    #: What they want done by then.
+    due: runner.Due
     #: When the next intent, step, call, campaign or planned menu is due; there may be none.
     moments: list[datetime]
     #: Whether a call is due by then that nobody has tried yet.
@@ -103,24 +122,35 @@ class Ahead:
 
 AFTER: Any = bindparam("after", type_=UtcDateTime())
 _IS_UNTRIED = and_(outbox.IS_OPEN, Call.state == CallState.WAITING, Call.attempts == 0)
-_AHEAD = select(
+_MOMENTS = (
     select(func.min(Intent.deadline)).where(IS_WAITING, Intent.deadline > AFTER).scalar_subquery(),
     select(func.min(Enrolment.due_at)).where(IS_ACTIVE, Enrolment.due_at > AFTER).scalar_subquery(),
     select(func.min(Call.next_try_at))
     .where(_IS_UNTRIED, Call.next_try_at > AFTER)
     .scalar_subquery(),
-    exists().where(_IS_UNTRIED, Call.next_try_at <= AFTER)
-    | exists().where(outbox.IS_UNGROUPED, Message.due_at <= AFTER),
 )
+_IS_OWED = (
+    exists().where(_IS_UNTRIED, Call.next_try_at <= AFTER)
+    | exists().where(outbox.IS_UNGROUPED, Message.due_at <= AFTER)
+)  # fmt: skip
+# One statement: a year has seven thousand stops, and each of them asks.
+_AHEAD = select(*runner.DUE, *_MOMENTS, *plans.MOMENTS, _IS_OWED, *campaigns.MOMENTS)
+_ENDS_OF_DUE = len(runner.DUE)
+_ENDS_OF_MOMENTS = _ENDS_OF_DUE + len(_MOMENTS) + len(plans.MOMENTS)
 
 
-def _look_ahead(runtime: Runtime, after: datetime) -> Ahead:
-    """One look for what is owed now and what comes next."""
+def _look_ahead(runtime: Runtime, at: datetime) -> Ahead:
+    """One look for what is due, what is owed and what comes next."""
     with runtime.database.read() as session:
-        *moments, is_owed = session.execute(_AHEAD, {"after": after}).one()
-        moments.append(campaigns.next_moment(session, after, runtime.clock.tz))
-        moments.append(plans.next_moment(session, after))
-    return Ahead([moment for moment in moments if moment is not None], bool(is_owed))
+        row = session.execute(_AHEAD, {"now": at, "after": at}).one()
+        of_campaigns = row[_ENDS_OF_MOMENTS + 1 :]
+        campaign = campaigns.next_moment(session, at, runtime.clock.tz, of_campaigns)
+    moments = [*row[_ENDS_OF_DUE:_ENDS_OF_MOMENTS], campaign]
+    return Ahead(
+        due=runner.Due(*map(bool, row[:_ENDS_OF_DUE])),
+        moments=[moment for moment in moments if moment is not None],
+        is_owed=bool(row[_ENDS_OF_MOMENTS]),
+    )
 
 
 def _move_to(runtime: Runtime, moment: datetime) -> None:
@@ -134,9 +164,7 @@ def _set_offset(runtime: Runtime, seconds: int) -> None:
     clock = runtime.clock
     assert isinstance(clock, SystemClock)
     with runtime.database.write() as session:
-        before = int(shop.get(session, shop.CLOCK_OFFSET))
-        if seconds > before:
-            shop.set_clock_offset(session, seconds, clock.real_now())
+        shop.raise_clock_offset(session, seconds, clock.real_now())
     clock.refresh()
 
 
@@ -168,30 +196,27 @@ def _wait_for_leases(runtime: Runtime) -> None:
 
 _SENDS_AT: Any = bindparam("now", type_=UtcDateTime())
 _UNSETTLED = select(
-    exists().where(
-        outbox.IS_OPEN,
-        Call.next_try_at <= _SENDS_AT,
-        Call.attempts < 2,
-    )
+    exists().where(outbox.IS_OPEN, Call.next_try_at <= _SENDS_AT, Call.attempts < 2)
     | exists().where(outbox.IS_UNGROUPED, Message.due_at <= _SENDS_AT)
-    | exists().where(Event.state == EventState.PENDING, Event.attempts == 0)
+    | exists().where(Event.state == EventState.PENDING, Event.attempts == 0),
+    select(ChannelState.paused_for).where(ChannelState.id == outbox.CHANNEL_ROW).scalar_subquery(),
 )
 
 
 def _let_settle(runtime: Runtime) -> bool:
-    """Wait until the sender has sent what is due now, as it would have at that hour.
+    """Wait until the sender has sent what is due by the clock, as it would have at that hour.
 
     Returns whether there was anything to wait for.
     """
+    if runtime.settings.sending == "held":
+        return False
     until = time.monotonic() + SETTLE_SECONDS
     has_waited = False
     while time.monotonic() < until:
         with runtime.database.read() as session:
-            channel = session.get(ChannelState, 1)
-            if runtime.settings.sending == "held" or (channel and channel.paused_for):
-                return has_waited
-            is_over = not session.scalar(_UNSETTLED, {"now": runtime.clock.now()})
-        if is_over:
+            asked = {"now": runtime.clock.now()}
+            is_under_way, paused_for = session.execute(_UNSETTLED, asked).one()
+        if not is_under_way or paused_for:
             return has_waited
         has_waited = True
         time.sleep(PAUSE_SECONDS)

@@ -154,11 +154,15 @@ def throw_away(session: Session, run: Run) -> int:
 
 
 def repair_menus(session: Session, run: Run) -> int:
-    """Compare LINE's menus with ours, and put unconfirmed and changed links back in line."""
+    """Compare LINE's menus with ours, unless that was done just now, and put unconfirmed and
+    changed links back in line."""
     real_now = run.runtime.clock.real_now()  # links to LINE are made in real time
-    if run.cursor == 0:
+    is_first = run.cursor == 0 and not upkeep.has_just_agreed(session, real_now)
+    if is_first:
         upkeep.ask(session, real_now)
-    done, run.cursor = assign.repair(session, real_now, after_id=run.cursor, limit=run.limit)
+    done, run.cursor = assign.repair(
+        session, real_now, after_id=run.cursor, limit=run.limit, is_sampling=is_first
+    )
     return done
 
 

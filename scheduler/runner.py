@@ -14,11 +14,12 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import structlog
 from sqlalchemy import bindparam, case, exists, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -213,10 +214,7 @@ def _claim(session: Session, runtime: Runtime, claim: Claim) -> int | Outcome:
         "claimed_at": real,
         "lease_until": real + LEASE,
     }
-    insert = insert_into(session, TABLE).on_conflict_do_nothing(
-        index_elements=["job", "subject", "local_on"]
-    )
-    made = session.execute(insert.returning(TABLE.c.id), [row]).scalar()
+    made = session.execute(_insert_on(is_sqlite(session)), [row]).scalar()
     if made is not None or is_sabotaged("scheduler_without_claim"):
         return 0
     taking = claim.facts | {"real_now": real, "until": real + LEASE}
@@ -225,6 +223,13 @@ def _claim(session: Session, runtime: Runtime, claim: Claim) -> int | Outcome:
         return taken
     state = session.scalars(_STATE_OF_IT, claim.facts).one()
     return Outcome.RUNNING if state == OccurrenceState.RUNNING else Outcome.ALREADY_DONE
+
+
+@cache
+def _insert_on(on_sqlite: bool) -> Any:
+    insert = (sqlite if on_sqlite else postgresql).insert(TABLE)
+    unique = ["job", "subject", "local_on"]
+    return insert.on_conflict_do_nothing(index_elements=unique).returning(TABLE.c.id)
 
 
 def _is_another_running(session: Session, claim: Claim, real_now: datetime) -> bool:
@@ -346,13 +351,17 @@ def _lasts_of(ids: tuple[str, ...]) -> Any:
     )
 
 
-def catch_up(runtime: Runtime, job: Job, now: datetime, seen: Seen | None = None) -> None:
-    """Run or record every occurrence of one job that is due and has no row yet."""
+def catch_up(runtime: Runtime, job: Job, now: datetime, seen: Seen | None = None) -> bool:
+    """Run or record every occurrence of one job that is due and has no row yet.
+
+    Returns whether nothing of it is left to anybody.
+    """
     tz = runtime.clock.tz
     seen = seen or look(runtime, now, [job])
     # On a fresh installation: the beginning of today.
     first = start_of_day(local_day(now, tz), tz) - timedelta(microseconds=1)
     missed = list(job.occurrences(seen.last.get(job.id, first), now, tz))[-MAX_MISSED:]
+    is_through = True
     for due in missed:
         on = local_day(due, tz)
         is_latest = due == missed[-1]
@@ -369,9 +378,12 @@ def catch_up(runtime: Runtime, job: Job, now: datetime, seen: Seen | None = None
         acts_at = due if job.catch_up == CatchUp.ALWAYS else now
         outcome = run_occurrence(runtime, job, on=on, due=due, now=acts_at)
         if outcome == Outcome.RUNNING:
+            is_through = False
             break  # the days after it wait their turn
     if job.id in seen.broken:
         _take_over(runtime, job, now)
+        return False  # it may have failed again
+    return is_through
 
 
 def _take_over(runtime: Runtime, job: Job, now: datetime) -> None:
@@ -423,33 +435,57 @@ def tick(
     """Everything that is due: jobs (all, or these), then intents whose deadline has come, then
     campaigns and planned menus.
 
-    One failing job never holds up the others. Once `is_over` nothing more is begun: what is left
-    is found by the next tick, of whichever process.
+    Once `is_over` nothing more is begun: what is left is found by the next tick, of whichever
+    process.
     """
     moment = now or runtime.clock.now()
-    seen = look(runtime, moment, jobs)
+    run_jobs(runtime, moment, jobs, is_over=is_over)
+    if not is_over():
+        move_on(runtime, moment, _what_is_due(runtime, moment))
+
+
+def run_jobs(
+    runtime: Runtime,
+    now: datetime,
+    jobs: Collection[Job] | None = None,
+    *,
+    seen: Seen | None = None,
+    is_over: Callable[[], bool] = lambda: False,
+) -> set[str]:
+    """The jobs (all, or these) that are due; one that fails never holds up the others.
+
+    Returns those of which something is left. `seen` spares whoever knows it a look.
+    """
+    seen = seen or look(runtime, now, jobs)
+    left: set[str] = set()
     for job in JOBS.values() if jobs is None else jobs:
         if is_over():
-            return
+            break
         try:
-            catch_up(runtime, job, moment, seen)
+            is_through = catch_up(runtime, job, now, seen)
         except DBAPIError as error:
             log.error("job_database_failed", job=job.id, kind=type(error).__name__)
+            is_through = False
         except Exception as error:  # a mistake in one job must not stop the clock
             metrics.job_runs.labels(job=job.id, outcome="failed").inc()
             log.exception("job_failed", job=job.id, kind=type(error).__name__)
-    if is_over():
-        return
-    due = _what_is_due(runtime, moment)
-    if due.enrolments and advance_all(runtime, moment):
-        due = _what_is_due(runtime, moment)  # steps have made intents
+            is_through = False
+        if not is_through:
+            left.add(job.id)
+    return left
+
+
+def move_on(runtime: Runtime, now: datetime, due: Due) -> None:
+    """Move on the rows of which the look said that they are due."""
+    if due.enrolments and advance_all(runtime, now):
+        due = _what_is_due(runtime, now)  # steps have made intents
     if due.intents:
-        turn_all(runtime, moment)
+        turn_all(runtime, now)
     if due.campaigns:
-        send_campaigns(runtime, moment)
+        send_campaigns(runtime, now)
     if due.menus:
-        with runtime.transaction(moment) as session:
-            plans.carry_out(session, moment, runtime.clock.real_now())
+        with runtime.transaction(now) as session:
+            plans.carry_out(session, now, runtime.clock.real_now())
 
 
 def send_campaigns(runtime: Runtime, now: datetime) -> int:
@@ -495,12 +531,14 @@ def _all_of(runtime: Runtime, now: datetime, batch: Callable[[Session], int]) ->
 
 
 _NOW: Any = bindparam("now", type_=UtcDateTime())
-_DUE = select(
+#: What `Due` holds, in its order, for one `now`; whoever looks for more looks for these with it.
+DUE = (
     journey_engine.is_any_due_at(_NOW),
     exists().where(IS_WAITING, Intent.deadline <= _NOW),
     campaigns.is_any_due_at(_NOW),
     plans.is_any_due_at(_NOW),
 )
+_DUE = select(*DUE)
 
 
 @dataclass(frozen=True)
@@ -511,6 +549,10 @@ class Due:
     intents: bool
     campaigns: bool
     menus: bool
+
+    @property
+    def is_any(self) -> bool:
+        return self.enrolments or self.intents or self.campaigns or self.menus
 
 
 def _what_is_due(runtime: Runtime, now: datetime) -> Due:

@@ -55,7 +55,7 @@ class Habits:
     lease_seconds: float = 60.0
     in_flight: int = 128
     sweep_seconds: float = 1.0
-    #: Outcomes are gathered for so long before they are written down.
+    #: Outcomes are gathered for so long before they are written down, while others are awaited.
     gather_seconds: float = 0.05
     stop_seconds: float = 10.0
     quota_seconds: float = 300.0
@@ -101,6 +101,8 @@ class Desk:
         self._outcomes: list[Outcome] = []
         self._replies: list[ReplyOutcome] = []
         self._has_outcomes = asyncio.Event()
+        #: Every request has its answer.
+        self._is_quiet = asyncio.Event()
         self._flushing: asyncio.Task[None] | None = None
         self._database_pool = ThreadPoolExecutor(2, "taem-sender-db")
         self._rare_pool = ThreadPoolExecutor(2, "taem-sender-line")
@@ -133,10 +135,13 @@ class Desk:
         if retry_key is not None and self._has_fresh_keys:
             retry_key = str(uuid.uuid4())
         self._under_way += 1
+        self._is_quiet.clear()
         try:
             return await self._call(path, body, retry_key)
         finally:
             self._under_way -= 1
+            if not self._under_way:
+                self._is_quiet.set()
 
     async def _call(
         self, path: str, body: bytes, retry_key: str | None
@@ -219,11 +224,19 @@ class Desk:
         while True:
             await self._has_outcomes.wait()
             if self._under_way:  # more will come: they share a transaction
-                await asyncio.sleep(self.habits.gather_seconds)
+                await self._gather()
             self._has_outcomes.clear()
             # Whoever ends this loop must not cut off what is being written down at that moment.
             self._flushing = asyncio.create_task(self.flush())
             await asyncio.shield(self._flushing)
+
+    async def _gather(self) -> None:
+        """Wait for the answers that are still to come, but not for long."""
+        try:
+            async with asyncio.timeout(self.habits.gather_seconds):
+                await self._is_quiet.wait()
+        except TimeoutError:
+            return
 
     async def flush(self) -> None:
         """Write every outcome down; a database that is away is asked again and again."""

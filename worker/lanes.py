@@ -156,7 +156,9 @@ class Lane:
     async def _stock(self, *, is_sweep: bool) -> None:
         desk = self._desk
         try:
-            if is_sweep and not await self._has_work():
+            # Pushes wake both lanes, and few of them are followed by a multicast.
+            is_doubtful = is_sweep or self.kind == CallKind.MULTICAST
+            if is_doubtful and not await self._has_work():
                 return
             limit = 1 if self.trouble.is_probing else self._batch
             has_new_token = await self._seek_new_token()
@@ -183,7 +185,7 @@ class Lane:
             self.stirred.set()
 
     async def _has_work(self) -> bool:
-        """Whether anything is due; an idle sweep takes no lock of the database."""
+        """Whether anything is due; an idle look takes no lock of the database."""
         clock = self._desk.runtime.clock
         now, real_now = clock.now(), clock.real_now()
         return await self._desk.in_reading(
