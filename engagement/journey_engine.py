@@ -295,7 +295,8 @@ def begin_found(
 # --- The tick -----------------------------------------------------------------------------------
 
 _DUE = (
-    select(Enrolment)
+    select(Enrolment, Member, MemberTotals)
+    .join(Member, Member.id == Enrolment.member_id)
     .join(MemberTotals, MemberTotals.member_id == Enrolment.member_id)
     .join(Journey, Journey.id == Enrolment.journey_id)
     .where(IS_ACTIVE, Enrolment.due_at <= bindparam("now"), Journey.is_on.is_(True))
@@ -322,9 +323,10 @@ def advance_due(
     query = _DUE
     if journey_ids is not None:
         query, asked = _DUE_OF_SOME, asked | {"journeys": list(journey_ids)}
-    due = list(session.scalars(query, asked, execution_options={"populate_existing": True}))
-    plans = _plans_of(session, due)
-    for enrolment in due:
+    # Members and totals are found in the session as long as these rows hold them.
+    due = session.execute(query, asked, execution_options={"populate_existing": True}).all()
+    plans = _plans_of(session, [enrolment for enrolment, *_ in due])
+    for enrolment, *_ in due:
         plan = plans[enrolment.journey_id, enrolment.version]
         _advance_safely(Walk(session, runtime, plan, enrolment, now), is_late=True)
     return len(due)

@@ -7,7 +7,7 @@ passes the gate and becomes an outbox row. There is no other way to a lifecycle 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -271,20 +271,20 @@ def withdraw(session: Session, where: list[Any], why: str, now: datetime) -> Non
 # --- Turning intents into messages ----------------------------------------------------------
 
 
-def due_intents(
+def _due_rows(
     session: Session, now: datetime, limit: int, journey_key: str | None = None
-) -> list[Intent]:
+) -> Sequence[Any]:
     """Waiting intents whose deadline has come, nearest first, locked with their members.
 
     Whoever turns an intent or lets it ride holds its member: two at once could pass a cap
-    together. A member who is busy is left to the next tick.
+    together. A member who is busy is left to the next tick. The others come along so that turning
+    an intent finds them in the session, which knows them only as long as somebody holds them.
     """
     asked: dict[str, Any] = {"now": now, "most": limit}
     query = _DUE
     if journey_key is not None:
         query, asked = _DUE_OF_ONE, asked | {"journey_key": journey_key}
-    # The others come along so that turning an intent finds them in the session.
-    return [row[0] for row in session.execute(query, asked)]
+    return session.execute(query, asked).all()
 
 
 def turn_due(
@@ -298,8 +298,8 @@ def turn_due(
 
     One that fails steps aside for an hour and costs the others nothing.
     """
-    intents = due_intents(session, now, limit, journey_key)
-    for intent in intents:
+    rows = _due_rows(session, now, limit, journey_key)
+    for intent, *_ in rows:
         try:
             with savepoint(session):
                 turn(session, runtime, intent, now)
@@ -309,7 +309,7 @@ def turn_due(
             session.refresh(intent)
             intent.deadline = now + RETRY_AFTER
             log.error("intent_failed", intent=intent.id, kind=type(error).__name__)
-    return len(intents)
+    return len(rows)
 
 
 def turn(session: Session, runtime: Runtime, intent: Intent, now: datetime) -> None:
