@@ -490,6 +490,11 @@ def menus_publish(*, dry_run: bool) -> None:
         report = upkeep.publish_newest(held(), SdkLine(held().settings), dry_run=dry_run)
     except OutsideFault as error:
         fail(error)
+    except Refused as error:  # the wish is written: whoever is at it, or a worker, carries it out
+        if error.code != "menus.publishing_now":
+            fail(error)
+        click.echo(t(held().settings.shop_locale, "menus.follow_by_themselves"))
+        return
     click.echo(
         f"made {len(report.made)}, kept {len(report.kept)}, removed {len(report.removed)}"
         + (" (dry run)" if dry_run else "")

@@ -87,16 +87,28 @@ def publish_newest(runtime: Runtime, line: Line, *, dry_run: bool = False) -> pu
     that would do. Raises as `bring` does; run it again."""
     if dry_run:
         return publish.bring(runtime, line, dry_run=True)
+    real_now = runtime.clock.real_now()
     with runtime.transaction() as session:
         publish.choose_newest(session)
-        ask(session, runtime.clock.real_now())
-    return bring(runtime, line)
+        ask(session, real_now)
+        # In the same transaction: a worker that sees the wish must not come first.
+        is_ours = _take(session, real_now)
+    if not is_ours:  # whoever is at it now, or a worker after them, brings the newest as well
+        raise Refused("menus.publishing_now")
+    return _bring(runtime, line)
 
 
 def bring(runtime: Runtime, line: Line) -> publish.Report:
     """Bring LINE to what the rows say, in this thread. Raises the gateway's errors, which are
     noted with the next try, and `menus.publishing_now` while somebody else is at it."""
-    _take(runtime)
+    with runtime.database.write() as session:
+        is_ours = _take(session, runtime.clock.real_now())
+    if not is_ours:
+        raise Refused("menus.publishing_now")
+    return _bring(runtime, line)
+
+
+def _bring(runtime: Runtime, line: Line) -> publish.Report:
     try:
         report = publish.bring(runtime, line)
     except BaseException as error:
@@ -110,22 +122,20 @@ def _is_free(real_now: datetime) -> ColumnElement[bool]:
     return or_(MenuUpkeep.held_until.is_(None), MenuUpkeep.held_until < real_now)
 
 
-def _take(runtime: Runtime) -> None:
-    real = runtime.clock.real_now()
-    with runtime.database.write() as session:
-        session.execute(
-            insert_into(session, MenuUpkeep)
-            .values(id=1, attempts=0)
-            .on_conflict_do_nothing(index_elements=["id"])
-        )
-        taken = session.execute(
-            update(MenuUpkeep)
-            .where(MenuUpkeep.id == 1, _is_free(real))
-            .values(held_until=real + HELD)
-            .returning(MenuUpkeep.id)
-        ).scalar()
-    if taken is None:
-        raise Refused("menus.publishing_now")
+def _take(session: Session, real_now: datetime) -> bool:
+    """Whether it is our turn from now on."""
+    session.execute(
+        insert_into(session, MenuUpkeep)
+        .values(id=1, attempts=0)
+        .on_conflict_do_nothing(index_elements=["id"])
+    )
+    taken = session.execute(
+        update(MenuUpkeep)
+        .where(MenuUpkeep.id == 1, _is_free(real_now))
+        .values(held_until=real_now + HELD)
+        .returning(MenuUpkeep.id)
+    ).scalar()
+    return taken is not None
 
 
 def _give_back(

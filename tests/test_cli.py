@@ -25,6 +25,7 @@ from models.staff import (
     Role,
     Staff,
 )
+from rich_menus import upkeep
 from tests import factories, lives
 from tests.forks import Forked
 from tests.processes import bare_environment, free_port
@@ -170,6 +171,14 @@ def test_seed_demo_can_run_twice(run, database):
 def test_db_upgrade_can_run_again(run):
     assert run("db", "upgrade").exit_code == 0
     assert run("db", "upgrade").exit_code == 0
+
+
+def test_menus_publish_leaves_it_to_whoever_is_publishing(run, runtime):
+    with runtime.transaction() as session:
+        assert upkeep._take(session, runtime.clock.real_now())
+    result = run("menus", "publish")
+    assert result.exit_code == 0, result.output
+    assert t(runtime.settings.shop_locale, "menus.follow_by_themselves") in result.output
 
 
 def test_menus_and_doctor_say_when_line_is_away(run):

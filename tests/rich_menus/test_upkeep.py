@@ -98,9 +98,36 @@ def test_an_idle_shop_asks_line_nothing(shop, line):
     assert len(line.asked) == asked
 
 
+def take(runtime):
+    with runtime.transaction() as session:
+        assert upkeep._take(session, NOW)
+
+
+def test_a_worker_that_sees_the_wish_does_not_come_before_whoever_wished(shop, line, monkeypatch):
+    """The café did not start again when its own worker was quicker than its `menus publish`."""
+    bring, tries = upkeep._bring, []
+
+    def after_a_worker_has_looked(runtime, line):
+        tries.append(upkeep.keep(runtime, line))
+        return bring(runtime, line)
+
+    monkeypatch.setattr(upkeep, "_bring", after_a_worker_has_looked)
+    upkeep.publish_newest(shop, line)
+    assert tries == [0]
+    assert row(shop).due_at is None
+
+
+def test_what_is_wished_while_somebody_is_at_it_follows_by_itself(shop, line, clock):
+    take(shop)
+    with pytest.raises(Refused):
+        upkeep.publish_newest(shop, line)
+    clock.advance(seconds=upkeep.HELD.total_seconds() + 1)
+    assert upkeep.keep(shop, line) == 1
+
+
 def test_only_one_publishes_at_a_time_and_a_dead_one_is_taken_over(shop, line, clock):
     ask(shop)
-    upkeep._take(shop)
+    take(shop)
     with pytest.raises(Refused) as refusal:
         upkeep.bring(shop, line)
     assert refusal.value.code == "menus.publishing_now"
