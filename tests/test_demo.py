@@ -5,13 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,11 +50,12 @@ class Cafe:
             return json.load(answer)
 
 
-def start(folder: Path, processes: Processes) -> Cafe:
+def start(folder: Path, processes: Processes, *options: str) -> Cafe:
     port, simulator_port = free_port(), free_port()
     process = processes.spawn(
         "python",
         "demo.py",
+        *options,
         env={"PORT": str(port), "SIM_PORT": str(simulator_port)},
         cwd=folder,
         ready=lambda: STARTED in processes.output(processes.started[-1]),
@@ -113,6 +117,20 @@ def cafe(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def second_start(run_folder: Path, tmp_path: Path, processes: Processes) -> Cafe:
     """A running demo of this test alone."""
     return start_again(run_folder, tmp_path / "taem", processes)
+
+
+def test_an_own_shop_begins_with_nothing_but_its_owners_link(tmp_path, processes):
+    shop = start(clone(tmp_path / "taem"), processes, "--own-shop")
+    [link] = re.findall(r"http\S+/admin/welcome\?code=\S+", shop.output)
+    with urllib.request.urlopen(link, timeout=30) as answer:
+        assert "ยินดีต้อนรับ" in answer.read().decode()
+    kept = shop.folder / "instance" / "own-shop" / "taem.db"
+    with closing(sqlite3.connect(kept)) as connection:
+        counts = [
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("staff", "branches", "members", "coupons")
+        ]
+    assert counts == [1, 0, 0, 0]
 
 
 def test_first_start_prints_the_three_links(opened):

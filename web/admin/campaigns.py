@@ -13,7 +13,7 @@ from core.clock import at_local, local_day
 from core.errors import Refused
 from core.i18n import LOCALES, day, t
 from core.i18n import texts as all_texts
-from engagement import campaigns, segments, taps, texts, topics
+from engagement import campaigns, delivery, segments, taps, texts, topics
 from engagement.campaigns import Content
 from insights import results as figures
 from loyalty import coupons as rules
@@ -458,6 +458,7 @@ def _look(campaign: Campaign, refusal: str) -> Any:
     tomorrow = local_day(now, tz) + timedelta(days=1)
     return render_template(
         "admin/campaign_look.html",
+        loud_at=_loud_at(),
         campaign=campaign,
         refusal=refusal,
         found=found,
@@ -507,6 +508,13 @@ def _segment_words(campaign: Campaign) -> dict[str, str]:
     return {"name": segment.name, "words": described(tree, locale())}
 
 
+def _loud_at() -> datetime | None:
+    """When customers may be written to again; None while they may be."""
+    rules_now, clock = delivery.Rules.of(db()), runtime().clock
+    now = clock.now()
+    return rules_now.next_loud(now, clock.tz) if rules_now.is_quiet(now, clock.tz) else None
+
+
 def _report(campaign: Campaign, refusal: str) -> str:
     held = runtime()
     now, tz = held.clock.now(), held.clock.tz
@@ -537,5 +545,6 @@ def _report(campaign: Campaign, refusal: str) -> str:
         result=figures.of_campaign(db(), campaign.id, now, tz) if sums.sent else None,
         scores=campaigns.scores(db(), campaign) if len(campaign.variants) > 1 else [],
         is_under_way=is_under_way,
+        loud_at=_loud_at() if is_under_way else None,
         may_stop=is_under_way or campaign.state == CampaignState.SCHEDULED,
     )

@@ -130,11 +130,7 @@ def settings_save(group: str) -> Response:
     if changed:
         noted("settings.changed", keys=changed)
     menus = _dress(before["shop.colour"], values["shop.colour"]) if "shop.colour" in changed else []
-    return back(
-        "admin.settings_page",
-        note="settings.noted_menus" if menus else "console.saved",
-        _anchor=group,
-    )
+    return back("admin.settings_page", note="settings.noted_menus" if menus else "console.saved")
 
 
 def _dress(before: str, colour: str) -> list[str]:

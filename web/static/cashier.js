@@ -230,15 +230,16 @@ function requote() {
   clearTimeout(quoteTimer);
   by("pay").hidden = true;
   if (!serving || !(serving.vouchers.length || serving.member.percent_off) || !by("bill").value.trim()) return;
+  const asked = serving;
   quoteTimer = setTimeout(async () => {
     try {
       const answer = await ask("quote", { bill: by("bill").value, member: serving.member.id, holds: serving.vouchers.map((v) => v.hold) });
-      if (!serving) return;
+      if (serving !== asked) return;
       drawVouchers(answer.lines);
       by("pay").textContent = `${words.pay} ${answer.pay} ${words.baht}`;
       by("pay").hidden = false;
       say("");
-    } catch (error) { say(error.message); }
+    } catch (error) { if (serving === asked) say(error.message); }
   }, 250);
 }
 
@@ -441,6 +442,8 @@ by("walk-in").addEventListener("submit", (event) => {
 });
 
 function drawReceipt(answer) {
+  clearTimeout(quoteTimer); // a quote still under way is of holds that are used now
+  say("");
   receipt = answer;
   by("receipt-title").textContent = answer.is_repeated ? words.repeated : words.done;
   const lines = [[answer.at, `${answer.branch} · ${answer.cashier}`], [words.bill, `${answer.bill} ${words.baht}`]];

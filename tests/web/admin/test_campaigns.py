@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from core.clock import at_local, local_day
 from core.i18n import t
 from engagement import campaigns, segments
 from loyalty import shop as settings
@@ -14,7 +15,7 @@ from models.campaigns import Campaign, CampaignRecipient, CampaignState
 from models.outbox import ChannelState, Message
 from models.segments import Segment, SegmentVersion
 from tests import factories
-from tests.moments import NOW
+from tests.moments import BANGKOK, NOW
 
 WORDS = {
     f"a.{language}.default.{field}": text
@@ -183,6 +184,20 @@ def test_a_new_shop_chooses_a_ready_segment_and_writes_thai_alone(sign_in, runti
     english = campaign.variants["a"]["texts"]["en"]["default"]
     assert (english["title"], english["button"]) == ("ลาเต้ใหม่", "Mine")
     assert 'value="ready:everybody"' not in browser.get("/admin/campaigns/new").text
+
+
+def test_a_campaign_sent_at_night_says_when_it_goes_out(sign_in, runtime, clock, everybody) -> None:
+    clock.moment = at_local(local_day(NOW, BANGKOK), 12, 0, BANGKOK)
+    browser = sign_in("owner")
+    number = written(browser, everybody)
+    look, page = f"/admin/campaigns/{number}/look", f"/admin/campaigns/{number}"
+    assert "จะเริ่มส่ง" not in browser.get(look).text
+    with runtime.transaction() as session:
+        settings.set(session, "messages.quiet_from", "11:00", NOW)
+        settings.set(session, "messages.quiet_until", "15:00", NOW)
+    assert "จะเริ่มส่ง 22 พ.ย. 2569 15:00" in browser.get(look).text
+    assert browser.send(f"{page}/start", when="now").status_code == 303
+    assert "จะเริ่มส่ง 22 พ.ย. 2569 15:00" in browser.get(page).text
 
 
 def test_m6_the_hard_stop_refuses_in_words(sign_in, runtime, everybody) -> None:
