@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -228,7 +228,7 @@ def _saved(campaign: Campaign | None) -> Any:
         page = _form(
             db().get(Campaign, kept.id) if kept is not None else None,
             request.form.to_dict(),
-            t(locale(), error.code, **_placed(error.facts)),
+            t(locale(), error.code, **forms.placed(error.facts)),
             variants=_read_words(),
         )
         return make_response(page, error.status)
@@ -285,18 +285,6 @@ def _ready(known: Iterable[Segment]) -> dict[str, str]:
     names = {one.name for one in known}
     found = {f"{READY}{key}": t(locale(), f"segments.ready_{key}") for key in segments.READY}
     return {key: name for key, name in found.items() if name not in names}
-
-
-def _placed(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a refusal, a text's place (`th.default.body`) in the form's own words."""
-    language, _, rest = str(facts.get("field", "")).partition(".")
-    if language not in LOCALES:
-        return dict(facts)
-    tongue = t(locale(), f"menus.language_{language}")
-    field = rest.rpartition(".")[2]
-    if field not in texts.FIELDS:
-        return {**facts, "field": tongue}
-    return {**facts, "field": f"{t(locale(), f'console.text_{field}')} ({tongue})"}
 
 
 def _read_words() -> dict[str, Any]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
+from typing import Any
 
 from flask import g, request
 
 from core.clock import start_of_day
 from core.errors import Invalid
-from core.i18n import t
+from core.i18n import LOCALES, t
 from core.text import clean, parse_satang, parse_whole
+from engagement import texts
 from web.ground import locale, runtime
 
 #: A calendar that a shop could mean; further out, moments cannot be kept in every zone.
@@ -106,3 +108,15 @@ def maybe_moment(field: str, label: str, *, is_end: bool = False) -> datetime | 
     if day is None:
         return None
     return start_of_day(day + timedelta(days=1 if is_end else 0), runtime().clock.tz)
+
+
+def placed(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a refusal, a text's place (`th.default.body`) in the form's own words."""
+    language, _, rest = str(facts.get("field", "")).partition(".")
+    if language not in LOCALES:
+        return dict(facts)
+    tongue = t(locale(), f"menus.language_{language}")
+    field = rest.rpartition(".")[2]
+    if field not in texts.FIELDS:
+        return {**facts, "field": tongue}
+    return {**facts, "field": f"{t(locale(), f'console.text_{field}')} ({tongue})"}

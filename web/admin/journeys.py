@@ -136,7 +136,7 @@ def journey_save(journey_id: int) -> Any:
     except Refused as error:
         # Nothing half-saved: the page shows what was typed, and the rows stay as they were.
         db().expire(row)
-        page = _page(row, made, t(locale(), error.code, **error.facts))
+        page = _page(row, made, t(locale(), error.code, **forms.placed(error.facts)))
         return make_response(page, error.status)
     noted("journeys.changed", journey=row.key, version=number)
     return back("admin.journey", note="console.saved", journey_id=journey_id)

@@ -124,6 +124,14 @@ def test_fx19_words_are_not_kept_with_a_share_that_is_refused(owner, journeys, d
     assert owner.send(path, **words).status_code == 303
 
 
+def test_fx19_what_is_wrong_is_named_as_the_form_names_it(owner, journeys):
+    path = f"{ROOT}/{journeys['lifecycle.win_back']}"
+    words = form_of(owner, path) | {"s.60.en.default.title": "x" * 61}
+    refused = owner.send(path, **words)
+    place = f"{t('th', 'console.text_title')} ({t('th', 'menus.language_en')})"
+    assert t("th", "journeys.text_too_long", field=place, limit=60) in html.unescape(refused.text)
+
+
 def test_words_waits_windows_and_numbers_become_a_version_with_history(owner, journeys, database):
     path = f"{ROOT}/{journeys['lifecycle.win_back']}"
     form = form_of(owner, path)
