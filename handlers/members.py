@@ -24,6 +24,7 @@ from loyalty import (
     members,
     personal,
     points,
+    stamps,
     tiers,
 )
 from loyalty.members import shown_name
@@ -48,7 +49,9 @@ def follow(ctx: Context) -> Messages:
     if ctx.member.is_member:
         available = points.balance_of(ctx.session, ctx.member.id, ctx.now).available
         return [cards.welcome_member(shop_name, shown_name(ctx.member), available, ctx.locale)]
-    benefits = [t(ctx.locale, f"members.benefit_{name}") for name in BENEFITS]
+    has_stamps = any(program.is_on for program in stamps.every_current(ctx.session))
+    names = [name for name in BENEFITS if has_stamps or name != "stamps"]
+    benefits = [t(ctx.locale, f"members.benefit_{name}") for name in names]
     return [cards.welcome(shop_name, benefits, ctx.locale, rejoin=greeting == "back")]
 
 

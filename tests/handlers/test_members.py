@@ -28,6 +28,12 @@ def test_welcomes_a_new_friend_with_one_button(chat):
     assert chat.member.is_following
 
 
+@pytest.mark.parametrize("is_on", [True, False])
+def test_promises_stamps_where_there_is_a_card_to_fill(chat, session, is_on):
+    factories.make_stamp_program(session, is_on=is_on)
+    assert (t("th", "members.benefit_stamps") in words_of(chat.follows())) is is_on
+
+
 def test_says_welcome_back_to_whoever_returns(chat):
     chat.follows()
     chat.clock.advance(days=1)
