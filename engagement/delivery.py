@@ -11,12 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from datetime import time as day_time
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
     ColumnElement,
     String,
+    bindparam,
     case,
     cast,
     exists,
@@ -29,14 +31,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from core.bulk import is_one_of
+from core.bulk import is_among
 from core.clock import at_local, local_day
 from core.crypto import Vault
+from core.db import is_sqlite
 from engagement import costs, topics
 from engagement.outbox import TOO_LATE, UNREACHABLE
 from engagement.topics import Choice
 from loyalty import consents, personal, shop
 from loyalty.birthdays import is_minor
+from models.base import UtcDateTime
 from models.members import Consent, Member, MemberState, Purpose
 from models.outbox import Message, MessageClass, MessageState
 from models.segments import MemberChoice
@@ -229,31 +233,35 @@ def _wait(rules: Rules, now: datetime, tz: ZoneInfo, not_after: datetime | None)
     return Decision(until=until)
 
 
+@cache
+def _look_statements(on_sqlite: bool) -> tuple[Any, Any]:
+    """Who agreed to marketing, and how many promotions each was sent; built once, as every message
+    asks."""
+    given = select(Consent.member_id, Consent.text_version).where(
+        is_among(on_sqlite, Consent.member_id, "ids"),
+        Consent.purpose == Purpose.MARKETING,
+        Consent.withdrawn_at.is_(None),
+    )
+    lately = (
+        select(Message.member_id, func.count())
+        .where(
+            is_among(on_sqlite, Message.member_id, "ids"),
+            Message.klass == MessageClass.PROMOTIONAL,
+            Message.created_at > bindparam("since", type_=UtcDateTime()),
+            Message.state.in_(COUNTED),
+        )
+        .group_by(Message.member_id)
+    )
+    return given, lately
+
+
 def _look_at(
     session: Session, vault: Vault, members: Sequence[Member], now: datetime, tz: ZoneInfo
 ) -> dict[int, Known]:
     ids = [member.id for member in members]
-    consented: dict[int, str] = dict(
-        session.execute(
-            select(Consent.member_id, Consent.text_version).where(
-                is_one_of(session, Consent.member_id, ids),
-                Consent.purpose == Purpose.MARKETING,
-                Consent.withdrawn_at.is_(None),
-            )
-        ).all()
-    )
-    sent = dict(
-        session.execute(
-            select(Message.member_id, func.count())
-            .where(
-                is_one_of(session, Message.member_id, ids),
-                Message.klass == MessageClass.PROMOTIONAL,
-                Message.created_at > now - CAP_WINDOW,
-                Message.state.in_(COUNTED),
-            )
-            .group_by(Message.member_id)
-        ).all()
-    )
+    given, lately = _look_statements(is_sqlite(session))
+    consented: dict[int, str] = dict(session.execute(given, {"ids": ids}).all())
+    sent = dict(session.execute(lately, {"ids": ids, "since": now - CAP_WINDOW}).all())
     choices = topics.choices_of(session, ids)
     alone = [
         member

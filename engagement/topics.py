@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.bulk import is_one_of
-from core.db import insert_into
+from core.bulk import is_among
+from core.db import insert_into, is_sqlite
 from core.errors import Refused
 from loyalty import activities, shop
 from models.segments import MemberChoice
@@ -43,10 +45,13 @@ def choice_of(session: Session, member_id: int) -> Choice:
 
 def choices_of(session: Session, member_ids: Collection[int]) -> dict[int, Choice]:
     """What these members chose, as far as they chose anything."""
-    rows = session.scalars(
-        select(MemberChoice).where(is_one_of(session, MemberChoice.member_id, list(member_ids)))
-    )
+    rows = session.scalars(_choices_on(is_sqlite(session)), {"ids": list(member_ids)})
     return {row.member_id: _read(row) for row in rows}
+
+
+@cache
+def _choices_on(on_sqlite: bool) -> Any:
+    return select(MemberChoice).where(is_among(on_sqlite, MemberChoice.member_id, "ids"))
 
 
 def _read(row: MemberChoice | None) -> Choice:

@@ -8,13 +8,15 @@ from __future__ import annotations
 from calendar import isleap
 from collections.abc import Sequence
 from datetime import date, datetime
+from functools import cache
+from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core.bulk import is_one_of
+from core.bulk import is_among
 from core.crypto import Vault
-from core.db import insert_into
+from core.db import insert_into, is_sqlite
 from models.members import Member, MemberKey
 
 PHONE_FIELD = "members.phone"
@@ -97,9 +99,7 @@ def birthdays_of(session: Session, vault: Vault, members: Sequence[Member]) -> d
     known = [member for member in members if member.birthday_sealed is not None]
     keys: dict[int, bytes] = dict(
         session.execute(
-            select(MemberKey.member_id, MemberKey.wrapped).where(
-                is_one_of(session, MemberKey.member_id, [member.id for member in known])
-            )
+            _keys_on(is_sqlite(session)), {"ids": [member.id for member in known]}
         ).all()
         if known
         else ()
@@ -111,6 +111,13 @@ def birthdays_of(session: Session, vault: Vault, members: Sequence[Member]) -> d
         for member in known
         if member.id in keys and member.birthday_sealed is not None
     }
+
+
+@cache
+def _keys_on(on_sqlite: bool) -> Any:
+    return select(MemberKey.member_id, MemberKey.wrapped).where(
+        is_among(on_sqlite, MemberKey.member_id, "ids")
+    )
 
 
 def phone_index(vault: Vault, e164: str) -> str:
