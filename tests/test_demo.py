@@ -91,10 +91,8 @@ def first_start(run_folder: Path) -> Path:
 
 
 def start_again(run_folder: Path, folder: Path, processes: Processes) -> Cafe:
-    """The café of `first_start`, started again elsewhere from a copy of its data."""
-    opened = first_start(run_folder)
-    clone(folder)
-    shutil.copytree(opened / "instance", folder / "instance")
+    """The café of `first_start`, started again elsewhere from a copy of it, bytecode and all."""
+    shutil.copytree(first_start(run_folder), folder)
     return start(folder, processes)
 
 
