@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import gc
+import importlib
 import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,22 @@ def _quick_place() -> str | None:
     return str(memory)
 
 
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    """Let each worker read a share of all tests first; the others find it rewritten and compiled.
+
+    Every worker needs every test. On a fresh clone each would do all of that work.
+    """
+    worker = getattr(collector.config, "workerinput", {})
+    if not worker.get("taem_whole") or collector.path != Path(__file__).parent:
+        return
+    files = sorted(collector.path.rglob("test_*.py"))
+    number = int(worker["workerid"].removeprefix("gw"))
+    for file in files[number :: worker["workercount"]]:
+        name = ".".join(file.relative_to(collector.config.rootpath).with_suffix("").parts)
+        with suppress(Exception, pytest.skip.Exception):  # collecting it says what is wrong
+            importlib.import_module(name)
+
+
 def pytest_collection_finish() -> None:
     # Modules and tests stay for the whole run: looking through them for garbage again and again
     # would be a tenth of its time.
@@ -83,6 +100,7 @@ def pytest_collection_finish() -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["taem_folder"] = str(node.config.stash[FOLDER])
+    node.workerinput["taem_whole"] = not node.config.option.file_or_dir
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
