@@ -87,7 +87,15 @@ def test_runs_every_job_of_every_day_in_order(runtime):
         assert len(session.scalars(skipped).all()) <= 2  # today's two greetings after 20:00
 
 
-def test_after_two_months_the_silent_are_won_back_each_step_at_its_own_moment(runtime, buyer):
+#: What tells who is silent and writes to them; the other jobs have nothing to do with it.
+OF_SILENCE = {"lifecycle.nightly", "lifecycle.win_back", "lifecycle.thank_you"}
+
+
+def test_after_two_months_the_silent_are_won_back_each_step_at_its_own_moment(
+    runtime, buyer, monkeypatch
+):
+    for job_id in set(JOBS) - OF_SILENCE:
+        monkeypatch.delitem(JOBS, job_id)
     bought_on = runtime.clock.today()
     demo_clock.advance(runtime, 50 * DAY)
     with runtime.database.read() as session:
