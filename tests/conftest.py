@@ -365,13 +365,24 @@ def runtime(settings: Settings, database: Database, clock: FixedClock) -> Runtim
     return dataclasses.replace(built, database=database, clock=clock)
 
 
+@pytest.fixture(scope="session")
+def templates(run_folder: Path) -> Any:
+    """Compiled templates, shared by all applications of all workers."""
+    from jinja2 import FileSystemBytecodeCache
+
+    folder = run_folder / "templates"
+    folder.mkdir(exist_ok=True)
+    return FileSystemBytecodeCache(str(folder))
+
+
 @pytest.fixture
-def app(runtime: Runtime) -> Iterator[Any]:
+def app(runtime: Runtime, templates: Any) -> Iterator[Any]:
     """The Flask application of `runtime`, with its intake in front."""
     from app import create_app
 
     app = create_app(runtime=runtime)
     app.testing = True
+    app.jinja_env.bytecode_cache = templates
     yield app
     app.extensions["taem_intake"].close()
 

@@ -35,7 +35,7 @@ _BUILT: dict[str, Any] = {}
 
 
 @pytest.fixture
-def app(runtime) -> Any:
+def app(runtime, templates) -> Any:
     """As in tests/conftest.py, built once for equal settings and without the webhook's intake."""
     alike = runtime.settings.model_copy(update={"database_url": ""}).model_dump_json()
     if alike not in _BUILT:
@@ -43,6 +43,7 @@ def app(runtime) -> Any:
 
         _BUILT[alike] = create_app(runtime=runtime)
         _BUILT[alike].testing = True
+        _BUILT[alike].jinja_env.bytecode_cache = templates
         _BUILT[alike].extensions["taem_intake"].close()
     _BUILT[alike].extensions["taem"] = runtime
     _BUILT[alike].extensions.pop("taem_kept", None)
