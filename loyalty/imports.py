@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -24,7 +24,7 @@ from core.bulk import copy_many, is_one_text, take_ids
 from core.clock import local_day, start_of_day
 from core.crypto import Vault
 from core.errors import Refused
-from core.text import match_key, parse_whole, western_digits
+from core.text import clean, match_key, parse_whole, western_digits
 from loyalty import audit, earning, feed, members, personal, points, sheets, shop
 from loyalty.birthdays import is_minor, parse_birthday, parse_day
 from models.activities import Activity
@@ -52,6 +52,7 @@ CONTENT_PLACE = "imports.content"
 MAX_READ = sheets.MAX_BYTES + 1
 CHUNK = 2000
 MAX_TROUBLES = 500
+FILE_NAME_LETTERS = 200
 MAX_OPENING = 10_000_000
 FIRST_DAY = date(1990, 1, 1)
 LAST_DAY = date(2100, 1, 1)
@@ -126,8 +127,15 @@ class _Wrong(Exception):
 # --- Reading ------------------------------------------------------------------------------------
 
 
-def read(session: Session, vault: Vault, content: bytes, today: date) -> Reading:
-    """Look at a list: new, known and wrong lines. Writes nothing.
+def read(
+    session: Session,
+    vault: Vault,
+    content: bytes,
+    today: date,
+    *,
+    told: Callable[[int], None] = lambda _lines: None,
+) -> Reading:
+    """Look at a list: new, known and wrong lines; `told` of each so many. Writes nothing.
 
     Raises Refused when it cannot be read at all: `imports.unreadable`, `imports.too_large`,
     `imports.too_many`, `imports.unknown_column`, `imports.no_key_column`, `imports.empty`.
@@ -150,6 +158,7 @@ def read(session: Session, vault: Vault, content: bytes, today: date) -> Reading
         if len(batch) >= CHUNK:
             _sort_out(session, vault, batch, reading)
             batch = []
+            told(line - 1)
     _sort_out(session, vault, batch, reading)
     reading.troubles.sort(key=lambda trouble: trouble.line)
     if not reading.new and not reading.known and not reading.troubles:
@@ -276,12 +285,20 @@ def _known_keys(session: Session, keys: list[str]) -> set[str]:
 
 
 def keep(
-    session: Session, vault: Vault, content: bytes, reading: Reading, staff_id: int, now: datetime
+    session: Session,
+    vault: Vault,
+    content: bytes,
+    reading: Reading,
+    staff_id: int,
+    now: datetime,
+    *,
+    file_name: str | None = None,
 ) -> Import:
     """Keep a checked list, sealed, until it is applied or dropped."""
     made = Import(
         public_id=ids.public_id(),
         digest=reading.digest,
+        file_name=clean(file_name or "", FILE_NAME_LETTERS) or None,
         content_sealed=vault.seal(CONTENT_PLACE, content),
         counts=reading.counts,
         troubles=_as_rows(reading),
@@ -364,11 +381,19 @@ class _Sealed:
 
 
 def seal(
-    vault: Vault, reading: Reading, *, locale: str, now: datetime, tz: ZoneInfo
+    vault: Vault,
+    reading: Reading,
+    *,
+    locale: str,
+    now: datetime,
+    tz: ZoneInfo,
+    told: Callable[[int], None] = lambda _done: None,
 ) -> list[_Sealed]:
-    """Seal what is new, before any lock is taken."""
-    sealed = []
+    """Seal what is new, before any lock is taken; `told` of each so many."""
+    sealed: list[_Sealed] = []
     for person in reading.new:
+        if len(sealed) % CHUNK == 0:
+            told(len(sealed))
         public_id = ids.public_id()
         wrapped = vault.new_member_key(public_id)
         joined_at = start_of_day(person.joined_on, tz) if person.joined_on else now
@@ -421,8 +446,10 @@ def apply(
     staff_id: int | None = None,
     kept: Import | None = None,
     good_only: bool = False,
+    told: Callable[[int], None] = lambda _done: None,
 ) -> Applied:
-    """Write every new line, whole or not at all; the same list once more changes nothing.
+    """Write every new line, whole or not at all; the same list once more changes nothing. `told`
+    of each so many.
 
     Raises Refused: `imports.has_wrong` (fact `count`) unless `good_only`, `imports.decided`.
     """
@@ -444,6 +471,7 @@ def apply(
         opening += sum(one.person.points for one in chunk)
         done += len(chunk)
         writer.write(chunk)
+        told(start + CHUNK)
     audit.record(
         session,
         actor,

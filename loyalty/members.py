@@ -11,7 +11,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, NewType
 
 import regex
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, or_, select, tablesample
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -23,6 +23,7 @@ from core.errors import NotFound, Refused
 from core.text import clean, western_digits
 from loyalty import activities, consents, personal, shop
 from loyalty.birthdays import is_minor
+from models.base import table_of
 from models.members import (
     Level,
     Member,
@@ -42,8 +43,13 @@ TITLES = frozenset(
      "mr", "mr.", "mrs", "mrs.", "ms", "ms.", "miss", "dr", "dr.", "khun")
 )  # fmt: skip
 FALLBACK_NAMES = {"th": "สมาชิก", "en": "Member"}
-#: So many of one name are found beforehand; of a million, more are one in two hundred.
-NAMED_MOST = 5_000
+#: So many of one name are found beforehand; whoever has more than that is common anyhow.
+NAMED_MOST = 20_000
+#: How much of the table is looked at to tell a common name, and what counts as one: so many rows of
+#: the sample, and one in so many.
+SAMPLED_PERCENT = 0.2
+COMMON_LEAST = 10
+COMMON_ONE_IN = 60
 NAME_LETTERS = 400  # what the column holds; 100 graphemes of piled marks are more
 _PHONE_LETTERS = re.compile(r"[+(]?[0-9+][0-9 ().\-/]{6,24}")
 
@@ -304,13 +310,22 @@ def _give_totals(session: Session, member_id: int, stage: Stage, now: datetime) 
 def is_named_like(session: Session, text: str) -> Any:
     """Members with these letters anywhere in their name or LINE name.
 
-    Some are found by their letters beforehand; where that is very many, every few rows of any
-    order are among them, and looking at names is quicker than sorting all of them.
+    A sample of the pages tells how common they are. Of a common one every few rows of an order by
+    something else are among them, and looking at names on the way is quicker than sorting all of
+    them; the others are found by their letters beforehand.
     """
     is_like = or_(
         *(name.icontains(text, autoescape=True) for name in (Member.name, Member.line_name))
     )
     if is_sqlite(session):
+        return is_like
+    some = tablesample(table_of(Member), func.system(SAMPLED_PERCENT))
+    is_in_sample = or_(
+        *(name.icontains(text, autoescape=True) for name in (some.c.name, some.c.line_name))
+    )
+    looked = select(func.count(), func.count().filter(is_in_sample)).select_from(some)
+    seen, alike = session.execute(looked).one()
+    if alike >= COMMON_LEAST and alike * COMMON_ONE_IN >= seen:
         return is_like
     # Indexed by single letters and pairs (`migrations/name_search.py`).
     parts = func.member_name_parts(Member.name, Member.line_name)

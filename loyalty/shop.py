@@ -66,6 +66,9 @@ DEFAULTS: dict[str, Any] = {
     # Points given and taken by hand: what one person may in a day without a second one (P8).
     "adjustments.owner_ceiling": 2000,
     "adjustments.manager_ceiling": 500,
+    # Vouchers given by hand: how many one person may in a day without a second one (C2).
+    "vouchers.owner_ceiling": 20,
+    "vouchers.manager_ceiling": 10,
     # What a point costs the shop, for the figures of the liability.
     "points.satang_each": 25,
     # Where a member stands (L1, L2): days, times the own gap, counts; see `loyalty/lifecycle/`.

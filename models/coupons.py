@@ -142,6 +142,37 @@ class Voucher(Base):
     coupon: Mapped[Coupon] = relationship(lazy="joined")
 
 
+class GiftState(StrEnum):
+    WAITING = "waiting"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class VoucherGift(Base):
+    """A voucher given by staff (C2); above the role's ceiling a second person decides."""
+
+    __tablename__ = "voucher_gifts"
+    __table_args__ = (
+        UniqueConstraint("staff_id", "key"),
+        CheckConstraint("decided_by_id IS NULL OR decided_by_id <> staff_id", name="second_person"),
+        CheckConstraint("(state = 'done') = (voucher_id IS NOT NULL)", name="done_has_voucher"),
+        Index("ix_voucher_gifts_state", "state", "id"),
+    )
+
+    id: Mapped[bigid]
+    coupon_id: Mapped[int] = mapped_column(BigId, ForeignKey("coupons.id"))
+    member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), index=True)
+    reason: Mapped[line]
+    state: Mapped[GiftState] = mapped_column(state_of(GiftState), default=GiftState.WAITING)
+    staff_id: Mapped[int] = mapped_column(BigId, ForeignKey("staff.id"))
+    #: Of the form: a doubled tap is one gift.
+    key: Mapped[short]
+    at: Mapped[moment]
+    decided_by_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("staff.id"))
+    decided_at: Mapped[moment | None]
+    voucher_id: Mapped[int | None] = mapped_column(BigId, ForeignKey("vouchers.id"), unique=True)
+
+
 class CodePurpose(StrEnum):
     IDENTIFY = "identify"
     REDEEM = "redeem"

@@ -5,7 +5,15 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigId, Json, bigid, moment, short, state_of
@@ -26,6 +34,8 @@ class Import(Base):
     public_id: Mapped[short] = mapped_column(unique=True)
     state: Mapped[ImportState] = mapped_column(state_of(ImportState), default=ImportState.CHECKED)
     digest: Mapped[short]
+    #: As the browser named the file; None before there was such a column, and from the command line.
+    file_name: Mapped[str | None] = mapped_column(String(200))
     #: The list itself, sealed; gone as soon as it is applied or dropped.
     content_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     #: How many lines would be new, known, wrong; and the wrong ones: [[line, code, field]].

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -221,9 +222,16 @@ def _targets(
     ]
 
 
-def bring(runtime: Runtime, line: Line, *, dry_run: bool = False) -> Report:
+def bring(
+    runtime: Runtime,
+    line: Line,
+    *,
+    dry_run: bool = False,
+    told: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Report:
     """Bring LINE to the chosen versions, one menu after the other: all its pictures first, then
-    its aliases, then its people. Whoever may run beside others goes through `upkeep.bring`."""
+    its aliases, then its people; `told` of each picture. Whoever may run beside others goes
+    through `upkeep.bring`."""
     report = Report()
     with runtime.database.read() as session:
         targets = wanted(session, is_newest=dry_run)
@@ -237,12 +245,18 @@ def bring(runtime: Runtime, line: Line, *, dry_run: bool = False) -> Report:
             by_menu[target.menu_id].append(target)
     if dry_run:
         return report
+    done = 0
     for missing in by_menu.values():
-        made = [(target, _make(runtime, line, target, at_line)) for target in missing]
+        made = []
+        for target in missing:
+            told(done, len(report.made))
+            made.append((target, _make(runtime, line, target, at_line)))
+            done += 1
         for target, line_id in made:
             line.set_alias(target.alias, line_id)
             _go_live(runtime, target, line_id)
         _relink(runtime, missing[0])
+    told(done, len(report.made))
     _point_aliases(runtime, line, targets)
     _set_default(runtime, line)
     _retire(runtime, targets)

@@ -7,6 +7,7 @@ point costs a repeat and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -98,7 +99,9 @@ def publish_newest(runtime: Runtime, line: Line, *, dry_run: bool = False) -> pu
     return _bring(runtime, line)
 
 
-def bring(runtime: Runtime, line: Line) -> publish.Report:
+def bring(
+    runtime: Runtime, line: Line, told: Callable[[int, int], None] = lambda _done, _all: None
+) -> publish.Report:
     """Bring LINE to what the rows say, in this thread. Raises the gateway's errors, which are
     noted with the next try, and `menus.publishing_now` while somebody else is at it."""
     with runtime.database.write() as session:
@@ -110,7 +113,7 @@ def bring(runtime: Runtime, line: Line) -> publish.Report:
 
 def _bring(runtime: Runtime, line: Line) -> publish.Report:
     try:
-        report = publish.bring(runtime, line)
+        report = publish.bring(runtime, line, told=told)
     except BaseException as error:
         _give_back(runtime, error)
         raise

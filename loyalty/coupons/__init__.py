@@ -22,7 +22,15 @@ from loyalty.coupons.conditions import (
     standing_of,
 )
 from loyalty.coupons.ending import expire_vouchers
-from loyalty.coupons.giving import give, giveable
+from loyalty.coupons.giving import (
+    GIFT_CEILINGS,
+    MOST_A_DAY,
+    decide_gift,
+    gift_ceiling,
+    gifts_waiting,
+    give,
+    giveable,
+)
 from loyalty.coupons.issuing import buy_reward, claim, expiry_of, issue
 from loyalty.coupons.offers import Offer, is_open, offers_for, vouchers_of
 from loyalty.coupons.proof import check_counts
@@ -48,6 +56,8 @@ from loyalty.coupons.using import (
 )
 
 __all__ = [
+    "GIFT_CEILINGS",
+    "MOST_A_DAY",
     "USABLE",
     "BatchView",
     "Conditions",
@@ -63,10 +73,13 @@ __all__ = [
     "claim_by_code",
     "codes_of",
     "count_try",
+    "decide_gift",
     "describe",
     "discount_for",
     "expire_vouchers",
     "expiry_of",
+    "gift_ceiling",
+    "gifts_waiting",
     "give",
     "giveable",
     "is_open",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from math import log2
@@ -27,6 +27,8 @@ from models.base import table_of
 from models.coupons import CodeBatch, Coupon, Obtained, TypedCode
 
 CODE_LETTERS = 13
+#: So many in one statement; then somebody who waits is told.
+CODES_AT_ONCE = 50_000
 MOST_CODES = 1_000_000
 ROWS_AT_ONCE = 5_000
 CODES = table_of(TypedCode)
@@ -80,8 +82,10 @@ def make_batch(
     now: datetime,
     *,
     ends_at: datetime | None = None,
+    told: Callable[[int], None] = lambda _made: None,
 ) -> CodeBatch:
-    """Generate `size` codes for an offer. Refused unless the offer is had by a code."""
+    """Generate `size` codes for an offer; `told` of each so many. Refused unless the offer is had
+    by a code."""
     coupon = coupon_of(session, coupon_id)
     if coupon.obtained != Obtained.CODE:
         raise Refused("codes.not_by_code")
@@ -94,7 +98,8 @@ def make_batch(
     insert = _INSERT_SQLITE if is_lite else _INSERT_POSTGRES
     missing = size
     while missing:
-        fresh = random_codes(missing)
+        told(size - missing)
+        fresh = random_codes(min(missing, CODES_AT_ONCE))
         session.execute(
             insert, {"batch": batch.id, "codes": json.dumps(fresh) if is_lite else fresh}
         )
@@ -103,8 +108,8 @@ def make_batch(
     return batch
 
 
-def batches(session: Session, coupon_id: int | None = None) -> Sequence[BatchView]:
-    """Every batch, newest first."""
+def batches(coupon_id: int | None = None) -> Any:
+    """The batches of an offer, or of all: (batch, offer, codes used), to be made `BatchView`s."""
     used = (
         select(func.count(CODES.c.used_at))
         .where(CODES.c.batch_id == CodeBatch.id)
@@ -112,9 +117,7 @@ def batches(session: Session, coupon_id: int | None = None) -> Sequence[BatchVie
         .scalar_subquery()
     )
     query = select(CodeBatch, Coupon, used).join(Coupon, Coupon.id == CodeBatch.coupon_id)
-    if coupon_id is not None:
-        query = query.where(CodeBatch.coupon_id == coupon_id)
-    return [BatchView(*row) for row in session.execute(query.order_by(CodeBatch.id.desc()))]
+    return query if coupon_id is None else query.where(CodeBatch.coupon_id == coupon_id)
 
 
 def void_batch(session: Session, batch_id: int, now: datetime) -> CodeBatch:

@@ -1,24 +1,37 @@
-"""Vouchers that staff give to a member by hand, with a reason and within a ceiling (C2)."""
+"""Vouchers that staff give by hand (C2): a reason, a ceiling by role, and a second person above it.
+
+As with points by hand: what somebody gives in one local day counts together, above the ceiling of
+their role a gift waits until somebody else has agreed, and nobody gives, or agrees to, their own.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, true, update
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
 from core.errors import Invalid, NotFound, Refused
+from core.sabotage import is_sabotaged
 from core.text import clean
+from loyalty import shop
 from loyalty.coupons.issuing import issue
-from loyalty.coupons.rows import VOUCHERS
-from models.coupons import Coupon, CouponState, Obtained, Voucher
+from models.base import table_of
+from models.coupons import Coupon, CouponState, GiftState, Obtained, VoucherGift
 from models.members import Member
 from models.staff import Cashier, Role, Staff
 
-#: Vouchers that one person may give in a day; who is not named here gives none.
-GIVEN_A_DAY = {Role.OWNER: 100, Role.MANAGER: 20}
+GIFTS = table_of(VoucherGift)
+#: Who gives, and the setting that holds how many a day alone; who is not named here gives none.
+GIFT_CEILINGS = {
+    Role.OWNER: "vouchers.owner_ceiling",
+    Role.MANAGER: "vouchers.manager_ceiling",
+}
+#: More than anybody could mean.
+MOST_A_DAY = 10_000
 #: Offers that may be given by hand; what costs points or a prize's luck is not handed out.
 GIVEABLE = (Obtained.STAFF, Obtained.CLAIM, Obtained.JOURNEY)
 REASON_LETTERS = 200
@@ -32,6 +45,12 @@ def giveable(session: Session) -> list[Coupon]:
     return sorted(found, key=lambda coupon: (coupon.obtained != Obtained.STAFF, coupon.id))
 
 
+def gift_ceiling(session: Session, role: Role) -> int:
+    """Vouchers that somebody of this role may give in a day alone; 0 for nobody's role."""
+    key = GIFT_CEILINGS.get(role)
+    return int(shop.get(session, key)) if key else 0
+
+
 def give(
     session: Session,
     coupon_id: int,
@@ -41,43 +60,113 @@ def give(
     key: str,
     now: datetime,
     tz: ZoneInfo,
-) -> Voucher:
-    """Give a voucher by hand; the form's `key` makes a doubled tap one gift.
+) -> VoucherGift:
+    """Give a voucher by hand; the form's `key` makes a doubled tap one gift. Above the ceiling
+    the gift waits.
 
-    Refused: `coupons.not_giveable`, `coupons.own_account`, `limits.given_by_hand`,
-    `coupons.sold_out`; Invalid without a reason. Locks the giver's row, so that no two gifts at
-    once pass the ceiling.
+    Refused: `coupons.may_not_give`, `coupons.not_giveable`, `coupons.own_account`,
+    `coupons.sold_out`, and as `issue` refuses; Invalid without a reason. Locks the giver's row,
+    so that no two gifts at once pass the ceiling.
     """
-    if not clean(reason, REASON_LETTERS):
+    why = clean(reason, REASON_LETTERS)
+    if not why:
         raise Invalid("coupons.reason_needed")
+    _refuse_unless_may(session, member.id, staff)
+    coupon = _giveable(session, coupon_id)
+    if not is_sabotaged("vouchers.giver_lock"):
+        session.execute(select(Staff.id).where(Staff.id == staff.id).with_for_update())
+    known = select(VoucherGift).where(VoucherGift.staff_id == staff.id, VoucherGift.key == key)
+    if (made := session.scalar(known)) is not None:
+        return made
+    is_within = given_today(session, staff, now, tz) < gift_ceiling(session, staff.role)
+    gift = VoucherGift(
+        coupon_id=coupon.id, member_id=member.id, reason=why, staff_id=staff.id, key=key, at=now,
+        state=GiftState.WAITING,
+    )  # fmt: skip
+    if is_within:
+        gift.state, gift.voucher_id = GiftState.DONE, _issue(session, gift, coupon, now, tz)
+    session.add(gift)
+    session.flush()
+    return gift
+
+
+def given_today(session: Session, staff: Staff, now: datetime, tz: ZoneInfo) -> int:
+    """How many vouchers this person has given today without anybody else."""
+    alone = select(func.count()).where(
+        GIFTS.c.staff_id == staff.id,
+        GIFTS.c.state == GiftState.DONE,
+        GIFTS.c.decided_by_id.is_(None),
+        GIFTS.c.at >= start_of_day(local_day(now, tz), tz),
+    )
+    return int(session.scalar(alone) or 0)
+
+
+def decide_gift(
+    session: Session,
+    gift_id: int,
+    *,
+    staff: Staff,
+    is_agreed: bool,
+    now: datetime,
+    tz: ZoneInfo,
+) -> VoucherGift:
+    """A second person agrees or refuses; once.
+
+    Refused: `adjustments.same_person`, `adjustments.already_decided`, `members.not_joined`, and
+    as `give` refuses; what was refused waits on.
+    """
+    gift = session.get(VoucherGift, gift_id)
+    if gift is None:
+        raise NotFound
+    if gift.staff_id == staff.id:
+        raise Refused("adjustments.same_person", status=403)
+    _refuse_unless_may(session, gift.member_id, staff)
+    still_waits: ColumnElement[bool] = GIFTS.c.state == GiftState.WAITING
+    if is_sabotaged("vouchers.once"):
+        still_waits = true()
+    # Decided first, done with its voucher: who comes second finds nothing that waits.
+    taken: Any = session.execute(
+        update(GIFTS)
+        .where(GIFTS.c.id == gift_id, still_waits, GIFTS.c.staff_id != staff.id)
+        .values(state=GiftState.REFUSED, decided_by_id=staff.id, decided_at=now, voucher_id=None)
+    )
+    if not taken.rowcount:
+        raise Refused("adjustments.already_decided")
+    session.refresh(gift)
+    if is_agreed:
+        if not session.get_one(Member, gift.member_id).is_member:
+            raise Refused("members.not_joined")
+        coupon = _giveable(session, gift.coupon_id)
+        gift.state, gift.voucher_id = GiftState.DONE, _issue(session, gift, coupon, now, tz)
+        session.flush()
+    return gift
+
+
+def gifts_waiting(session: Session) -> int:
+    """How many gifts wait for a second person."""
+    return session.scalar(select(func.count()).where(GIFTS.c.state == GiftState.WAITING)) or 0
+
+
+def _giveable(session: Session, coupon_id: int) -> Coupon:
     coupon = session.get(Coupon, coupon_id)
     if coupon is None or coupon.state != CouponState.LIVE or coupon.obtained not in GIVEABLE:
         raise NotFound("coupons.not_giveable")
-    session.execute(select(Staff.id).where(Staff.id == staff.id).with_for_update())
-    own = select(Cashier.id).where(Cashier.staff_id == staff.id, Cashier.member_id == member.id)
-    if session.scalar(own.limit(1)) is not None:
-        raise Refused("coupons.own_account", status=403)
-    source_id = f"{staff.id}:{key}"
-    known = select(VOUCHERS.c.id).where(
-        VOUCHERS.c.coupon_id == coupon.id,
-        VOUCHERS.c.member_id == member.id,
-        VOUCHERS.c.source == "staff",
-        VOUCHERS.c.source_id == source_id,
-    )
-    most = GIVEN_A_DAY.get(staff.role, 0)
-    if session.scalar(known) is None and given_today(session, staff.id, now, tz) >= most:
-        raise Refused("limits.given_by_hand", most=most)
-    voucher = issue(session, coupon, member.id, source="staff", source_id=source_id, now=now, tz=tz)
+    return coupon
+
+
+def _issue(session: Session, gift: VoucherGift, coupon: Coupon, now: datetime, tz: ZoneInfo) -> int:
+    voucher = issue(
+        session, coupon, gift.member_id, source="staff",
+        source_id=f"{gift.staff_id}:{gift.key}", now=now, tz=tz,
+    )  # fmt: skip
     if voucher is None:
         raise Refused("coupons.sold_out")
-    return voucher
+    return voucher.id
 
 
-def given_today(session: Session, staff_id: int, now: datetime, tz: ZoneInfo) -> int:
-    """How many vouchers this person has given today."""
-    today = select(func.count()).where(
-        VOUCHERS.c.source == "staff",
-        VOUCHERS.c.source_id.like(f"{staff_id}:%"),
-        VOUCHERS.c.issued_at >= start_of_day(local_day(now, tz), tz),
-    )
-    return int(session.scalar(today) or 0)
+def _refuse_unless_may(session: Session, member_id: int, staff: Staff) -> None:
+    if staff.role not in GIFT_CEILINGS:
+        raise Refused("coupons.may_not_give", status=403)
+    own = select(Cashier.id).where(Cashier.staff_id == staff.id, Cashier.member_id == member_id)
+    if session.scalar(own.limit(1)) is not None:
+        raise Refused("coupons.own_account", status=403)

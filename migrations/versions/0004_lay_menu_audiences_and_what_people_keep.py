@@ -266,6 +266,47 @@ def _lift_messages() -> None:
 
 def _lay_lists() -> None:
     """What the console's lists are ordered and searched by."""
+    with op.batch_alter_table("imports") as batch_op:
+        batch_op.add_column(sa.Column("file_name", sa.String(length=200), nullable=True))
+    op.create_table(
+        "voucher_gifts",
+        sa.Column("id", _id(), autoincrement=True, nullable=False),
+        sa.Column("coupon_id", _id(), nullable=False),
+        sa.Column("member_id", _id(), nullable=False),
+        sa.Column("reason", sa.String(length=255), nullable=False),
+        sa.Column("state", _closed("gift_state", "waiting", "done", "refused"), nullable=False),
+        sa.Column("staff_id", _id(), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("decided_by_id", _id(), nullable=True),
+        sa.Column("decided_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("voucher_id", _id(), nullable=True),
+        sa.CheckConstraint(
+            "decided_by_id IS NULL OR decided_by_id <> staff_id",
+            name=op.f("ck_voucher_gifts_second_person"),
+        ),
+        sa.CheckConstraint(
+            "(state = 'done') = (voucher_id IS NOT NULL)",
+            name=op.f("ck_voucher_gifts_done_has_voucher"),
+        ),
+        *(
+            sa.ForeignKeyConstraint(
+                [column], [f"{table}.id"], name=op.f(f"fk_voucher_gifts_{column}_{table}")
+            )
+            for column, table in (
+                ("coupon_id", "coupons"),
+                ("member_id", "members"),
+                ("staff_id", "staff"),
+                ("decided_by_id", "staff"),
+                ("voucher_id", "vouchers"),
+            )
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_voucher_gifts")),
+        sa.UniqueConstraint("staff_id", "key", name=op.f("uq_voucher_gifts_staff_id_key")),
+        sa.UniqueConstraint("voucher_id", name=op.f("uq_voucher_gifts_voucher_id")),
+    )
+    op.create_index("ix_voucher_gifts_state", "voucher_gifts", ["state", "id"])
+    op.create_index(op.f("ix_voucher_gifts_member_id"), "voucher_gifts", ["member_id"])
     op.drop_index("ix_members_joined_at", "members")
     op.create_index("ix_members_joined_at_id", "members", ["joined_at", "id"])
     op.create_index("ix_members_name_id", "members", ["name", "id"])
@@ -279,6 +320,9 @@ def _lay_lists() -> None:
 
 
 def _lift_lists() -> None:
+    with op.batch_alter_table("imports") as batch_op:
+        batch_op.drop_column("file_name")
+    op.drop_table("voucher_gifts")
     name_search.remove(op.get_bind())
     op.drop_index("ix_purchases_purchased_at_id", "purchases")
     op.create_index(

@@ -140,6 +140,21 @@ def agree(session: Session, facts: dict[str, Any], number: int) -> str:
     return "ok"
 
 
+def agree_gift(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Everybody agrees to one voucher by hand."""
+    staff = session.get_one(Staff, facts["staff"][number % len(facts["staff"])])
+    coupons.decide_gift(session, facts["gift"], staff=staff, is_agreed=True, now=NOW, tz=BANGKOK)
+    return "ok"
+
+
+def give_by_hand(session: Session, facts: dict[str, Any], number: int) -> str:
+    """One person gives as fast as they can; each tap is another gift."""
+    staff = session.get_one(Staff, facts["giver"])
+    member = session.get_one(Member, facts["member"])
+    made = coupons.give(session, facts["coupon"], member, staff, "x", str(number), NOW, BANGKOK)
+    return made.state.value
+
+
 def identify(session: Session, facts: dict[str, Any], number: int) -> str:
     parsed = codes.parse(factories.SECRET_KEY, facts["code"])
     codes.scan(session, parsed, f"device:{number}", NOW, NOW, BANGKOK)
@@ -245,12 +260,14 @@ def reward_referrer(session: Session, facts: dict[str, Any], number: int) -> str
 
 RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
     "agree": agree,
+    "agree_gift": agree_gift,
     "audit": write_audit,
     "burn": burn,
     "buy": buy,
     "buy_reward": buy_reward,
     "claim": claim,
     "claim_again": claim_again,
+    "give_by_hand": give_by_hand,
     "identify": identify,
     "play": play,
     "climb": climb,

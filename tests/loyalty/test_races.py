@@ -21,7 +21,7 @@ from sqlalchemy import func, select, text
 from core.clock import local_day
 from core.errors import Refused
 from loyalty import audit, ceilings, codes, coupons, draws, points, proof, purchases, shop
-from models.coupons import CodePurpose, Coupon, Obtained, Redemption, Voucher
+from models.coupons import CodePurpose, Coupon, Obtained, Redemption, Voucher, VoucherGift
 from models.draws import DrawTurn
 from models.earn_rules import EarnRule, EarnRuleAward, EarnRuleKind
 from models.members import Member, MemberState, Referral, StageChange
@@ -532,6 +532,57 @@ def test_aa3_many_second_persons_agree_once(racers, database, database_url, trie
 def test_aa3_without_the_guard_everybody_has_agreed(racers, database, database_url):
     facts = lay_out_adjustment(database)
     assert racers.run(database_url, "agree", CONTROL, "adjustments.once", **facts)["ok"] > 1
+
+
+def lay_out_gift(database) -> dict[str, Any]:
+    with database.write() as session:
+        asks, *others = [
+            factories.prem(session, email=f"s{number}@taem.example").id for number in range(9)
+        ]
+        coupon = factories.make_coupon(session, "gift", obtained=Obtained.STAFF)
+        member = factories.somchai(session)
+        row = VoucherGift(
+            coupon_id=coupon.id, member_id=member.id, reason="x", staff_id=asks, key="k", at=NOW
+        )
+        session.add(row)
+        session.flush()
+        return {
+            "gift": row.id, "staff": others, "member": member.id, "coupon": coupon.id,
+            "giver": asks,
+        }  # fmt: skip
+
+
+def test_aa3_many_second_persons_give_one_voucher(racers, database, database_url, tries):
+    demand = tries(100)
+    facts = lay_out_gift(database)
+    outcomes = racers.run(database_url, "agree_gift", demand, **facts)
+    assert outcomes == {"ok": 1, "adjustments.already_decided": demand - 1}
+    assert count_of(database, Voucher) == 1
+
+
+def test_aa3_without_the_guard_everybody_has_given(racers, database, database_url):
+    facts = lay_out_gift(database)
+    assert racers.run(database_url, "agree_gift", CONTROL, "vouchers.once", **facts)["ok"] > 1
+
+
+def test_aa3_gifts_at_once_never_pass_the_ceiling(racers, database, database_url, tries):
+    demand = tries(60)
+    facts = lay_out_gift(database)
+    with database.write() as session:
+        shop.set(session, "vouchers.owner_ceiling", 7, NOW)
+    outcomes = racers.run(database_url, "give_by_hand", demand, **facts)
+    assert outcomes == {"done": 7, "waiting": demand - 7}
+    assert count_of(database, Voucher) == 7
+
+
+def test_aa3_without_the_givers_lock_gifts_at_once_pass_it(racers, database, database_url):
+    facts = lay_out_gift(database)
+    with database.write() as session:
+        shop.set(session, "vouchers.owner_ceiling", 1, NOW)
+    outcomes = racers.run(
+        database_url, "give_by_hand", CONTROL, "vouchers.giver_lock,db.immediate", **facts
+    )
+    assert outcomes["done"] > 1 or faults(outcomes)
 
 
 # Audit (Z22)

@@ -92,7 +92,8 @@ def test_ended_and_void_batches_are_good_for_nothing(session, somchai, offer):
     assert refused(type_, session, late, somchai, NOW + DAY).code == "codes.refused"
     coupons.void_batch(session, void.id, NOW)
     assert refused(type_, session, dead, somchai).code == "codes.refused"
-    states = {view.batch.label: view.state(NOW + DAY) for view in coupons.batches(session)}
+    views = [coupons.BatchView(*row) for row in session.execute(coupons.batches())]
+    states = {view.batch.label: view.state(NOW + DAY) for view in views}
     assert states == {"ตลาดนัด": "ended", "พาร์ตเนอร์": "void"}
     assert type_(session, late, somchai)
 

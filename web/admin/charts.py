@@ -11,12 +11,16 @@ from typing import Any
 
 from markupsafe import Markup
 
+from core.i18n import t
+from web.ground import locale
 from web.security import nonce
 
 _SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 _STYLE = re.compile(r"<style\b[^>]*>")
 _STYLED = re.compile(r' style="[^"]*"')
 _PROLOGUE = re.compile(r"<\?xml[^>]*\?>")
+#: Up to here an axis names each whole number, as it would count in parts of one.
+FEW = 5
 #: Names of the page's own colours, which differ by light and dark.
 LEAF, AMBER, CORAL = "var(--chart-1)", "var(--chart-2)", "var(--chart-3)"
 
@@ -36,8 +40,9 @@ def bars(title: str, points: Sequence[tuple[date, int]], colour: str = LEAF) -> 
     """One bar a day, labelled every fifth. Every text in it is made here or escaped by pygal."""
     chart = _chart("Bar", (colour,), show_legend=False, height=260)
     chart.x_labels = [f"{on.day}/{on.month}" for on, _ in points]
-    chart.add(title, [value for _, value in points])
-    return _svg(chart)
+    values = [value for _, value in points]
+    chart.add(title, values)
+    return _svg(chart, values)
 
 
 def named_bars(title: str, points: Sequence[tuple[str, int]], colour: str = LEAF) -> Markup:
@@ -46,8 +51,9 @@ def named_bars(title: str, points: Sequence[tuple[str, int]], colour: str = LEAF
     chart.x_labels = [name for name, _ in points]
     chart.config.x_labels_major_every = 1
     chart.config.show_minor_x_labels = True
-    chart.add(title, [value for _, value in points])
-    return _svg(chart)
+    values = [value for _, value in points]
+    chart.add(title, values)
+    return _svg(chart, values)
 
 
 def stacked(
@@ -60,7 +66,9 @@ def stacked(
     chart.config.show_minor_x_labels = True
     for name, values in series:
         chart.add(name, list(values))
-    return _svg(chart)
+    return _svg(
+        chart, [sum(parts) for parts in zip(*(values for _, values in series), strict=True)]
+    )
 
 
 def moves(
@@ -72,7 +80,7 @@ def moves(
     chart.config.x_labels_major_every = every
     for name, values in series:
         chart.add(name, list(values))
-    return _svg(chart)
+    return _svg(chart, [value for _, values in series for value in values])
 
 
 def _chart(kind: str, colours: tuple[str, ...], *, show_legend: bool, height: int) -> Any:
@@ -115,7 +123,13 @@ def _chart(kind: str, colours: tuple[str, ...], *, show_legend: bool, height: in
     )
 
 
-def _svg(chart: Any) -> Markup:
+def _svg(chart: Any, tops: Sequence[int]) -> Markup:
+    """The chart, by the height of its bars or lines: nothing yet is said in words, and a few are
+    counted in whole ones."""
+    if not any(tops):
+        return Markup('<p class="empty chart-empty">{}</p>').format(t(locale(), "charts.empty"))
+    if min(tops) >= 0 and max(tops) <= FEW:
+        chart.y_labels = range(max(tops) + 1)
     svg = _PROLOGUE.sub("", _SCRIPT.sub("", chart.render(is_unicode=True)))
     svg = _STYLED.sub("", svg)
     svg = _STYLE.sub(f'<style nonce="{nonce()}">', svg)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
-from flask import Response, make_response, render_template, request
+from flask import Response, g, make_response, render_template, request
 from sqlalchemy import select
 
 from core.clock import at_local, local_day
@@ -24,12 +24,15 @@ from models.staff import Branch
 from models.tiers import Tier
 from web.admin import forms
 from web.admin.ground import back, blueprint, may, noted
+from web.admin.tables import Column, Listing, found_in, listed
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 _KEY = re.compile(r"[a-z0-9_]{2,40}")
 _HOURS = re.compile(r"([01]?[0-9]|2[0-4])\s*[-–]\s*([01]?[0-9]|2[0-4])")
 MOST_POINTS = 10_000_000
+#: Products that the trial of a bill offers to choose from.
+SKUS_OFFERED = 500
 PREVIEW_BAHT, PREVIEW_HOUR = "250", 12
 
 
@@ -52,17 +55,143 @@ def earning_page() -> str:
     return _page()
 
 
-def _page(refusal: str = "", place: str = "") -> str:
+@dataclass(frozen=True)
+class RuleLine:
+    """A rule with what it gave so far."""
+
+    rule: EarnRule
+    given: int
+
+    @property
+    def name(self) -> str:
+        return self.rule.name_en if locale() == "en" else self.rule.name_th
+
+    @property
+    def adds(self) -> str:
+        """How many points it adds, in words."""
+        if self.rule.percent:
+            return t(locale(), "earning.times", percent=self.rule.percent)
+        return t(locale(), "earning.plus", points=self.rule.bonus_points)
+
+    @property
+    def conditions(self) -> list[str]:
+        return conditions_of(self.rule, locale())
+
+    @property
+    def state(self) -> str:
+        """What it does at this moment, as a key of texts."""
+        if self.rule.ended_at:
+            return "earning.ended"
+        return "console.on" if self.rule.is_on else "earning.off"
+
+
+def _rule_line(row: Any) -> RuleLine:
+    if "rules_given" not in g:  # once for a page
+        g.rules_given = earn_rules.given_by(db())
+    return RuleLine(row[0], g.rules_given.get(row[0].id, 0))
+
+
+RULES = listed(
+    Listing(
+        "/earning/rules",
+        (
+            Column("position", "earning.position", EarnRule.position,
+                   lambda line: line.rule.position, "num"),
+            Column("name", "console.name", EarnRule.name_th, lambda line: line.name),
+            Column("key", "tills.code", EarnRule.key, lambda line: line.rule.key, "mono"),
+            Column("adds", "earning.adds", None, lambda line: line.adds),
+            Column("when", "earning.when", None, lambda line: ", ".join(line.conditions)),
+            Column("from", "lists.since", EarnRule.starts_on, lambda line: line.rule.starts_on,
+                   "day"),
+            Column("until", "lists.until", EarnRule.ends_on, lambda line: line.rule.ends_on,
+                   "day"),
+            Column("cap_member", "earning.cap_member_short", EarnRule.per_member_cap,
+                   lambda line: line.rule.per_member_cap, "num"),
+            Column("cap_total", "earning.cap_total_short", EarnRule.total_cap,
+                   lambda line: line.rule.total_cap, "num"),
+            Column("given", "earning.given", None, lambda line: line.given, "num"),
+            Column("state", "console.state", EarnRule.is_on,
+                   lambda line: t(locale(), line.state)),
+            Column("acts", ""),
+        ),
+        lambda: found_in(select(EarnRule), EarnRule.name_th, EarnRule.name_en, EarnRule.key),
+        "position",
+        EarnRule.id,
+        "earning.read",
+        is_down=False,
+        shape=_rule_line,
+        first=EarnRule.ended_at.is_not(None),
+        home="admin.earning_rules",
+    )
+)  # fmt: skip
+PRODUCTS = listed(
+    Listing(
+        "/earning/products",
+        (
+            Column("sku", "earning.sku", Product.sku, lambda one: one.sku, "mono"),
+            Column("name_th", "console.name_th", Product.name_th, lambda one: one.name_th),
+            Column("name_en", "console.name_en", Product.name_en, lambda one: one.name_en),
+            Column("label", "earning.label", Product.label, lambda one: one.label),
+            Column("state", "console.state", Product.is_active,
+                   lambda one: t(locale(), "earning.sold" if one.is_active
+                                 else "earning.not_sold")),
+            Column("acts", ""),
+        ),
+        lambda: found_in(
+            select(Product), Product.sku, Product.name_th, Product.name_en, Product.label
+        ),
+        "sku",
+        Product.id,
+        "earning.read",
+        is_down=False,
+        shape=lambda row: row[0],
+        home="admin.earning_products",
+    )
+)  # fmt: skip
+
+
+@blueprint.get("/earning/rules")
+@staff_only("earning.read")
+def earning_rules() -> str:
+    """What is added to the base, in the order in which it acts; ended ones last."""
+    return _rules_page()
+
+
+def _rules_page(refusal: str = "") -> str:
+    return render_template(
+        "admin/earning_rules.html",
+        table=RULES.page(),
+        branches=db().scalars(select(Branch).order_by(Branch.code)).all(),
+        tiers=db().scalars(select(Tier).order_by(Tier.threshold)).all(),
+        levels=list(Level),
+        form=request.form,
+        refusal=refusal,
+        can_edit=may("earning.edit"),
+    )
+
+
+@blueprint.get("/earning/products")
+@staff_only("earning.read")
+def earning_products() -> str:
+    """What the shop sells, as far as its rules need to know."""
+    return _products_page()
+
+
+def _products_page(refusal: str = "") -> str:
+    return render_template(
+        "admin/earning_products.html",
+        table=PRODUCTS.page(),
+        form=request.form,
+        refusal=refusal,
+        can_edit=may("earning.edit"),
+    )
+
+
+def _page(refusal: str = "") -> str:
     session, held = db(), runtime()
     today = local_day(held.clock.now(), held.clock.tz)
     every = points.policies(session)
     current = points.policy_for(session, today)
-    given = earn_rules.given_by(session)
-    rules = session.scalars(
-        select(EarnRule).order_by(
-            EarnRule.ended_at.is_not(None), EarnRule.position, EarnRule.id.desc()
-        )
-    ).all()
     asked, preview = _preview()
     return render_template(
         "admin/earning.html",
@@ -71,8 +200,9 @@ def _page(refusal: str = "", place: str = "") -> str:
         first_day=points.first_day(session, today),
         planned=[one for one in every if one.valid_from > today],
         past=[one for one in every if one.valid_from <= today and one.id != current.id],
-        rules=[(rule, given.get(rule.id, 0), conditions_of(rule, locale())) for rule in rules],
-        products=session.scalars(select(Product).order_by(Product.sku)).all(),
+        products=session.scalars(
+            select(Product).where(Product.is_active).order_by(Product.sku).limit(SKUS_OFFERED)
+        ).all(),
         branches=session.scalars(select(Branch).order_by(Branch.code)).all(),
         tiers=session.scalars(select(Tier).order_by(Tier.threshold)).all(),
         levels=list(Level),
@@ -81,19 +211,18 @@ def _page(refusal: str = "", place: str = "") -> str:
         preview=preview,
         form=request.form,
         refusal=refusal,
-        place=place,
         can_edit=may("earning.edit"),
     )
 
 
-def _doing(place: str, work: Callable[[], None]) -> Response:
-    """Do what a form asks; refused, the page comes back as it was filled."""
+def _doing(endpoint: str, page: Callable[[str], str], work: Callable[[], None]) -> Response:
+    """Do what a form asks; refused, its page comes back as it was filled."""
     try:
         work()
     except Refused as error:
         words = t(locale(), error.code, **error.facts)
-        return make_response(_page(words, place), error.status)
-    return back("admin.earning_page", note="console.saved", _anchor=place)
+        return make_response(page(words), error.status)
+    return back(endpoint, note="console.saved")
 
 
 # --- The policy --------------------------------------------------------------------------------
@@ -129,7 +258,7 @@ def earning_plan() -> Response:
             months=policy.expiry_months,
         )
 
-    return _doing("policy", plan)
+    return _doing("admin.earning_page", _page, plan)
 
 
 @blueprint.post("/earning/policy/<int:policy_id>/cancel")
@@ -143,7 +272,7 @@ def earning_cancel(policy_id: int) -> Response:
         policy = points.cancel_plan(db(), policy_id, today)
         noted("points.policy_cancelled", valid_from=policy.valid_from.isoformat())
 
-    return _doing("policy", cancel)
+    return _doing("admin.earning_page", _page, cancel)
 
 
 # --- Rules ---------------------------------------------------------------------------------------
@@ -185,7 +314,7 @@ def earning_rule_create() -> Response:
         earn_rules.create(db(), rule, today=local_day(held.clock.now(), held.clock.tz))
         noted("earn_rules.created", rule=rule.id, key=rule.key)
 
-    return _doing("rules", create)
+    return _doing("admin.earning_rules", _rules_page, create)
 
 
 def _conditions() -> dict[str, Any]:
@@ -243,7 +372,7 @@ def earning_rule_change(rule_id: int, what: str) -> Response:
             earn_rules.switch(db(), rule_id, is_on=what == "on")
         noted("earn_rules.changed", rule=rule_id, what=what)
 
-    return _doing("rules", change)
+    return _doing("admin.earning_rules", _rules_page, change)
 
 
 def conditions_of(rule: EarnRule, language: str) -> list[str]:
@@ -291,7 +420,7 @@ def earning_product() -> Response:
         product.is_active = request.form.get("is_active", "1") == "1"
         noted("products.saved", sku=sku)
 
-    return _doing("products", save)
+    return _doing("admin.earning_products", _products_page, save)
 
 
 # --- The preview -----------------------------------------------------------------------------------

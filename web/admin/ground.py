@@ -14,7 +14,7 @@ from markupsafe import Markup
 from sqlalchemy.orm import Session
 
 from core.ids import token_hash
-from loyalty import adjustments, alarms, audit, conversations
+from loyalty import adjustments, alarms, audit, conversations, coupons
 from models.staff import Role, Staff, StaffSession
 from web.auth import Access, Forbidden, SignInNeeded, resolver
 from web.ground import db, runtime
@@ -312,7 +312,9 @@ def context() -> dict[str, Any]:
             for place, (endpoint, _permission, key, icon) in enumerate(allowed)
         ]
     unread = conversations.unread_total(db()) if may("conversations.read") else 0
-    waiting = adjustments.waiting_count(db()) if may("adjustments.decide") else 0
+    waiting = 0
+    if may("adjustments.decide"):
+        waiting = adjustments.waiting_count(db()) + coupons.gifts_waiting(db())
     unseen = alarms.unseen_total(db()) if may("alarms.read") else 0
     badges = {
         "admin.conversations_list": unread,
@@ -358,6 +360,8 @@ NOTES = frozenset(
         "settings.noted_menus",
         "adjustments.noted_done",
         "adjustments.noted_waiting",
+        "gifts.noted_done",
+        "gifts.noted_waiting",
     }
 )
 

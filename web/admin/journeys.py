@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Response, abort, g, make_response, render_template, request
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from core.errors import Refused
 from core.i18n import LOCALES, t
@@ -18,6 +20,7 @@ from models.members import Member
 from web.admin import forms, journey_forms, journey_words
 from web.admin.ground import back, blueprint, noted
 from web.admin.journey_diagram import drawn
+from web.admin.tables import Column, Listing, listed, search_text
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
@@ -30,12 +33,27 @@ SAMPLE = {
 UNDER_WAY = 20
 
 
-@blueprint.get("/messages")
-@staff_only("journeys.read")
-def journeys() -> str:
-    """Every journey with its switch and what became of it."""
-    is_archive = request.args.get("archived") == "1"
-    shown = Journey.archived_at.is_not(None) if is_archive else Journey.archived_at.is_(None)
+@dataclass(frozen=True)
+class Line:
+    """A journey with what became of it so far."""
+
+    journey: Journey
+    definition: Mapping[str, Any]
+    sums: Mapping[str, int]
+    under_way: int
+
+
+def _shown(row: Any) -> Line:
+    """One line of the list; what every journey did is counted once for a page."""
+    journey = row[0]
+    if "journey_sums" not in g:
+        g.journey_sums = _sums()
+    tally, under_way = g.journey_sums
+    definition = definitions.current(db(), journey).definition
+    return Line(journey, definition, tally.get(journey.id, {}), under_way.get(journey.id, 0))
+
+
+def _sums() -> tuple[dict[int, dict[str, int]], dict[int, int]]:
     tally: dict[int, dict[str, int]] = {}
     for journey_id, state, count in db().execute(
         select(Intent.journey_id, Intent.state, func.count()).group_by(
@@ -43,25 +61,81 @@ def journeys() -> str:
         )
     ):
         tally.setdefault(journey_id, {})[state.value] = count
-    under_way = {
-        row[0]: row[1]
-        for row in db().execute(
-            select(Enrolment.journey_id, func.count())
-            .where(Enrolment.state == EnrolmentState.ACTIVE)
-            .group_by(Enrolment.journey_id)
-        )
-    }
-    order = {key: place for place, key in enumerate(DEFAULTS)}
-    rows = sorted(
-        db().scalars(select(Journey).where(shown)),
-        key=lambda row: (order.get(row.key, len(order)), row.id),
+    under_way = (
+        select(Enrolment.journey_id, func.count())
+        .where(Enrolment.state == EnrolmentState.ACTIVE)
+        .group_by(Enrolment.journey_id)
     )
+    return tally, {row[0]: row[1] for row in db().execute(under_way)}
+
+
+def _in_use() -> Any:
+    """What is in use, or the archive; found by the name that the reader sees."""
+    shown = Journey.archived_at.is_not(None) if _is_archive() else Journey.archived_at.is_(None)
+    query = select(Journey).where(shown)
+    if text := search_text().casefold():
+        every = db().scalars(select(Journey).where(shown))
+        found = [one.id for one in every if text in journey_words.name_of(one).casefold()]
+        query = query.where(Journey.id.in_(found))
+    return query
+
+
+def _is_archive() -> bool:
+    return request.args.get("archived") == "1"
+
+
+def _intents(state: str) -> Callable[[Line], int]:
+    return lambda line: line.sums.get(state, 0)
+
+
+def _place(line: Line) -> int | None:
+    """Which one it is of the shipped ones."""
+    keys = list(DEFAULTS)
+    return keys.index(line.journey.key) + 1 if line.journey.key in keys else None
+
+
+#: Shipped ones in the order of a member's life, then the shop's own as they were made.
+PLACE = case(
+    {key: place for place, key in enumerate(DEFAULTS)}, value=Journey.key, else_=len(DEFAULTS)
+)
+JOURNEYS = listed(
+    Listing(
+        "/messages",
+        (
+            Column("place", "journeys.place", PLACE * 1_000_000 + Journey.id, _place, "num"),
+            Column("name", "console.name", None,
+                   lambda line: journey_words.name_of(line.journey)),
+            Column("about", "journeys.what_for", None,
+                   lambda line: journey_words.about(line.journey, line.definition)),
+            Column("on", "console.state", Journey.is_on,
+                   lambda line: t(locale(), f"console.{'on' if line.journey.is_on else 'off'}")),
+            Column("turned", "journeys.sum_turned", None, _intents("turned"), "num"),
+            Column("waiting", "journeys.sum_waiting", None, _intents("waiting"), "num"),
+            Column("skipped", "journeys.sum_skipped", None, _intents("skipped"), "num"),
+            Column("held", "journeys.sum_held", None, _intents("held_out"), "num"),
+            Column("under_way", "journeys.under_way", None, lambda line: line.under_way, "num"),
+        ),
+        _in_use,
+        "place",
+        Journey.id,
+        "journeys.read",
+        is_down=False,
+        shape=_shown,
+    )
+)  # fmt: skip
+
+
+@blueprint.get("/messages")
+@staff_only("journeys.read")
+def journeys() -> str:
+    """Every journey with its switch and what became of it."""
+    table = JOURNEYS.page()
+    like = db().scalars(select(Journey).where(Journey.archived_at.is_(None)).order_by(PLACE))
     return render_template(
         "admin/journeys.html",
-        journeys=[(row, definitions.current(db(), row).definition) for row in rows],
-        tally=tally,
-        under_way=under_way,
-        is_archive=is_archive,
+        table=table,
+        patterns=like.all(),
+        is_archive=_is_archive(),
         words=journey_words,
     )
 

@@ -41,7 +41,7 @@ LAST_DIGITS = 4
 _SQUARE = re.compile(r"([1-5])-([1-5])")
 COLUMNS = (
     Column("name", "console.name", Member.name, lambda row: row.Member.shown_name,
-           is_quick=True),
+           is_quick=True, is_searched=True),
     Column("number", "console.number", Member.member_no, lambda row: row.Member.member_no, "mono",
            is_quick=True),
     Column("stage", "console.stage", MemberTotals.stage,

@@ -15,7 +15,7 @@ from core.text import parse_whole
 from models.menus import Menu, MenuLink, MenuVersion
 from rich_menus import assign, audiences, plans, publish, shelf, status, upkeep
 from rich_menus.definitions import Words
-from web.admin import forms, menu_words
+from web.admin import forms, menu_words, progress
 from web.admin.ground import back, blueprint, noted
 from web.auth import staff_only
 from web.ground import db, locale, opened, outside, runtime
@@ -141,12 +141,20 @@ def menu_publish(key: str) -> Any:
 
 def brought(endpoint: str, **values: Any) -> Any:
     """After a choice was committed: bring LINE there now; what fails is tried again by itself."""
-    held = runtime()
-    try:
-        upkeep.bring(held, SdkLine(held.settings))
-    except OutsideFault as error:
-        raise Refused("menus.line_failed", status=502) from error
-    return back(endpoint, note="console.published", **values)
+
+    def work(told: progress.Told) -> Response:
+        held = runtime()
+        try:
+            upkeep.bring(
+                held,
+                SdkLine(held.settings),
+                told=lambda done, most: told("progress.menus", done, most),
+            )
+        except OutsideFault as error:
+            raise Refused("menus.line_failed", status=502) from error
+        return back(endpoint, note="console.published", **values)
+
+    return progress.shown(work)
 
 
 # --- LINE compared with what we believe ---------------------------------------------------------

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import count
 from typing import Any
 
-from flask import Response, abort, g, make_response, render_template, request
+from flask import Response, abort, make_response, render_template, request
 from sqlalchemy import select
 
 from bot.flex.coupons import value_words
 from bot.theme import is_picture_url
-from core import ids
 from core.clock import last_day
 from core.errors import Refused
 from core.i18n import LOCALES, day, t
@@ -22,11 +21,11 @@ from core.text import clean, clean_lines, parse_whole
 from loyalty import coupons
 from loyalty.coupons import Conditions
 from loyalty.coupons.typed import code_key
-from models.coupons import Coupon, CouponKind, CouponState, Obtained
+from models.coupons import CodeBatch, Coupon, CouponKind, CouponState, Obtained
 from models.members import Level
 from models.staff import Branch
 from models.tiers import Tier
-from web.admin import forms
+from web.admin import forms, progress
 from web.admin.ground import (
     back,
     blueprint,
@@ -34,10 +33,9 @@ from web.admin.ground import (
     may,
     noted,
 )
-from web.admin.members import member_of
 from web.admin.tables import Column, Listing, found_in, listed, said, spreadsheet
 from web.auth import staff_only
-from web.ground import db, locale, runtime
+from web.ground import db, locale, opened, outside, runtime
 
 
 def _name(coupon: Coupon) -> str:
@@ -203,6 +201,40 @@ def offer_withdraw(offer_id: int) -> Any:
 # Typed codes
 
 
+def _batches() -> Any:
+    """An offer's batches; its file is asked for with the offer in the query."""
+    chosen = (request.view_args or {}).get("offer_id") or request.args.get("offer_id", type=int)
+    return found_in(coupons.batches(chosen), CodeBatch.label)
+
+
+def _batch_state(view: coupons.BatchView) -> str:
+    return view.state(runtime().clock.now())
+
+
+BATCHES = listed(
+    Listing(
+        "/codes",
+        (
+            Column("label", "console.label", CodeBatch.label, lambda view: view.batch.label),
+            Column("state", "console.state", None,
+                   lambda view: t(locale(), f"batch_states.{_batch_state(view)}")),
+            Column("used", "console.redeemed", None, lambda view: view.used, "num"),
+            Column("size", "console.size", CodeBatch.size, lambda view: view.batch.size, "num"),
+            Column("made", "console.made_at", CodeBatch.created_at,
+                   lambda view: view.batch.created_at, "moment"),
+            Column("ends", "console.ends_on", CodeBatch.ends_at,
+                   lambda view: view.batch.ends_at, "moment"),
+            Column("acts", ""),
+        ),
+        _batches,
+        "made",
+        CodeBatch.id.desc(),
+        "offers.read",
+        shape=lambda row: coupons.BatchView(*row),
+    )
+)  # fmt: skip
+
+
 @blueprint.get("/offers/<int:offer_id>/codes")
 @staff_only("offers.read")
 def codes_page(offer_id: int) -> str:
@@ -211,12 +243,11 @@ def codes_page(offer_id: int) -> str:
 
 
 def _codes(coupon: Coupon, refusal: str) -> str:
-    now = runtime().clock.now()
-    found = coupons.batches(db(), coupon.id)
     return render_template(
         "admin/codes.html",
         coupon=coupon,
-        batches=[(view, view.state(now)) for view in found],
+        table=BATCHES.page(),
+        state_of=_batch_state,
         refusal=refusal,
         values=request.form,
     )
@@ -224,23 +255,39 @@ def _codes(coupon: Coupon, refusal: str) -> str:
 
 @blueprint.post("/offers/<int:offer_id>/codes")
 @staff_only("offers.edit")
+@outside
 def codes_make(offer_id: int) -> Any:
     """Generate a batch."""
-    coupon = _coupon(offer_id)
     try:
         size = forms.whole("size", "console.size", 1, 1_000_000)
-        batch = coupons.make_batch(
-            db(),
-            coupon.id,
+        make = partial(
+            _make_codes,
+            offer_id,
+            size,
             forms.words("label", "console.label"),
+            forms.maybe_moment("ends_on", "console.ends_on", is_end=True),
+        )
+        return progress.shown(make)
+    except Refused as error:
+        with opened(is_reading=True):
+            page = _codes(_coupon(offer_id), t(locale(), error.code, **error.facts))
+        return make_response(page, error.status)
+
+
+def _make_codes(
+    offer_id: int, size: int, label: str, ends_at: datetime | None, told: progress.Told
+) -> Response:
+    with opened() as session:
+        batch = coupons.make_batch(
+            session,
+            _coupon(offer_id).id,
+            label,
             size,
             runtime().clock.now(),
-            ends_at=forms.maybe_moment("ends_on", "console.ends_on", is_end=True),
+            ends_at=ends_at,
+            told=lambda made: told("progress.codes", made, size),
         )
-    except Refused as error:
-        page = _codes(coupon, t(locale(), error.code, **error.facts))
-        return make_response(page, error.status)
-    noted("codes.made", batch=batch.id, offer=coupon.id, size=size)
+        noted("codes.made", batch=batch.id, offer=offer_id, size=size)
     return back("admin.codes_page", note="console.saved", offer_id=offer_id)
 
 
@@ -267,35 +314,6 @@ def codes_export(batch_id: int) -> Response:
     ]
     noted("codes.exported", batch=batch_id, count=batch.size)
     return spreadsheet(rows, f"codes-{batch_id}.csv")
-
-
-# Given by hand
-
-
-@blueprint.post("/members/<string:public_id>/vouchers")
-@staff_only("vouchers.give")
-def voucher_give(public_id: str) -> Any:
-    """Give a voucher to a member, with a reason."""
-    held, member = runtime(), member_of(public_id)
-    reason = clean(request.form.get("reason", ""), 200)
-    voucher = coupons.give(
-        db(),
-        parse_whole(request.form.get("coupon", "")) or 0,
-        member,
-        g.staff,
-        reason,
-        request.form.get("key", "")[:32] or ids.public_id(),
-        held.clock.now(),
-        held.clock.tz,
-    )
-    facts = {"member": member.public_id, "voucher": voucher.public_id, "reason": reason}
-    noted("vouchers.given", **facts)
-    return back("admin.member", note="console.saved", public_id=public_id)
-
-
-def giveable() -> Any:
-    """What may be given on a member's page, and the key of its form."""
-    return coupons.giveable(db()), ids.public_id()
 
 
 def _coupon(offer_id: int) -> Coupon:

@@ -10,14 +10,88 @@ from sqlalchemy import func, select
 from core.errors import Refused
 from core.i18n import t
 from loyalty import people, second_factor
-from models.staff import Role, Staff, StaffSession
+from models.staff import Branch, Role, Staff, StaffSession
 from web.admin import forms
 from web.admin.account import end_sessions, name_of
 from web.admin.ground import IDLE, back, blueprint, freshly, noted
+from web.admin.tables import Column, Listing, found_in, listed, said
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
-SESSIONS_SHOWN = 200
+
+def _branch_name(person: Staff) -> str:
+    if person.branch_id is None:
+        return ""
+    branch = db().get_one(Branch, person.branch_id)
+    return branch.name_en if locale() == "en" else branch.name_th
+
+
+STAFF = listed(
+    Listing(
+        "/staff",
+        (
+            Column("name", "console.name", Staff.name, lambda one: one.name),
+            Column("email", "console.email", Staff.email, lambda one: one.email),
+            Column("role", "staff.role", Staff.role, said("roles", lambda one: one.role)),
+            Column("branch", "staff.branch", None, _branch_name),
+            Column("second", "staff.second_title", None, lambda one: t(locale(), standing(one))),
+            Column("acts", ""),
+        ),
+        lambda: found_in(select(Staff), Staff.name, Staff.email),
+        "name",
+        Staff.id,
+        "lists.export",
+        is_down=False,
+        shape=lambda row: row[0],
+        first=Staff.is_active.desc(),
+        home="admin.staff_page",
+    )
+)  # fmt: skip
+
+
+def _signed_in() -> Any:
+    """Where everybody is signed in at this moment."""
+    real = runtime().clock.real_now()
+    query = (
+        select(StaffSession, Staff)
+        .join(Staff, Staff.id == StaffSession.staff_id)
+        .where(
+            StaffSession.revoked_at.is_(None),
+            StaffSession.expires_at > real,
+            StaffSession.last_seen_at > real - IDLE,
+        )
+    )
+    return found_in(query, Staff.name, StaffSession.browser)
+
+
+SESSIONS = listed(
+    Listing(
+        "/staff/sessions",
+        (
+            Column("name", "console.name", Staff.name, lambda row: row.Staff.name),
+            Column("browser", "staff.browser", StaffSession.browser,
+                   lambda row: row.StaffSession.browser),
+            Column("since", "staff.signed_in_at", StaffSession.created_at,
+                   lambda row: row.StaffSession.created_at, "moment"),
+            Column("seen", "staff.last_seen", StaffSession.last_seen_at,
+                   lambda row: row.StaffSession.last_seen_at, "moment"),
+            Column("acts", ""),
+        ),
+        _signed_in,
+        "seen",
+        StaffSession.token_hash.desc(),
+        "lists.export",
+    )
+)  # fmt: skip
+
+
+def standing(person: Staff) -> str:
+    """Whether somebody may come in, and with what, as a key of texts."""
+    if not person.is_active:
+        return "staff.is_out"
+    if person.totp_sealed:
+        return "staff.second_on"
+    return "staff.second_off" if person.password_hash else "staff.not_yet"
 
 
 @blueprint.get("/staff")
@@ -28,46 +102,37 @@ def staff_page() -> str:
 
 
 def _page(*, link: str = "", refusal: str = "") -> str:
-    rows = db().scalars(select(Staff).order_by(Staff.is_active.desc(), Staff.id)).all()
     return render_template(
         "admin/staff.html",
-        rows=rows,
+        table=STAFF.page(),
         roles=list(Role),
         branches=people.branches(db()),
-        sessions=_open_sessions(),
+        standing=standing,
         link=link,
         refusal=refusal,
     )
 
 
-def _open_sessions() -> list[tuple[str, Any, Any]]:
-    """Where everybody is signed in at this moment: name of the session, its row, its person."""
-    real = runtime().clock.real_now()
-    rows = db().execute(
-        select(StaffSession, Staff)
-        .join(Staff, Staff.id == StaffSession.staff_id)
-        .where(
-            StaffSession.revoked_at.is_(None),
-            StaffSession.expires_at > real,
-            StaffSession.last_seen_at > real - IDLE,
-        )
-        .order_by(StaffSession.last_seen_at.desc())
-        .limit(SESSIONS_SHOWN)
-    )
-    return [(name_of(held), held, person) for held, person in rows]
+@blueprint.get("/staff/sessions")
+@staff_only("staff.read")
+def staff_sessions() -> str:
+    """Everybody's sessions of this moment, those seen last first."""
+    return render_template("admin/staff_sessions.html", table=SESSIONS.page(), name_of=name_of)
 
 
 @blueprint.post("/staff/sessions/<name>/end")
 @staff_only("staff.edit")
 def staff_session_end(name: str) -> Response:
     """End somebody's session: their next request, and the page they have open, are refused."""
-    chosen = [held for one, held, _person in _open_sessions() if one == name]
+    chosen = [
+        row.StaffSession for row in db().execute(_signed_in()) if name_of(row.StaffSession) == name
+    ]
     if not chosen:
         abort(404)
     for held in chosen:
         held.revoked_at = runtime().clock.real_now()
         noted("staff.sessions_ended", staff=held.staff_id, count=1)
-    return back("admin.staff_page", note="console.saved")
+    return back("admin.staff_sessions", note="console.saved")
 
 
 @blueprint.post("/staff")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from flask import Response, abort, make_response, render_template, request
@@ -19,6 +22,7 @@ from models.staff import Branch
 from models.stamps import CardExpiry, StampProgram, StampRule
 from web.admin import forms
 from web.admin.ground import back, blueprint, noted
+from web.admin.tables import Column, Listing, found_in, listed
 from web.auth import staff_only
 from web.ground import db, locale
 
@@ -28,19 +32,77 @@ PRIZE_ROWS = 6
 PREVIEW_LETTERS = 60
 
 
+@dataclass(frozen=True)
+class Line:
+    """A programme in its current version, with its prizes and the cards of every version."""
+
+    program: StampProgram
+    prizes: Sequence[stamps.Prize]
+    cards: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        return self.program.name_en if locale() == "en" else self.program.name_th
+
+    @property
+    def prize_words(self) -> str:
+        """What is won at which stamp."""
+        names = [
+            one.coupon.name_en if locale() == "en" else one.coupon.name_th for one in self.prizes
+        ]
+        return ", ".join(
+            f"{one.at_stamp} → {name}" for one, name in zip(self.prizes, names, strict=True)
+        )
+
+
+def _shown(row: Any) -> Line:
+    program = row[0]
+    counts: Counter[str] = Counter()
+    for by_state in stamps.cards_by_version(db(), program.key).values():
+        counts.update(by_state)
+    return Line(program, stamps.prizes_of(db(), program), counts)
+
+
+def _cards(state: str) -> Callable[[Line], int]:
+    return lambda line: line.cards.get(state, 0)
+
+
+PROGRAMS = listed(
+    Listing(
+        "/stamps",
+        (
+            Column("name", "console.name", StampProgram.name_th, lambda line: line.name),
+            Column("rule", "stamps.rule", StampProgram.rule,
+                   lambda line: t(locale(), f"stamps.rule_{line.program.rule.value}")),
+            Column("size", "stamps.stamps", StampProgram.size, lambda line: line.program.size,
+                   "num"),
+            Column("prizes", "stamps.prizes", None, lambda line: line.prize_words),
+            Column("open", "stamps.sum_open", None, _cards("open"), "num"),
+            Column("full", "stamps.sum_full", None, _cards("full"), "num"),
+            Column("expired", "stamps.sum_expired", None, _cards("expired"), "num"),
+            Column("version", "stamps.version_no", StampProgram.version,
+                   lambda line: line.program.version, "num"),
+            Column("on", "console.state", StampProgram.is_on,
+                   lambda line: t(locale(), f"console.{'on' if line.program.is_on else 'off'}")),
+        ),
+        lambda: found_in(
+            select(StampProgram).where(StampProgram.is_current),
+            StampProgram.name_th, StampProgram.name_en, StampProgram.key,
+        ),
+        "name",
+        StampProgram.id,
+        "stamps.read",
+        is_down=False,
+        shape=_shown,
+    )
+)  # fmt: skip
+
+
 @blueprint.get("/stamps")
 @staff_only("stamps.read")
 def stamps_page() -> str:
     """Every programme in its current version, with its cards."""
-    programs = stamps.every_current(db())
-    rows = []
-    for program in programs:
-        counts: dict[str, int] = {}
-        for by_state in stamps.cards_by_version(db(), program.key).values():
-            for state, count in by_state.items():
-                counts[state] = counts.get(state, 0) + count
-        rows.append((program, stamps.prizes_of(db(), program), counts))
-    return render_template("admin/stamps.html", rows=rows)
+    return render_template("admin/stamps.html", table=PROGRAMS.page())
 
 
 @blueprint.get("/stamps/new")

@@ -22,10 +22,11 @@ from core.errors import Invalid, Refused
 from core.i18n import t
 from core.spreadsheets import csv_text, xlsx_bytes
 from loyalty import alarms
+from web.admin import progress
 from web.admin.door import safe_next
-from web.admin.ground import blueprint, escaped, freshly, may, noted
+from web.admin.ground import blueprint, escaped, freshly, here, may, noted
 from web.auth import staff_only
-from web.ground import db, locale, runtime
+from web.ground import db, locale, opened, outside, runtime
 from web.security import read_cookie, set_cookie
 
 PAGE_ROWS = 25
@@ -66,6 +67,12 @@ class Column:
     kind: str = ""
     #: An index gives this order, however long the list; others sort what was counted whole.
     is_quick: bool = False
+    #: What a search finds lies together in this order: of very many it is not given.
+    is_searched: bool = False
+
+    def is_quick_for(self, search: str) -> bool:
+        """Whether it orders however many rows at once, or however many that were found."""
+        return self.is_quick and not (search and self.is_searched)
 
 
 @dataclass(frozen=True)
@@ -87,16 +94,34 @@ class Table:
     #: Method of its file's form and the endpoint; empty when this person may not have one.
     file: str
     file_method: str
+    #: The endpoint of its page, when a form's answer at another address shows the list too.
+    home: str
+
+    def here(self, **changes: Any) -> str:
+        """This list's address with some of its query changed."""
+        return url_for(self.home, **changes) if self.is_away else here(**changes)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether it is shown below a form's answer, at another address than its own page."""
+        return bool(self.home) and self.home != request.endpoint
+
+    @property
+    def path(self) -> str:
+        """Its own page without any query."""
+        return url_for(self.home) if self.is_away else request.path
 
     def file_url(self, kind: str) -> str:
         """The address of everything this page's address finds, as a file."""
+        if self.is_away:
+            return url_for(self.file, kind=kind)
         asked = {**request.args.to_dict(), **(request.view_args or {}), "kind": kind}
         return url_for(self.file, **asked)
 
     def can_order(self, column: Column) -> bool:
         """Whether its heading orders the list: always a short one."""
         return column.order is not None and (
-            not self.is_more or column.is_quick or column.key == self.sort
+            not self.is_more or column.is_quick_for(self.search) or column.key == self.sort
         )
 
     @property
@@ -121,6 +146,8 @@ class Listing:
     shape: Callable[[Any], Any] | None = None
     #: What stands before any order, e.g. those who need care.
     first: Any = None
+    #: The endpoint of its page, where forms at other addresses answer with the page again.
+    home: str = ""
 
     @property
     def name(self) -> str:
@@ -154,6 +181,7 @@ class Listing:
             is_down=down,
             file=f"admin.{self.endpoint}" if may(self.permission) else "",
             file_method="get" if self.is_open else "post",
+            home=self.home,
         )
 
     @property
@@ -162,11 +190,12 @@ class Listing:
         return self.permission.endswith(".read")
 
     def _ordered(self, query: Any, *, is_long: bool = False) -> tuple[str, bool, Any]:
+        search = request.args.get("q", "")
         by_key = {
             column.key: column
             for column in self.columns
             if column.order is not None
-            and (not is_long or column.is_quick or column.key == self.default)
+            and (not is_long or column.is_quick_for(search) or column.key == self.default)
         }
         sort = request.args.get("sort", self.default)
         if sort not in by_key:
@@ -177,6 +206,10 @@ class Listing:
         # Both directions walk the same index: the tie turns with the order.
         tie = self.tie if down == self.is_down else _turned(self.tie)
         return sort, down, query.order_by(*first, order.desc() if down else order.asc(), tie)
+
+    def count_of_file(self) -> int:
+        """How many rows the file will hold, if one file can."""
+        return min(_count(self.query(), FILE_ROWS + 1), FILE_ROWS)
 
     def rows_of_file(self) -> Iterator[list[Any]]:
         """A heading and every row that the address finds, in its order. Refused
@@ -209,21 +242,34 @@ def _turned(tie: Any) -> Any:
 def listed(listing: Listing) -> Listing:
     """Give a list its file: `GET <path>.csv|xlsx`, or with people in it `POST` and the password."""
 
-    def taken(kind: str) -> Response:
-        rows = list(listing.rows_of_file())
+    def made(kind: str, told: progress.Told) -> Response:
+        most = listing.count_of_file()
+        rows: list[list[Any]] = []
+        for row in listing.rows_of_file():
+            if len(rows) % FETCHED == 0:
+                told("progress.file", len(rows), most)
+            rows.append(row)
         if not listing.is_open:
             facts = {"what": listing.name, "kind": kind, "rows": len(rows) - 1}
             noted("exports.made", **facts, search=request.args.get("q", "")[:SEARCH_LETTERS])
         clock = runtime().clock
         day = local_day(clock.now(), clock.tz).isoformat()
         if not listing.is_open:  # the owner is told (AA5), once a day for each person and list
-            told = {"staff_id": g.staff.id, "list": listing.name, "rows": len(rows) - 1}
+            told_of = {"staff_id": g.staff.id, "list": listing.name, "rows": len(rows) - 1}
             key = f"exports.made:{day}:{listing.name}:{g.staff.id}"
-            alarms.raise_alarm(db(), key, "exports.made", told, clock.now())
+            alarms.raise_alarm(db(), key, "exports.made", told_of, clock.now())
+        told("progress.writing_file", len(rows) - 1, len(rows) - 1)
         return spreadsheet(rows, f"taem-{listing.name}-{day}.{kind}")
 
+    def taken(kind: str) -> Response:
+        def work(told: progress.Told) -> Response:
+            with opened(is_reading=listing.is_open):
+                return made(kind, told)
+
+        return progress.shown(work)
+
     taken.__doc__ = f"The list {listing.name} as a file."
-    view = staff_only(listing.permission)(taken if listing.is_open else freshly(taken))
+    view = outside(staff_only(listing.permission)(taken if listing.is_open else freshly(taken)))
     rule = f"{listing.path}.<any(csv, xlsx):kind>"
     methods = ["GET"] if listing.is_open else ["POST"]
     blueprint.add_url_rule(rule, listing.endpoint, view, methods=methods)

@@ -1,24 +1,25 @@
-"""Branches, their tills and the people at them; shift reports with export (K5, K8, AA7)."""
+"""Branches and their tills, as two lists; shift reports with export (K5, K8, AA7)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 from flask import Response, abort, g, make_response, render_template, request, url_for
-from sqlalchemy import select
+from sqlalchemy import select, true
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
 from core.errors import Refused
 from core.i18n import LOCALES, t
-from core.text import western_digits
-from loyalty import ceilings, members, people, shifts, shop, undoing
-from models.members import Member
+from loyalty import ceilings, people, shifts, shop
 from models.staff import AuditRow, Branch, Cashier, CashierSession, Device, Role
 from web.admin import forms
 from web.admin.ground import back, blueprint, may, noted
-from web.admin.tables import spreadsheet
+from web.admin.tables import Column, Listing, found_in, listed, spreadsheet
 from web.auth import Forbidden, staff_only
 from web.ground import db, locale, runtime
 from web.liff import qr
@@ -35,72 +36,83 @@ WATCHED_ROWS = 20_000
 WATCHED_SHOWN = 8
 
 
+def mine(column: Any) -> Any:
+    """What a person looks after: a manager of one branch that one, everybody else all."""
+    return column == g.staff.branch_id if _is_of_one() else true()
+
+
+def _is_of_one() -> bool:
+    return g.staff.role == Role.MANAGER and g.staff.branch_id is not None
+
+
+def branch_name(branch: Branch) -> str:
+    """In the reader's language."""
+    return branch.name_en if locale() == "en" else branch.name_th
+
+
+BRANCHES = listed(
+    Listing(
+        "/tills/branches",
+        (
+            Column("name", "console.name", Branch.name_th, branch_name),
+            Column("code", "tills.code", Branch.code, lambda row: row.code, "mono"),
+            Column("state", "console.state", Branch.is_active,
+                   lambda row: t(locale(), "tills.is_open_now" if row.is_active
+                                 else "tills.branch_closed")),
+            Column("receipt", "tills.receipts", Branch.needs_receipt_no,
+                   lambda row: t(locale(), "tills.receipt_needed" if row.needs_receipt_no
+                                 else "tills.receipt_optional")),
+            Column("acts", ""),
+        ),
+        lambda: found_in(
+            select(Branch).where(mine(Branch.id)), Branch.name_th, Branch.name_en, Branch.code
+        ),
+        "code",
+        Branch.id,
+        "tills.read",
+        is_down=False,
+        shape=lambda row: row[0],
+        first=Branch.is_active.desc(),
+        home="admin.tills",
+    )
+)  # fmt: skip
+
+
 @blueprint.get("/tills")
 @staff_only("tills.read")
 def tills() -> str:
-    """Everything on one page: branches, tills, cashiers, and what looks odd."""
+    """Every branch, what its people may give alone, and what looks odd."""
     return _page(db())
 
 
-def _page(session: Session, *, refusal: str = "", secret: dict[str, str] | None = None) -> str:
-    branches = _branches(session)
-    ids = [branch.id for branch in branches]
-    devices = session.scalars(
-        select(Device)
-        .where(Device.branch_id.in_(ids))
-        .order_by(Device.revoked_at.is_not(None), Device.branch_id, Device.id)
-    ).all()
-    cashiers = session.scalars(
-        select(Cashier)
-        .where(Cashier.branch_id.in_(ids))
-        .order_by(Cashier.is_active.desc(), Cashier.branch_id, Cashier.name)
-    ).all()
-    linked = [one.member_id for one in cashiers if one.member_id is not None]
-    numbers = dict(
-        session.execute(select(Member.id, Member.member_no).where(Member.id.in_(linked))).all()
-    )
-    opened = session.execute(
-        select(CashierSession.device_id, Cashier.name)
-        .join(Cashier, Cashier.id == CashierSession.cashier_id)
-        .where(
-            CashierSession.closed_at.is_(None),
-            CashierSession.expires_at > runtime().clock.real_now(),
-            CashierSession.device_id.in_([device.id for device in devices]),
-        )
-    )
+def _page(session: Session, *, refusal: str = "") -> str:
     return render_template(
         "admin/tills.html",
-        branches=branches,
+        table=BRANCHES.page(),
+        is_first=not branches(),
         first_names={language: t(language, "tills.first_branch_name") for language in LOCALES},
-        by_id={branch.id: branch for branch in branches},
-        devices=devices,
-        cashiers=cashiers,
-        member_numbers=numbers,
-        managers={one.id for one in cashiers if undoing.is_manager(session, one.id)},
-        opened=dict(opened.all()),
         ceilings={role: ceilings.ceilings_for(session, role) for role in ceilings.ROLES},
         own_ceilings=shop.get(session, ceilings.BY_BRANCH),
         spans=ceilings.SPANS,
         watched=_watched(session) if g.staff.role != Role.MANAGER else [],
-        real=runtime().clock.real_now(),
         refusal=refusal,
-        secret=secret,
     )
 
 
-def _branches(session: Session) -> list[Branch]:
-    """Every branch that the one signed in looks after."""
-    rows = session.scalars(select(Branch).order_by(Branch.is_active.desc(), Branch.code)).all()
-    return [branch for branch in rows if _is_mine(branch.id)]
+def branches() -> list[Branch]:
+    """Every branch that the one signed in looks after, open ones first."""
+    wanted = select(Branch).where(mine(Branch.id))
+    return list(db().scalars(wanted.order_by(Branch.is_active.desc(), Branch.code)))
 
 
-def _is_mine(branch_id: int) -> bool:
-    """A manager of one branch looks after that one; everybody else after all."""
-    of_one = g.staff.role == Role.MANAGER and g.staff.branch_id is not None
-    return not of_one or bool(g.staff.branch_id == branch_id)
+def refuse_unless_mine(branch_id: int) -> None:
+    """What a manager of one branch does at another is refused."""
+    if _is_of_one() and g.staff.branch_id != branch_id:
+        raise Forbidden
 
 
-def _watched(session: Session) -> list[AuditRow]:
+def _watched(session: Session) -> list[tuple[AuditRow, str]]:
+    """The newest odd rows, with the name of the cashier who did it."""
     newest = session.scalar(select(AuditRow.id).order_by(AuditRow.id.desc()).limit(1)) or 0
     rows = (
         select(AuditRow)
@@ -108,7 +120,11 @@ def _watched(session: Session) -> list[AuditRow]:
         .order_by(AuditRow.id.desc())
         .limit(WATCHED_SHOWN)
     )
-    return list(session.scalars(rows))
+    found = session.scalars(rows).all()
+    ids = {one.actor.removeprefix("cashier:") for one in found if one.actor.startswith("cashier:")}
+    named = select(Cashier.id, Cashier.name).where(Cashier.id.in_([int(one) for one in ids]))
+    names = {f"cashier:{key}": name for key, name in session.execute(named)}
+    return [(one, names.get(one.actor, "")) for one in found]
 
 
 # --- Branches ------------------------------------------------------------------------------------
@@ -125,7 +141,7 @@ def branch_add() -> Any:
             forms.words("name_th", "console.name_th"),
             forms.words("name_en", "console.name_en"),
             now=runtime().clock.real_now(),
-            actor=_actor(),
+            actor=actor(),
             needs_receipt_no=request.form.get("needs_receipt_no") == "1",
         )
     except Refused as error:
@@ -185,21 +201,88 @@ def _branch(branch_id: int) -> Branch:
     branch = db().get(Branch, branch_id)
     if branch is None:
         abort(404)
-    if not _is_mine(branch.id):
-        raise Forbidden
+    refuse_unless_mine(branch.id)
     return branch
 
 
-def _chosen_branch() -> Branch:
+def chosen_branch() -> Branch:
     """The branch that the form names, among one's own."""
-    mine = {str(branch.id): branch for branch in _branches(db()) if branch.is_active}
+    open_ones = {str(branch.id): branch for branch in branches() if branch.is_active}
     chosen = request.form.get("branch", "")
-    if chosen not in mine:
+    if chosen not in open_ones:
         raise forms.bad("console.branch")
-    return mine[chosen]
+    return open_ones[chosen]
 
 
 # --- Tills ---------------------------------------------------------------------------------------
+
+
+DEVICES = listed(
+    Listing(
+        "/tills/devices",
+        (
+            Column("name", "tills.device", Device.name, lambda line: line.device.name),
+            Column("branch", "console.branch", Branch.name_th,
+                   lambda line: branch_name(line.branch)),
+            Column("enrolled", "tills.enrolled_at", Device.enrolled_at,
+                   lambda line: line.device.enrolled_at, "moment"),
+            Column("seen", "tills.last_seen", Device.last_seen_at,
+                   lambda line: line.device.last_seen_at, "moment"),
+            Column("opened", "tills.opened_by"),
+            Column("revoked", "tills.revoked", Device.revoked_at,
+                   lambda line: line.device.revoked_at, "moment"),
+            Column("acts", ""),
+        ),
+        lambda: found_in(
+            select(Device, Branch).join(Branch, Branch.id == Device.branch_id)
+            .where(mine(Device.branch_id)),
+            Device.name, Branch.name_th, Branch.name_en, Branch.code,
+        ),
+        "name",
+        Device.id,
+        "tills.read",
+        is_down=False,
+        shape=lambda row: DeviceLine(*row),
+        first=Device.revoked_at.is_not(None),
+        home="admin.devices_page",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DeviceLine:
+    """A till with the branch that it stands in."""
+
+    device: Device
+    branch: Branch
+
+
+@blueprint.get("/tills/devices")
+@staff_only("tills.read")
+def devices_page() -> str:
+    """Every till, those in use first."""
+    return _devices()
+
+
+def _devices(*, refusal: str = "", secret: dict[str, str] | None = None) -> str:
+    table = DEVICES.page()
+    opened = db().execute(
+        select(CashierSession.device_id, Cashier.name)
+        .join(Cashier, Cashier.id == CashierSession.cashier_id)
+        .where(
+            CashierSession.closed_at.is_(None),
+            CashierSession.expires_at > runtime().clock.real_now(),
+            CashierSession.device_id.in_([line.device.id for line in table.rows]),
+        )
+    )
+    return render_template(
+        "admin/devices.html",
+        table=table,
+        opened=dict(opened.all()),
+        branches=branches(),
+        refusal=refusal,
+        secret=secret,
+    )
 
 
 @blueprint.post("/tills/code")
@@ -207,21 +290,20 @@ def _chosen_branch() -> Branch:
 def device_code() -> Any:
     """A one-time link that makes a browser a till, with its QR: shown here and never again."""
     try:
-        branch = _chosen_branch()
+        branch = chosen_branch()
         code = people.enrolment_code(
-            db(), branch.code, now=runtime().clock.real_now(), actor=_actor()
+            db(), branch.code, now=runtime().clock.real_now(), actor=actor()
         )
     except Refused as error:
-        return _refused(error)
+        return refused(_devices, error)
     link = runtime().settings.public_url + url_for("cashier.enrol_page", code=code)
-    return _page(
-        db(),
+    return _devices(
         secret={
             "title": t(locale(), "tills.code_title"),
             "body": t(locale(), "tills.code_body"),
             "link": link,
             "qr": qr.data_url(link),
-        },
+        }
     )
 
 
@@ -232,94 +314,16 @@ def device_save(device_id: int) -> Any:
     device = db().get(Device, device_id, with_for_update=True)
     if device is None:
         abort(404)
-    if not _is_mine(device.branch_id):
-        raise Forbidden
+    refuse_unless_mine(device.branch_id)
     real = runtime().clock.real_now()
     try:
         if request.form.get("act") == "revoke":
-            people.revoke_device(db(), device, now=real, actor=_actor())
+            people.revoke_device(db(), device, now=real, actor=actor())
         else:
-            people.move_device(db(), device, _chosen_branch().id, now=real, actor=_actor())
+            people.move_device(db(), device, chosen_branch().id, now=real, actor=actor())
     except Refused as error:
-        return _refused(error)
-    return back("admin.tills", note="console.saved")
-
-
-# --- Cashiers ------------------------------------------------------------------------------------
-
-
-@blueprint.post("/tills/cashiers")
-@staff_only("tills.edit")
-def cashier_add() -> Any:
-    """Add a cashier; the PIN is shown here and never again."""
-    try:
-        name = forms.words("name", "console.name")
-        pin = people.add_cashier(
-            db(),
-            name,
-            _chosen_branch().code,
-            now=runtime().clock.real_now(),
-            actor=_actor(),
-            is_manager=request.form.get("is_manager") == "1",
-        )
-    except Refused as error:
-        return _refused(error)
-    return _pin_page(name, pin)
-
-
-@blueprint.post("/tills/cashiers/<int:cashier_id>")
-@staff_only("tills.edit")
-def cashier_save(cashier_id: int) -> Any:
-    """Name, branch, manager's PIN, own membership, dismissal."""
-    cashier = _cashier(cashier_id)
-    try:
-        people.change_cashier(
-            db(),
-            cashier,
-            name=forms.words("name", "console.name"),
-            branch_id=_chosen_branch().id,
-            is_manager=request.form.get("is_manager") == "1",
-            is_active=request.form.get("is_active") == "1",
-            member_id=_member_id(),
-            now=runtime().clock.real_now(),
-            actor=_actor(),
-        )
-    except Refused as error:
-        return _refused(error)
-    return back("admin.tills", note="console.saved")
-
-
-@blueprint.post("/tills/cashiers/<int:cashier_id>/pin")
-@staff_only("tills.edit")
-def cashier_pin(cashier_id: int) -> Any:
-    """A new PIN, shown once; or only the end of a lock."""
-    cashier = _cashier(cashier_id)
-    real = runtime().clock.real_now()
-    if request.form.get("act") == "unlock":
-        people.unlock(db(), cashier, now=real, actor=_actor())
-        return back("admin.tills", note="console.saved")
-    return _pin_page(cashier.name, people.reset_pin(db(), cashier, now=real, actor=_actor()))
-
-
-def _pin_page(name: str, pin: str) -> str:
-    title = t(locale(), "tills.pin_title", name=name)
-    body = t(locale(), "tills.pin_body")
-    return _page(db(), secret={"title": title, "body": body, "pin": pin})
-
-
-def _cashier(cashier_id: int) -> Cashier:
-    cashier = db().get(Cashier, cashier_id, with_for_update=True)
-    if cashier is None:
-        abort(404)
-    if not _is_mine(cashier.branch_id):
-        raise Forbidden
-    return cashier
-
-
-def _member_id() -> int | None:
-    """The cashier's own membership, by its number: their own till refuses it."""
-    number = "".join(western_digits(request.form.get("member_no", "")[:40]).split())
-    return members.of_number(db(), number).id if number else None
+        return refused(_devices, error)
+    return back("admin.devices_page", note="console.saved")
 
 
 # --- Shifts --------------------------------------------------------------------------------------
@@ -332,7 +336,7 @@ def till_shifts() -> str:
     branch, day = _asked()
     return render_template(
         "admin/shifts.html",
-        branches=_branches(db()),
+        branches=branches(),
         branch=branch,
         day=day,
         report=_report(branch, day) if branch else None,
@@ -350,9 +354,9 @@ def till_shifts_csv() -> Response:
 
 
 def _asked() -> tuple[Branch | None, date]:
-    branches = _branches(db())
+    known = branches()
     asked = request.args.get("branch", "")
-    branch = next((one for one in branches if one.code == asked), None)
+    branch = next((one for one in known if one.code == asked), None)
     today = local_day(runtime().clock.now(), runtime().clock.tz)
     try:
         day = date.fromisoformat(request.args.get("day", ""))
@@ -360,7 +364,7 @@ def _asked() -> tuple[Branch | None, date]:
         day = today
     if not forms.FIRST_YEAR <= day.year <= forms.LAST_YEAR:
         day = today
-    return branch or (branches[0] if branches else None), day
+    return branch or (known[0] if known else None), day
 
 
 def _report(branch: Branch, day: date) -> shifts.Report:
@@ -402,11 +406,16 @@ def _baht(satang: int) -> str:
     return f"{satang // 100}.{satang % 100:02d}"
 
 
-def _actor() -> str:
+def actor() -> str:
+    """Who is signed in, as the audit chain names them."""
     return f"staff:{g.staff.id}"
 
 
-def _refused(error: Refused) -> Response:
+def refused(page: Callable[..., str], error: Refused) -> Response:
     """The page again, with what to put right."""
     db().expire_all()
-    return make_response(_page(db(), refusal=t(locale(), error.code, **error.facts)), error.status)
+    return make_response(page(refusal=t(locale(), error.code, **error.facts)), error.status)
+
+
+def _refused(error: Refused) -> Response:
+    return refused(partial(_page, db()), error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Response, abort, g, make_response, render_template, request
+from sqlalchemy import select
 
 from config import is_loopback
 from core.errors import Invalid, Refused
@@ -11,8 +12,44 @@ from core.text import parse_whole
 from loyalty import feed
 from models.feed import WebhookTarget
 from web.admin.ground import back, blueprint, freshly
+from web.admin.tables import Column, Listing, found_in, listed
 from web.auth import staff_only
 from web.ground import db, locale, runtime
+
+
+def _state(target: WebhookTarget) -> str:
+    if not target.is_on:
+        return t(locale(), "console.off")
+    if target.error:
+        return t(locale(), "console.webhook_failing", count=target.attempts)
+    return t(locale(), "console.on")
+
+
+TARGETS = listed(
+    Listing(
+        "/webhooks",
+        (
+            Column("name", "console.name", WebhookTarget.name, lambda one: one.name),
+            Column("url", "console.address", WebhookTarget.url, lambda one: one.url, "mono"),
+            Column("state", "console.state", WebhookTarget.is_on, _state),
+            Column("position", "console.position", WebhookTarget.position,
+                   lambda one: one.position, "num"),
+            Column("delivered", "webhooks.delivered", WebhookTarget.delivered_at,
+                   lambda one: one.delivered_at, "moment"),
+            Column("error", "webhooks.problem", WebhookTarget.error, lambda one: one.error,
+                   "mono"),
+            Column("kinds", "webhooks.kinds", None, lambda one: ", ".join(one.kinds)),
+            Column("acts", ""),
+        ),
+        lambda: found_in(select(WebhookTarget), WebhookTarget.name, WebhookTarget.url),
+        "name",
+        WebhookTarget.id,
+        "webhooks.read",
+        is_down=False,
+        shape=lambda row: row[0],
+        home="admin.webhooks",
+    )
+)  # fmt: skip
 
 
 @blueprint.get("/webhooks")
@@ -25,7 +62,7 @@ def webhooks() -> str:
 def _page(*, made: feed.NewTarget | None = None, refusal: str = "") -> str:
     return render_template(
         "admin/webhooks.html",
-        targets=feed.targets(db()),
+        table=TARGETS.page(),
         newest=feed.newest(db()),
         kinds=feed.PUBLIC_KINDS,
         made=made,

@@ -179,7 +179,7 @@ look();
 /* A form that takes long says so, and is not sent twice. */
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (event.defaultPrevented || form.method !== "post" || form.matches("[data-file]")) return;
+  if (event.defaultPrevented || form.method !== "post" || form.matches("[data-file], [data-steps]")) return;
   if (form.dataset.sent) {
     event.preventDefault();
     return;
@@ -196,28 +196,88 @@ addEventListener("pageshow", () => {
   }
 });
 
-/* A file of a list comes with its progress. Who has to give the password is led there. */
+/* Long work tells its steps as lines of JSON; the last says where to go, what is wrong, or that a
+   file follows. */
+const STEPS = "application/x-ndjson";
+
+async function follow(form, button, onStep) {
+  const body = new FormData(form);
+  if (button.name) body.append(button.name, button.value);
+  const response = await fetch(form.action, {
+    method: "POST", body: form.enctype === "multipart/form-data" ? body : new URLSearchParams(body),
+    headers: { Accept: `${STEPS}, text/html;q=0.5` },
+  });
+  if (response.redirected) return { to: response.url };
+  if (response.headers.get("Content-Type") !== STEPS) return { page: await response.text() };
+  const reader = response.body.getReader();
+  let held = new Uint8Array(0);
+  let last = {};
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (value) {
+      const more = new Uint8Array(held.length + value.length);
+      more.set(held);
+      more.set(value, held.length);
+      held = more;
+    }
+    for (let end = held.indexOf(10); end >= 0 && !last.file; end = held.indexOf(10)) {
+      last = JSON.parse(new TextDecoder().decode(held.subarray(0, end)));
+      held = held.slice(end + 1);
+      if (last.file) break;
+      if (last.words) onStep(last);
+    }
+    if (last.file) {
+      const parts = [held];
+      if (!done) for (let part = await reader.read(); !part.done; part = await reader.read()) parts.push(part.value);
+      return { ...last, blob: new Blob(parts, { type: last.kind }) };
+    }
+    if (done) return last;
+  }
+}
+
+function stepper(place) {
+  const words = place.querySelector("[data-words]") || place;
+  const bar = document.createElement("progress");
+  bar.setAttribute("aria-label", words.textContent);
+  return ({ words: said, done, all }) => {
+    if (!bar.isConnected) words.after(bar);
+    const figures = all === null ? done.toLocaleString() : `${done.toLocaleString()} / ${all.toLocaleString()}`;
+    words.textContent = `${said} ${figures}`;
+    bar.setAttribute("aria-label", said);
+    if (all === null) {
+      bar.removeAttribute("value");
+    } else {
+      bar.max = all || 1;
+      bar.value = done;
+    }
+  };
+}
+
 async function take(form, button) {
   const status = form.closest(".drop-body").querySelector(".file-status");
+  status.parentElement.querySelector("progress")?.remove();
   status.textContent = status.dataset.making;
   button.setAttribute("aria-busy", "true");
   try {
-    const response = await fetch(form.action, { method: "POST", body: new FormData(form) });
-    if (response.redirected) {
-      location.assign(response.url);
+    const found = await follow(form, button, stepper(status));
+    if (found.to) {
+      location.assign(found.to);
       return;
     }
-    if (!response.ok) throw new Error(String(response.status));
-    const named = /filename="([^"]+)"/.exec(response.headers.get("Content-Disposition") || "");
+    if (!found.blob) {
+      status.textContent = found.wrong || status.dataset.failed;
+      return;
+    }
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(await response.blob());
-    link.download = named ? named[1] : "taem";
+    link.href = URL.createObjectURL(found.blob);
+    link.download = found.file;
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60000);
     status.textContent = status.dataset.done;
   } catch {
     status.textContent = status.dataset.failed;
   } finally {
+    status.parentElement.querySelector("progress")?.remove();
     button.removeAttribute("aria-busy");
   }
 }
@@ -228,6 +288,52 @@ for (const form of document.querySelectorAll("form[data-file]")) {
     take(form, event.submitter || form.querySelector("button"));
   });
 }
+
+async function work(form, button) {
+  const said = document.createElement("div");
+  const words = document.createElement("p");
+  said.className = "steps";
+  words.setAttribute("role", "status");
+  words.dataset.words = "";
+  said.append(words);
+  form.querySelector(".steps")?.remove();
+  form.append(said);
+  button.setAttribute("aria-busy", "true");
+  button.disabled = true;
+  let found = {};
+  try {
+    found = await follow(form, button, stepper(said));
+  } catch {
+    found = {};
+  }
+  if (found.to) {
+    location.assign(found.to);
+    return;
+  }
+  if (found.page) {  // refused before it began: that page says why
+    const page = new DOMParser().parseFromString(found.page, "text/html");
+    const why = page.querySelector("main [role=alert]") || page.querySelector("h1");
+    found = { wrong: why?.textContent, field: page.body.dataset.field || page.querySelector("main")?.dataset.wrong };
+  }
+  button.removeAttribute("aria-busy");
+  button.disabled = false;
+  said.querySelector("progress")?.remove();
+  const field = found.field && form.elements[found.field];
+  if (field && field.name) {
+    said.remove();
+    show(field, found.wrong);
+  } else {
+    words.className = "wrong";
+    words.textContent = found.wrong || document.body.dataset.broken;
+  }
+}
+
+addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || !form.matches("form[data-steps]")) return;
+  event.preventDefault();
+  work(form, event.submitter || form.querySelector("button"));
+});
 
 /* What scrolls sideways can be scrolled by keyboard too. */
 for (const wide of document.querySelectorAll(".table-responsive")) {

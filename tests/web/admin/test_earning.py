@@ -97,7 +97,7 @@ def test_p3_rule_is_made_acts_and_ends(owner, shop, runtime, somchai, acts):
     assert owner.send(f"/admin/earning/rules/{rule}/off").status_code == 303
     assert owner.send(f"/admin/earning/rules/{rule}/end").status_code == 303
     assert owner.send(f"/admin/earning/rules/{rule}/on").status_code == 409
-    assert "จบแล้ว" in owner.get("/admin/earning").text
+    assert "จบแล้ว" in owner.get("/admin/earning/rules").text
     assert acts() == ["earn_rules.created", "earn_rules.changed", "earn_rules.changed"]
 
 
@@ -146,7 +146,8 @@ def test_preview_takes_anything(owner, shop):
 @pytest.mark.parametrize("role", ["marketer", "auditor"])
 def test_only_who_may_changes_how_points_are_earned(sign_in, shop, role):
     browser = sign_in(role)
-    page = browser.get("/admin/earning")
-    assert page.status_code == 200
-    assert "/admin/earning/rules" not in page.text
+    for path in ("", "/rules", "/products"):
+        page = browser.get(f"/admin/earning{path}")
+        assert page.status_code == 200
+        assert '<form method="post" action="/admin/earning' not in page.text
     assert browser.send("/admin/earning/rules", **RULE).status_code == 403

@@ -97,7 +97,7 @@ def definition_of(database, journey_id):
 @pytest.mark.parametrize("language", ["th", "en"])
 def test_every_journey_is_shown_in_words_and_drawn(sign_in, journeys, language):
     browser = sign_in("owner", locale=language)
-    assert browser.get(ROOT).text.count('class="panel journey"') == len(definitions.DEFAULTS)
+    assert browser.get(ROOT).text.count('class="switch') == len(definitions.DEFAULTS)
     for journey_id in journeys.values():
         page = browser.get(f"{ROOT}/{journey_id}")
         assert page.status_code == 200

@@ -11,7 +11,16 @@ from sqlalchemy import func, select
 
 from core.i18n import t
 from loyalty import coupons, draws
-from models.coupons import CodeBatch, Coupon, Obtained, TypedCode, Voucher, VoucherState
+from loyalty import shop as shop_settings
+from models.coupons import (
+    CodeBatch,
+    Coupon,
+    Obtained,
+    TypedCode,
+    Voucher,
+    VoucherGift,
+    VoucherState,
+)
 from models.draws import Draw, DrawState
 from models.staff import AuditRow
 from tests import factories
@@ -203,21 +212,62 @@ def test_gives_a_voucher_once_with_a_reason(owner, runtime, shop, somchai):
     assert "vouchers.given" in acts(runtime)
 
 
-def test_nobody_gives_more_than_their_ceiling(session, shop, monkeypatch):
-    staff, member = factories.prem(session), factories.malee(session)
-    coupon = factories.make_coupon(session, "gift", obtained=Obtained.STAFF)
-    monkeypatch.setitem(coupons_giving().GIVEN_A_DAY, staff.role, 2)
+@pytest.fixture
+def few(runtime):
+    """Owners give one voucher a day alone."""
+    with runtime.transaction() as session:
+        shop_settings.set(session, "vouchers.owner_ceiling", 1, NOW)
+
+
+def give(browser, member, shop, key, reason="ขอโทษ"):
+    path = f"/admin/members/{member.public_id}/vouchers"
+    return browser.send(path, coupon=str(shop.coupon.id), key=key, reason=reason)
+
+
+def test_aa3_above_the_ceiling_a_second_person_agrees_to_a_voucher(
+    owner, sign_in, runtime, shop, somchai, few
+):
+    assert "gifts.noted_done" in give(owner, somchai, shop, "a").headers["Location"]
+    assert "gifts.noted_waiting" in give(owner, somchai, shop, "b").headers["Location"]
+    with runtime.database.read() as session:
+        waits = session.scalars(select(VoucherGift.id).where(VoucherGift.key == "b")).one()
+        assert len(session.scalars(select(Voucher)).all()) == 1
+    assert '<b class="count">1</b>' in owner.get("/admin").text
+    assert "รอคนอื่นเห็นชอบ" in owner.get("/admin/vouchers/given").text
+    assert owner.send(f"/admin/vouchers/given/{waits}/agree").status_code == 403
+    boss = sign_in("manager")
+    assert boss.send(f"/admin/vouchers/given/{waits}/agree").status_code == 303
+    assert boss.send(f"/admin/vouchers/given/{waits}/agree").status_code == 409
+    with runtime.database.read() as session:
+        assert {one.source for one in session.scalars(select(Voucher))} == {"staff"}
+        assert len(session.scalars(select(Voucher)).all()) == 2
+    assert acts(runtime).count("vouchers.given") == 2
+    assert "vouchers.decided" in acts(runtime)
+
+
+def test_aa3_a_gift_that_is_refused_gives_nothing(owner, sign_in, runtime, shop, somchai, few):
     for key in "ab":
-        coupons.give(session, coupon.id, member, staff, "r", key, NOW, BANGKOK)
-    with pytest.raises(Exception, match=r"limits\.given_by_hand"):
-        coupons.give(session, coupon.id, member, staff, "r", "c", NOW, BANGKOK)
-    assert coupons.give(session, coupon.id, member, staff, "r", "b", NOW, BANGKOK)
+        give(owner, somchai, shop, key)
+    with runtime.database.read() as session:
+        waits = session.scalars(select(VoucherGift.id).where(VoucherGift.key == "b")).one()
+    assert sign_in("manager").send(f"/admin/vouchers/given/{waits}/refuse").status_code == 303
+    with runtime.database.read() as session:
+        assert len(session.scalars(select(Voucher)).all()) == 1
 
 
-def coupons_giving():
-    from loyalty.coupons import giving
+@pytest.mark.parametrize("role", ["marketer", "auditor"])
+def test_aa3_who_may_not_decides_no_gift(sign_in, owner, runtime, shop, somchai, few, role):
+    for key in "ab":
+        give(owner, somchai, shop, key)
+    assert sign_in(role).send("/admin/vouchers/given/2/agree").status_code == 403
 
-    return giving
+
+def test_the_owner_alone_sets_how_many_vouchers(owner, sign_in, runtime, shop, somchai):
+    assert owner.send("/admin/vouchers/ceilings", owner="0", manager="3").status_code == 303
+    assert owner.send("/admin/vouchers/ceilings", owner="-1", manager="3").status_code == 422
+    boss = sign_in("manager")
+    assert boss.send("/admin/vouchers/ceilings", owner="9", manager="9").status_code == 403
+    assert "gifts.noted_waiting" in give(owner, somchai, shop, "a").headers["Location"]
 
 
 @pytest.mark.parametrize("role", ["marketer", "auditor"])

@@ -70,7 +70,7 @@ PAGES = [
     "/admin/conversations?state=closed", "/admin/offers", "/admin/offers/new", "/admin/offers/1",
     "/admin/messages", "/admin/messages/1", "/admin/outbox", "/admin/outbox?state=uncertain",
     "/admin/quarantine", "/admin/quarantine?what=bodies", "/admin/health", "/admin/menus",
-    "/admin/menus/member", "/admin/menus/member?tab=rewards&shown=en", "/admin/earning", "/admin/liability", "/admin/suspects", "/admin/adjustments",
+    "/admin/menus/member", "/admin/menus/member?tab=rewards&shown=en", "/admin/earning", "/admin/earning/rules", "/admin/earning/products", "/admin/tills/devices", "/admin/tills/cashiers", "/admin/staff/sessions", "/admin/replies/saved", "/admin/vouchers/given", "/admin/liability", "/admin/suspects", "/admin/adjustments",
 ]  # fmt: skip
 
 
