@@ -146,6 +146,8 @@ def read(
     seen: dict[str, int] = {}
     batch: list[Person] = []
     for line, cells in rows:
+        if line % CHUNK == 2:  # the first one holds the headings
+            told(line - 2)
         try:
             person = _person(vault, line, dict(zip(columns, cells, strict=False)), today)
             for one in {person.key, person.phone_index} - {None}:
@@ -158,7 +160,6 @@ def read(
         if len(batch) >= CHUNK:
             _sort_out(session, vault, batch, reading)
             batch = []
-            told(line - 1)
     _sort_out(session, vault, batch, reading)
     reading.troubles.sort(key=lambda trouble: trouble.line)
     if not reading.new and not reading.known and not reading.troubles:

@@ -23,7 +23,7 @@ from models.members import SourceCode
 from models.menus import Menu
 from models.points import EarnPolicy
 from models.purchases import Purchase
-from models.staff import Cashier, Device, Staff
+from models.staff import Branch, Cashier, Device, Staff
 from web.admin.ground import blueprint, may
 from web.auth import staff_only
 from web.checkup import Finding, examine
@@ -123,11 +123,14 @@ def _steps() -> Iterator[Step]:
     is_shown = Menu.is_default, Menu.published_version.is_not(None)
     yield Step("menu", _is_any(Menu, *is_shown), "admin.menus")
     works = Cashier.is_active
-    is_open = _is_any(Device, Device.revoked_at.is_(None)) and _is_any(Cashier, works)
-    yield Step("till", is_open, "admin.tills")
+    has_till = _is_any(Device, Device.revoked_at.is_(None))
+    is_open = has_till and _is_any(Cashier, works)
+    has_branch = _is_any(Branch, Branch.is_active)
+    where = "admin.cashiers_page" if has_till else "admin.devices_page" if has_branch else "admin.tills"
+    yield Step("till", is_open, where)
     yield Step("try", _is_any(Purchase))
     cashiers = db().scalar(select(func.count()).select_from(Cashier).where(works)) or 0
-    yield Step("cashiers", cashiers > 1, "admin.tills", "cashiers", is_optional=True)
+    yield Step("cashiers", cashiers > 1, "admin.cashiers_page", is_optional=True)
     people = db().scalar(select(func.count()).select_from(Staff)) or 0
     yield Step("staff", people > 1, "admin.staff_page", is_optional=True)
     is_sent = Campaign.state.not_in((CampaignState.DRAFT, CampaignState.CANCELLED))
