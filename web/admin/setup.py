@@ -126,7 +126,9 @@ def _steps() -> Iterator[Step]:
     has_till = _is_any(Device, Device.revoked_at.is_(None))
     is_open = has_till and _is_any(Cashier, works)
     has_branch = _is_any(Branch, Branch.is_active)
-    where = "admin.cashiers_page" if has_till else "admin.devices_page" if has_branch else "admin.tills"
+    where = (
+        "admin.cashiers_page" if has_till else "admin.devices_page" if has_branch else "admin.tills"
+    )
     yield Step("till", is_open, where)
     yield Step("try", _is_any(Purchase))
     cashiers = db().scalar(select(func.count()).select_from(Cashier).where(works)) or 0

@@ -299,7 +299,7 @@ async function work(form, button) {
   form.querySelector(".steps")?.remove();
   form.append(said);
   button.setAttribute("aria-busy", "true");
-  button.disabled = true;
+  form.dataset.working = "1";
   let found = {};
   try {
     found = await follow(form, button, stepper(said));
@@ -316,7 +316,7 @@ async function work(form, button) {
     found = { wrong: why?.textContent, field: page.body.dataset.field || page.querySelector("main")?.dataset.wrong };
   }
   button.removeAttribute("aria-busy");
-  button.disabled = false;
+  delete form.dataset.working;
   said.querySelector("progress")?.remove();
   const field = found.field && form.elements[found.field];
   if (field && field.name) {
@@ -332,7 +332,7 @@ addEventListener("submit", (event) => {
   const form = event.target;
   if (event.defaultPrevented || !form.matches("form[data-steps]")) return;
   event.preventDefault();
-  work(form, event.submitter || form.querySelector("button"));
+  if (!form.dataset.working) work(form, event.submitter || form.querySelector("button"));
 });
 
 /* What scrolls sideways can be scrolled by keyboard too. */
