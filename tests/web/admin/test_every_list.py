@@ -48,7 +48,6 @@ def rows(runtime, shop, owner, somchai):
             allows_local=False, now=NOW, actor="cli",
         )  # fmt: skip
         gift = factories.make_coupon(session, "gift", obtained=Obtained.STAFF)
-        factories.make_stamp_program(session)
         session.add_all(
             [
                 KeywordReply(

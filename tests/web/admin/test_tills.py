@@ -221,4 +221,4 @@ def test_a_shop_without_a_branch_is_led_to_its_first(sign_in, database):
     first = {"code": "MAIN", "name_th": "สาขาหลัก", "name_en": "Main branch"}
     assert all(f'value="{words}"' in page for words in first.values())
     assert owner.send("/admin/tills/branches", **first).status_code == 303
-    assert "/admin/tills/code" in owner.get("/admin/tills").text
+    assert "/admin/tills/code" in owner.get("/admin/tills/devices").text
