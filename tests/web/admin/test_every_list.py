@@ -34,7 +34,7 @@ LISTS = [
     ("/admin/earning/rules", "/admin/earning/rules", "double", False),
     ("/admin/earning/products", "/admin/earning/products", "BEAN", False),
     ("/admin/imports", "/admin/imports", "old-system", False),
-    ("/admin/vouchers/given", "/admin/vouchers/given", "Somchai", True),
+    ("/admin/vouchers/given", "/admin/vouchers/given", "สมชาย", True),
 ]
 
 
@@ -69,14 +69,14 @@ def file_of(browser, path: str, *, has_people: bool):
     return browser.send(path) if has_people else browser.get(path)
 
 
-@pytest.mark.parametrize("page, file, words, has_people", LISTS)
-def test_each_list_is_searched_and_taken_out(owner, rows, page, file, words, has_people):
-    full = owner.get(page)
+@pytest.mark.parametrize("path, file, words, has_people", LISTS)
+def test_each_list_is_searched_and_taken_out(owner, rows, path, file, words, has_people):
+    full = owner.get(path)
     assert full.status_code == 200
     assert f"{file}.csv" in full.text
-    found = owner.get(f"{page}?q={quote(words)}").text
+    found = owner.get(f"{path}?q={quote(words)}").text
     assert 'role="columnheader"' in found
-    assert 'role="columnheader"' not in owner.get(f"{page}?q=zzqq").text
+    assert 'role="columnheader"' not in owner.get(f"{path}?q=zzqq").text
     answer = file_of(owner, f"{file}.csv?q={quote(words)}", has_people=has_people)
     lines = list(csv.reader(io.StringIO(answer.text.removeprefix("\ufeff"))))
     assert len(lines) > 1
@@ -85,13 +85,13 @@ def test_each_list_is_searched_and_taken_out(owner, rows, page, file, words, has
     assert len(list(csv.reader(io.StringIO(nothing.text)))) == 1
 
 
-@pytest.mark.parametrize("page, file, words, has_people", LISTS)
-def test_each_list_is_ordered_by_each_heading_both_ways(owner, rows, page, file, words, has_people):
-    orders = set(re.findall(r"sort=(\w+)", owner.get(page).text.partition("<thead")[2]))
+@pytest.mark.parametrize("path, file, words, has_people", LISTS)
+def test_each_list_is_ordered_by_each_heading_both_ways(owner, rows, path, file, words, has_people):
+    orders = set(re.findall(r"sort=(\w+)", owner.get(path).text.partition("<thead")[2]))
     assert orders
     for order in orders:
         for down in "01":
-            assert owner.get(f"{page}?sort={order}&down={down}").status_code == 200
+            assert owner.get(f"{path}?sort={order}&down={down}").status_code == 200
 
 
 @pytest.mark.parametrize("file", [file for _, file, _, has_people in LISTS if has_people])
