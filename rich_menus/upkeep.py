@@ -30,6 +30,13 @@ HELD = timedelta(minutes=5)
 LEFT_OVER = timedelta(minutes=5)
 JUST_NOW = timedelta(hours=1)
 
+#: What hears of each picture: how many are there, of how many.
+Told = Callable[[int, int], None]
+
+
+def _untold(_done: int, _all: int) -> None:
+    """Nobody waits for the pictures."""
+
 
 def ask(session: Session, real_now: datetime) -> None:
     """Have LINE brought in line as soon as somebody is free to."""
@@ -99,19 +106,17 @@ def publish_newest(runtime: Runtime, line: Line, *, dry_run: bool = False) -> pu
     return _bring(runtime, line)
 
 
-def bring(
-    runtime: Runtime, line: Line, told: Callable[[int, int], None] = lambda _done, _all: None
-) -> publish.Report:
+def bring(runtime: Runtime, line: Line, told: Told = _untold) -> publish.Report:
     """Bring LINE to what the rows say, in this thread. Raises the gateway's errors, which are
     noted with the next try, and `menus.publishing_now` while somebody else is at it."""
     with runtime.database.write() as session:
         is_ours = _take(session, runtime.clock.real_now())
     if not is_ours:
         raise Refused("menus.publishing_now")
-    return _bring(runtime, line)
+    return _bring(runtime, line, told)
 
 
-def _bring(runtime: Runtime, line: Line) -> publish.Report:
+def _bring(runtime: Runtime, line: Line, told: Told = _untold) -> publish.Report:
     try:
         report = publish.bring(runtime, line, told=told)
     except BaseException as error:
