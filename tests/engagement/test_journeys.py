@@ -3,7 +3,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import event, func, insert, select, update
 
 from core.clock import at_local, start_of_day
 from engagement import journey_triggers, journeys
@@ -43,6 +43,28 @@ def test_pushes_thanks_at_the_deadline_and_not_before(life, somchai):
     life.turn()
     assert life.states(THANKS) == ["calling"]
     assert "ขอบคุณ" in life.words(THANKS) or "ยินดี" in life.words(THANKS)
+
+
+def test_a_batch_reads_each_member_once(life, somchai):
+    """The session forgets what nobody holds: each was read again, in three wide rows."""
+    life.buy(somchai)
+    life.later(days=1)
+    life.session.flush()
+    life.session.expunge_all()
+    read = []
+
+    def note(_connection, _cursor, statement, *_more):
+        read.append(statement.partition(" \nFROM ")[2])
+
+    engine = life.session.get_bind()
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        assert journeys.turn_due(life.session, life.runtime, life.now) == 1
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert len([rows for rows in read if rows.startswith("intents JOIN members")]) == 1
+    alone = ("members \nWHERE", "member_totals \nWHERE", "enrolments \nWHERE")
+    assert [rows for rows in read if rows.startswith(alone)] == []
 
 
 def test_a_deadline_at_night_moves_to_five_to_nine(life, somchai):
