@@ -256,7 +256,8 @@ def bring(
             line.set_alias(target.alias, line_id)
             _go_live(runtime, target, line_id)
         _relink(runtime, missing[0])
-    told(done, len(report.made))
+    if done:
+        told(done, done)
     _point_aliases(runtime, line, targets)
     _set_default(runtime, line)
     _retire(runtime, targets)
