@@ -721,8 +721,16 @@ def restore(file: Path, journal: Path | None, *, other_keys: bool) -> None:
 @with_appcontext
 def sending_release(*, is_dropped: bool) -> None:
     """After a restore: let messages leave again; what was pending is dropped, or sent."""
+    from bot.gateway import SdkLine
     from engagement import restoring
 
+    with held().database.read() as session:
+        is_owed = restoring.pending(session) is not None
+    if is_owed:
+        try:
+            restoring.refuse_while_elsewhere(SdkLine(held().settings), held().settings.public_url)
+        except Refused as error:
+            fail(error)
     with held().transaction() as session:
         now = held().clock.now()
         found = restoring.release(session, is_sent=not is_dropped, actor="cli", now=now)

@@ -30,6 +30,7 @@ from core.errors import OutsideFault
 FORMAT = 1
 MANIFEST = "manifest.json"
 BATCH = 2_000
+_SQLITE = b"SQLite format 3\0"
 _READ_SIZE = 1 << 16
 
 
@@ -59,7 +60,7 @@ def write(
     """Back up a running database into `path`; the file appears whole or not at all.
 
     Writers are not kept waiting: the snapshot is the engine's own. The file is readable by its
-    owner alone.
+    owner alone, and its sums are checked before it appears. Raises BadBackup.
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     described: dict[str, dict[str, Any]] = {}
@@ -76,6 +77,7 @@ def write(
                 pack.writestr(MANIFEST, json.dumps(_as_json(manifest), indent=1))
             out.flush()
             os.fsync(out.fileno())
+        read(partial)  # nothing is called a backup that does not read back
         partial.replace(path)
         _sync_folder(path.parent)
     finally:
@@ -85,6 +87,11 @@ def write(
 
 def read(path: Path) -> Manifest:
     """The manifest of a file whose every byte was checked. Raises BadBackup."""
+    if _is_database(path):
+        raise BadBackup(
+            f"{path.name}: a copied database file, which may hold half of what was being written;"
+            " make backups with: flask --app app backup FILE"
+        )
     try:
         with zipfile.ZipFile(path) as pack:
             manifest = _manifest_of(pack)
@@ -102,6 +109,15 @@ def read(path: Path) -> Manifest:
         raise BadBackup(f"{path.name}: no such file") from None
     except Exception as error:  # zip and zlib have many words for damage
         raise BadBackup(f"{path.name}: damaged, or no backup ({type(error).__name__})") from None
+
+
+def _is_database(path: Path) -> bool:
+    """Whether this is SQLite's own file, as `cp` makes it."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_SQLITE)) == _SQLITE
+    except OSError:
+        return False
 
 
 def load(session: Session, metadata: MetaData, path: Path, manifest: Manifest) -> None:

@@ -12,6 +12,8 @@ from datetime import datetime
 from sqlalchemy import ColumnElement, func, select, update
 from sqlalchemy.orm import Session
 
+from bot.gateway import Line
+from core.errors import OutsideFault, Refused
 from engagement import outbox
 from loyalty import audit, shop
 from models.journeys import Intent, IntentState
@@ -52,6 +54,21 @@ def pending(session: Session) -> Pending | None:
     messages = session.scalar(select(func.count()).select_from(Message).where(*_owed(restored_at)))
     intents = session.scalar(select(func.count()).select_from(Intent).where(*_wished(restored_at)))
     return Pending(taken_at, restored_at, int(messages or 0), int(intents or 0))
+
+
+def refuse_while_elsewhere(line: Line, public_url: str) -> None:
+    """Only the installation that LINE sends its events to may send (FS11): where a backup was
+    brought back on another machine, the old one may still be at work.
+
+    One call to LINE. Refused: `backups.elsewhere`, `backups.line_away`.
+    """
+    try:
+        endpoint = line.webhook()
+    except OutsideFault as error:
+        raise Refused("backups.line_away", status=502) from error
+    here = f"{public_url}/callback"
+    if endpoint is not None and endpoint.url != here:
+        raise Refused("backups.elsewhere", elsewhere=endpoint.url, here=here)
 
 
 def release(session: Session, *, is_sent: bool, actor: str, now: datetime) -> Pending | None:

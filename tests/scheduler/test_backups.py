@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -146,7 +148,7 @@ def test_z17_a_backup_is_one_moment_however_much_is_written_meanwhile(shop, plac
         assert proof.find_all(session) == []
 
 
-def test_z17_damaged_files_are_refused_before_anything_is_touched(shop, place, tmp_path):
+def test_z17_FS13_damaged_files_are_refused_before_anything_is_touched(shop, place, tmp_path):
     path = tmp_path / "taem.backup"
     backups.make(shop, path)
     whole, said = path.read_bytes(), contents_of(path)
@@ -170,6 +172,25 @@ def test_z17_damaged_files_are_refused_before_anything_is_touched(shop, place, t
     with there.database.read() as session:
         assert session.scalar(select(func.count()).select_from(Member)) == 0
         assert session.get(ChannelState, 1) is None or not session.get(ChannelState, 1).paused_for
+
+
+def test_FS12_a_file_that_cp_made_is_refused_with_the_way_to_make_a_true_one(place, tmp_path):
+    there, old = place("sqlite"), place("sqlite")
+    copied = tmp_path / "taem.db"
+    shutil.copyfile(old.settings.database_url.removeprefix("sqlite:///"), copied)
+    with pytest.raises(BadBackup, match="flask --app app backup"):
+        restore(there, copied, [])
+
+
+def test_FS12_a_backup_that_does_not_read_back_is_none(shop, tmp_path, monkeypatch):
+    path = tmp_path / "taem.backup"
+    backups.make(shop, path)
+    before = path.read_bytes()
+    monkeypatch.setattr(files.os, "fsync", lambda file: os.pwrite(file, b"spoilt" * 9, 300))
+    with pytest.raises(BadBackup):
+        backups.make(shop, path)
+    assert path.read_bytes() == before
+    assert [one.name for one in tmp_path.iterdir()] == ["taem.backup"]
 
 
 def contents_of(path):

@@ -7,6 +7,7 @@ from typing import Any
 from flask import Response, g, render_template, request
 from sqlalchemy import select
 
+from bot.gateway import SdkLine
 from core.errors import Invalid, Refused
 from engagement import outbox as rules
 from engagement import restoring
@@ -17,7 +18,7 @@ from web.admin.members import matching
 from web.admin.tables import Column, Listing, listed, said
 from web.admin.words import message_kind
 from web.auth import staff_only
-from web.ground import db, locale, runtime
+from web.ground import db, locale, opened, outside, runtime
 
 COLUMNS = (
     Column("made", "console.made_at", Message.id,
@@ -92,11 +93,14 @@ def outbox_resume() -> Response:
 
 @blueprint.post("/outbox/release")
 @staff_only("outbox.decide")
+@outside
 def outbox_release() -> Response:
     """After a restore: what was pending is sent or dropped, and sending goes on (Z17)."""
-    fate = request.form.get("pending", "")
+    fate, held = request.form.get("pending", ""), runtime()
     if fate not in ("send", "drop"):
         raise Invalid("errors.invalid_field", field="pending")
-    actor, now = f"staff:{g.staff.id}", runtime().clock.now()
-    restoring.release(db(), is_sent=fate == "send", actor=actor, now=now)
+    restoring.refuse_while_elsewhere(SdkLine(held.settings), held.settings.public_url)
+    with opened() as session:
+        actor, now = f"staff:{g.staff.id}", held.clock.now()
+        restoring.release(session, is_sent=fate == "send", actor=actor, now=now)
     return back("admin.outbox", note="backups.released")

@@ -10,6 +10,8 @@ from engagement import outbox, restoring
 from models.outbox import ChannelState, Message, MessageClass, MessageState
 from tests import factories
 from tests.factories import NOW
+from tests.fakes import FakeLine
+from web.admin import outbox as pages
 
 
 @pytest.fixture
@@ -28,7 +30,16 @@ def restored(runtime):
         restoring.hold(session, NOW - timedelta(hours=2), NOW)
 
 
-@pytest.mark.usefixtures("restored")
+@pytest.fixture
+def line(monkeypatch, settings) -> FakeLine:
+    """LINE, whose events come here."""
+    line = FakeLine()
+    line.set_webhook(f"{settings.public_url}/callback")
+    monkeypatch.setattr(pages, "SdkLine", lambda _: line)
+    return line
+
+
+@pytest.mark.usefixtures("restored", "line")
 @pytest.mark.parametrize("fate, ends", [("drop", True), ("send", False)])
 def test_z17_the_owner_decides_before_anything_leaves(owner, database, fate, ends):
     assert "ข้อความค้าง 1 รายการ" in owner.get("/admin/outbox").text
@@ -42,6 +53,25 @@ def test_z17_the_owner_decides_before_anything_leaves(owner, database, fate, end
         state = session.query(Message.state).scalar()
         assert (state == MessageState.SKIPPED) is ends
     assert "ข้อความค้าง" not in owner.get("/admin/outbox").text
+
+
+@pytest.mark.usefixtures("restored")
+def test_FS11_a_restored_copy_refuses_to_send_while_line_still_speaks_to_the_old_one(
+    owner, database, line
+):
+    here = line.webhook().url
+    line.set_webhook("https://old.example/callback")
+    elsewhere = owner.send("/admin/outbox/release", pending="send")
+    assert (elsewhere.status_code, "old.example" in elsewhere.text) == (409, True)
+    line.go_down()
+    assert owner.send("/admin/outbox/release", pending="send").status_code == 502
+    with database.read() as session:
+        assert session.get_one(ChannelState, 1).paused_for == "held"
+    line.come_back()
+    line.set_webhook(here)  # the control: this is the one
+    assert owner.send("/admin/outbox/release", pending="send").status_code == 303
+    with database.read() as session:
+        assert session.get_one(ChannelState, 1).paused_for is None
 
 
 @pytest.mark.usefixtures("restored")
