@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from engagement import outbox
-from models.outbox import MessageClass
+from models.outbox import CallState, MessageClass
 from tests.factories import environment
-from tests.processes import Processes, bare_environment, wait_until
+from tests.processes import Processes, bare_environment, free_port, wait_until
 from tests.worker.conftest import Post
 
 FAULTS: dict[str, Any] = {
@@ -107,3 +107,29 @@ def test_Z25_a_multicast_campaign_reaches_each_recipient_once_and_reports_all(
     post.wait(sent=count - 1, failed=1, within=120 + 2 * kills)
     assert post.counts().total == count
     assert post.line.received() == dict.fromkeys(users[1:], 1)
+
+
+@pytest.mark.soak
+def test_FS15_z26_a_campaign_that_is_stopped_again_and_again_reaches_each_once(
+    post: Post, processes: Processes, scale: Any, engine_kind: str
+):
+    """SIGTERM in the middle: what is under way ends, nothing is left over, nobody hears twice."""
+    users = post.crowd(max(scale(20_000), 400))
+    post.line.switch(latency_seconds=0.3)
+    post.queue(users, klass=MessageClass.PROMOTIONAL)
+    role = "all" if engine_kind == "sqlite" else "worker"
+    settings = post.runtime.settings.model_copy(update={"port": free_port()})
+    product = bare_environment() | environment(settings) | {"TAEM_TESTING": "1"}
+
+    def arrived() -> int:
+        return sum(post.line.received().values())
+
+    for _ in range(max(scale(100), 2)):
+        before, process = arrived(), processes.fork(role, product)
+        wait_until(lambda seen=before: arrived() > seen or seen == len(users), within=60)
+        process.terminate()
+        assert process.wait(30) == 0
+        assert [call for call in post.calls() if call.state == CallState.SENDING] == []
+    processes.fork(role, product)
+    post.wait(sent=len(users), within=300)
+    assert post.line.received() == dict.fromkeys(users, 1)
