@@ -125,7 +125,8 @@ def main(arguments: list[str]) -> int:
     if "--end-with-parent" in arguments:
         end_with_parent()
     os.chdir(ROOT)
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    # SIGINT too: a shell lets what it starts in the background ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     children = Children({})
     try:

@@ -659,9 +659,9 @@ def test_fq12_parallel_bills_never_go_over_the_shift(racers, database, database_
 
 
 def test_fq12_without_the_lock_parallel_bills_go_over(racers, database, database_url):
-    facts = lay_out_till(database, allowed=20)
+    facts = lay_out_till(database, allowed=4)
     outcomes = racers.run(database_url, "ring", CONTROL, "ceilings.lock,db.immediate", **facts)
-    assert outcomes["ok"] > 20 or faults(outcomes) > 0
+    assert outcomes["ok"] > 4 or faults(outcomes) > 0
 
 
 # What a till kept without a signal (FQ14, K7)
@@ -699,9 +699,9 @@ def test_fq14_parallel_uploads_never_go_over_the_cap(racers, database, database_
 
 
 def test_fq14_without_the_lock_uploads_go_over_the_cap(racers, database, database_url):
-    facts = lay_out_queue(database, allowed=20)
+    facts = lay_out_queue(database, allowed=4)
     outcomes = racers.run(database_url, "settle", CONTROL, "queueing.lock,db.immediate", **facts)
-    assert outcomes["ok"] > 20 or faults(outcomes) > 0
+    assert outcomes["ok"] > 4 or faults(outcomes) > 0
 
 
 # Tiers and referrals (FG17, R4)
