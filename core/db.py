@@ -138,6 +138,13 @@ def savepoint(session: Session) -> Iterator[None]:
         raise
 
 
+def forget_all(session: Session) -> None:
+    """Undo what this session has done so far, in the database and in its own notes."""
+    session.rollback()
+    for note in ("activities", "after_commit"):
+        session.info.pop(note, None)
+
+
 def adopt(session: Session, made: object) -> None:
     """Hold `made` as the object of the row that a Core statement has just written.
 

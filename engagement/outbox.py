@@ -23,7 +23,7 @@ from sqlalchemy import delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from bot import palette
-from core.bulk import insert_many, is_one_of
+from core.bulk import insert_many, is_one_of, is_one_text
 from core.db import adopt, after_commit, insert_into
 from core.errors import NotFound, Refused
 from core.ids import retry_key
@@ -189,9 +189,8 @@ def queue_many(session: Session, drafts: Sequence[Draft], now: datetime) -> int:
 
 
 def _queue_chunk(session: Session, drafts: Sequence[Draft], now: datetime) -> int:
-    known = set(
-        session.scalars(select(Message.key).where(Message.key.in_([one.key for one in drafts])))
-    )
+    is_asked = is_one_text(session, Message.key, [one.key for one in drafts])
+    known = set(session.scalars(select(Message.key).where(is_asked)))
     fresh = {draft.key: draft for draft in drafts if draft.key not in known}
     if not fresh:
         return 0

@@ -18,10 +18,14 @@ from werkzeug.exceptions import BadRequest
 from werkzeug.routing import IntegerConverter, Rule
 
 from bot.palette import palette_of
+from core.db import forget_all
 from core.errors import Invalid
 from core.runtime import Runtime
 from loyalty import sheets, shop
 
+#: A form of the console that is shown again with what is wrong has done nothing: the view returns
+#: a page, and what it wrote before it was refused goes. Doors answer 401 and 429, and count tries.
+REFUSED = (409, 422)
 View = TypeVar("View", bound=Callable[..., Any])
 Found = TypeVar("Found")
 #: Where lists of members are uploaded.
@@ -110,7 +114,10 @@ class TaemFlask(Flask):
             with held.database.read() as session:
                 return self._answer(session)
         with held.transaction() as session:
-            return self._answer(session)
+            answer = self.make_response(self._answer(session))
+            if request.blueprint == "admin" and answer.status_code in REFUSED:
+                forget_all(session)
+            return answer
 
     def _answer_outside(self, held: Runtime) -> Any:
         """Admit in a transaction of its own; the view talks to LINE and opens what it needs."""

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from functools import wraps
+
 import pytest
+from flask import Response
+from sqlalchemy import select
 
 from core.i18n import LOCALES, t
 from engagement import notices
+from loyalty import shop
+from models.staff import AuditRow
 from rich_menus import publish
 from tests.moments import NOW
+from web.admin.ground import noted
 from web.admin.words import message_kind
+from web.ground import db
 
 OFFER = {
     "name_th": "ลด 10%",
@@ -58,3 +66,24 @@ def test_kinds_of_messages_have_names(kind):
     for language in LOCALES:
         assert message_kind(kind, language) != kind
     assert message_kind("of.tomorrow", "th") == "of.tomorrow"
+
+
+@pytest.mark.parametrize("status, kept", [(409, ""), (422, ""), (200, "02-111-1111")])
+def test_z4_what_a_form_wrote_before_it_was_refused_is_not_kept(
+    owner, app, database, monkeypatch, status, kept
+):
+    view = app.view_functions["admin.settings_save"]
+
+    @wraps(view)
+    def half_done(**_: object) -> Response:
+        shop.set(db(), "shop.phone", "02-111-1111", NOW)
+        noted("settings.changed", keys=["shop.phone"])
+        db().flush()
+        return Response("ดูใหม่อีกครั้งนะคะ", status)
+
+    monkeypatch.setitem(app.view_functions, "admin.settings_save", half_done)
+    assert owner.send("/admin/settings/shop").status_code == status
+    with database.read() as session:
+        assert shop.get(session, "shop.phone") == kept
+        noted_rows = select(AuditRow.id).where(AuditRow.act == "settings.changed")
+        assert bool(session.scalar(noted_rows)) is bool(kept)
