@@ -599,9 +599,9 @@ def _tier_name(session: Session, key: str, language: str) -> str:
 
 
 def best_sellers(session: Session, now: datetime, language: str) -> str:
-    """The names of what sells best these days; read once in a session."""
-    known: dict[str, str] = session.info.setdefault("best_sellers", {})
-    if language not in known:
+    """The names of what sells best these days; read once in a session, for each moment."""
+    known: dict[tuple[str, datetime], str] = session.info.setdefault("best_sellers", {})
+    if (language, now) not in known:
         sold = (
             select(PurchaseItem.sku, func.sum(PurchaseItem.quantity).label("sold"))
             .join(Purchase, Purchase.id == PurchaseItem.purchase_id)
@@ -617,8 +617,8 @@ def best_sellers(session: Session, now: datetime, language: str) -> str:
             .limit(BEST_NAMES)
         )
         names = [row.name_th if language == "th" else row.name_en for row in rows]
-        known[language] = listed(language, names) if names else ""
-    return known[language]
+        known[language, now] = listed(language, names) if names else ""
+    return known[language, now]
 
 
 def _version_of(session: Session, intent: Intent) -> JourneyVersion:

@@ -7,8 +7,10 @@ import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import and_, bindparam, exists, func, select
+from sqlalchemy.orm import Session
 
 from core.clock import SystemClock, local_day
 from core.errors import Refused
@@ -52,31 +54,35 @@ def advance(runtime: Runtime, seconds: int) -> Advanced:
     assert isinstance(runtime.clock, SystemClock)
     tz = runtime.clock.tz
     sends = runtime.settings.sending != "held"
-    with runner.TURN:
+    with runner.TURN, runner.Shared(runtime) as shared:
         here = runtime.clock.now()
         target = here + span
         wanted = shop.clock_offset(runtime.database) + seconds
         stops = 0
         _wait_for_leases(runtime)
-        # Jobs of which not everything until `here` is known to be done.
-        left = runner.run_jobs(runtime, here)
-        ahead = _move_on(runtime, here)
+        runner.run_jobs(runtime, here, shared=shared)
+        ahead = _move_on(runtime, here, shared)
         while here < target and stops < MAX_STEPS:
             stop, jobs = _next_stop(runtime, here, target, ahead)
+            did = shared.did
             if jobs:
+                # Until `here` they are known to be done, but for those of which something is left.
                 ids = {job.id for job in jobs}
-                is_known = left.isdisjoint(ids)
+                is_known = shared.left.isdisjoint(ids)
                 seen = runner.Seen(dict.fromkeys(ids, here), ()) if is_known else None
-                left = (left - ids) | runner.run_jobs(runtime, stop, jobs, seen=seen)
+                runner.run_jobs(runtime, stop, jobs, seen=seen, shared=shared)
             stops += 1
-            ahead = _move_on(runtime, stop)
+            is_idle = jobs and shared.did == did and stop not in ahead.moments
+            if not is_idle or ahead.due.is_any:
+                ahead = _move_on(runtime, stop, shared)
             # Nothing but the sender looks at the clock meanwhile: it moves when there is something
             # to send, at each day's end, and in the end. What it stood at has been sent by then,
             # and while that is being sent the next stops are made ready.
             is_new_day = local_day(stop, tz) > local_day(here, tz)
             if stop == target or is_new_day or (sends and ahead.is_owed):
+                shared.commit()
                 if _let_settle(runtime):
-                    ahead = _look_ahead(runtime, stop)
+                    ahead = _look_ahead(runtime, stop, shared)
                 _move_to(runtime, stop)
             here = stop
         _let_settle(runtime)
@@ -84,13 +90,14 @@ def advance(runtime: Runtime, seconds: int) -> Advanced:
         return Advanced(now=runtime.clock.now(), stops=stops)
 
 
-def _move_on(runtime: Runtime, stop: datetime) -> Ahead:
+def _move_on(runtime: Runtime, stop: datetime, shared: runner.Shared) -> Ahead:
     """Do what the rows want done by now; returns what they say about the time after."""
-    ahead = _look_ahead(runtime, stop)
+    ahead = _look_ahead(runtime, stop, shared)
     if not ahead.due.is_any:
         return ahead
+    shared.commit()
     runner.move_on(runtime, stop, ahead.due)
-    return _look_ahead(runtime, stop)
+    return _look_ahead(runtime, stop, shared)
 
 
 def _next_stop(
@@ -139,12 +146,17 @@ _ENDS_OF_DUE = len(runner.DUE)
 _ENDS_OF_MOMENTS = _ENDS_OF_DUE + len(_MOMENTS) + len(plans.MOMENTS)
 
 
-def _look_ahead(runtime: Runtime, at: datetime) -> Ahead:
+def _look_ahead(runtime: Runtime, at: datetime, shared: runner.Shared) -> Ahead:
     """One look for what is due, what is owed and what comes next."""
+    if shared.session is not None:  # what is not committed yet counts too
+        return _ahead_of(shared.session, at, runtime.clock.tz)
     with runtime.database.read() as session:
-        row = session.execute(_AHEAD, {"now": at, "after": at}).one()
-        of_campaigns = row[_ENDS_OF_MOMENTS + 1 :]
-        campaign = campaigns.next_moment(session, at, runtime.clock.tz, of_campaigns)
+        return _ahead_of(session, at, runtime.clock.tz)
+
+
+def _ahead_of(session: Session, at: datetime, tz: ZoneInfo) -> Ahead:
+    row = session.execute(_AHEAD, {"now": at, "after": at}).one()
+    campaign = campaigns.next_moment(session, at, tz, row[_ENDS_OF_MOMENTS + 1 :])
     moments = [*row[_ENDS_OF_DUE:_ENDS_OF_MOMENTS], campaign]
     return Ahead(
         due=runner.Due(*map(bool, row[:_ENDS_OF_DUE])),

@@ -11,14 +11,15 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
-from functools import cache, lru_cache
-from typing import Any
+from functools import cache, lru_cache, partial
+from typing import Any, Self
 
 import structlog
-from sqlalchemy import bindparam, case, exists, func, select, update
+from sqlalchemy import bindparam, case, exists, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
@@ -97,6 +98,21 @@ _FINISH = _KEEP.values(
         else_=bindparam("real_now"),
     ),
 )
+# The same for a row that this transaction has made, as one that finds nothing.
+_IS_MADE = TABLE.c.id == bindparam("made")
+_REACHED = {
+    "cursor": bindparam("reached"),
+    "lease_until": bindparam("until"),
+    "rows_done": bindparam("done"),
+}
+_KEEP_MADE = (
+    update(TABLE)
+    .where(_IS_MADE)
+    .values(_REACHED | {"state": OccurrenceState.RUNNING, "finished_at": None})
+)
+_FINISH_MADE = (
+    update(TABLE).where(_IS_MADE).values(_REACHED | {"finished_at": bindparam("real_now")})
+)
 
 
 class Outcome(StrEnum):
@@ -133,39 +149,207 @@ class Claim:
         }
 
 
+class Running:
+    """One occurrence at work, a transaction at a time. `now` is what it counts as."""
+
+    def __init__(self, runtime: Runtime, claim: Claim, now: datetime) -> None:
+        self.claim = claim
+        self.now = now
+        self.is_through = False
+        #: Whether it has found anything to do.
+        self.has_done = False
+        self._runtime = runtime
+        self._run = Run(runtime=runtime, now=now, limit=claim.job.limit)
+        #: Whether anything of it is committed.
+        self.is_kept = False
+        #: The row of the claim while the transaction that made it is under way.
+        self._made: int | None = None
+
+    def step(self, session: Session) -> Outcome | None:
+        """As much as fits into this transaction; None when more is left."""
+        self._made = None
+        if not self.is_kept:  # the claim commits with what is done first
+            found = _claim(session, self._runtime, self.claim)
+            if isinstance(found, Outcome):
+                return found
+            self._run.cursor, self._made = found
+            reach("scheduler.claimed")
+        self._run.plans = None  # the owner may have switched one off
+        work = self.claim.job.work
+        done, self.is_through = share(
+            self._runtime, session, self.now, lambda one: work(one, self._run)
+        )
+        self.has_done = self.has_done or done > 0
+        if not self._keep(session, done):
+            raise _LeaseLost
+        return Outcome.DONE if self.is_through else None
+
+    def note_kept(self) -> None:
+        """What the last step did is committed."""
+        self.is_kept = True
+        reach("scheduler.kept")
+        if self.is_through:
+            job = self.claim.job.id
+            metrics.job_runs.labels(job=job, outcome="done").inc()
+            log.info("job_done", job=job, on=self.claim.on.isoformat())
+
+    def _keep(self, session: Session, done: int) -> bool:
+        """Save how far we are, in the batch's own transaction. False when the lease was lost."""
+        session.flush()
+        real = self._runtime.clock.real_now()
+        reached = {"reached": self._run.cursor, "done": done, "real_now": real}
+        reached["until"] = real + LEASE
+        kept: Any
+        if self._made is None:
+            by = self.claim.facts | reached
+            kept = session.execute(_FINISH if self.is_through else _KEEP, by)
+        elif done or self._run.cursor:
+            by = {"made": self._made} | reached
+            kept = session.execute(_FINISH_MADE if self.is_through else _KEEP_MADE, by)
+        else:
+            return True  # claimed as one that finds nothing, and so it was
+        return bool(kept.rowcount) or is_sabotaged("scheduler_without_claim")
+
+
 def run_occurrence(
     runtime: Runtime, job: Job, *, on: date, due: datetime, now: datetime, subject: str = ""
 ) -> Outcome:
     """Run one occurrence to its end unless somebody has or does. `now` is what it counts as."""
-    claim = Claim(job, on, due, subject, me())
-    run = Run(runtime=runtime, now=now, limit=job.limit)
-    is_ours = False
+    return _run_alone(runtime, Running(runtime, Claim(job, on, due, subject, me()), now))
+
+
+def _run_alone(runtime: Runtime, running: Running) -> Outcome:
+    """Bring it to its end in transactions of its own."""
     for _ in range(MAX_BATCHES):
         try:
-            with runtime.transaction(now) as session:
-                if not is_ours:  # the claim commits with what is done first
-                    found = _claim(session, runtime, claim)
-                    if isinstance(found, Outcome):
-                        return found
-                    run.cursor = found
-                    reach("scheduler.claimed")
-                run.plans = None  # the owner may have switched one off
-                done, is_last = share(runtime, session, now, lambda one: job.work(one, run))
-                if not _keep(session, runtime, claim, run, done, is_last=is_last):
-                    raise _LeaseLost
+            with runtime.transaction(running.now) as session:
+                outcome = running.step(session)
         except _LeaseLost:
             return Outcome.RUNNING  # the new owner goes on
         except Exception:
-            if not is_ours:
-                _leave_open(runtime, claim)
+            if not running.is_kept:
+                _leave_open(runtime, running.claim)
             raise
-        is_ours = True
-        reach("scheduler.kept")
-        if is_last:
-            metrics.job_runs.labels(job=job.id, outcome="done").inc()
-            log.info("job_done", job=job.id, on=on.isoformat())
-            return Outcome.DONE
-    raise AssertionError(f"{job.id} does not end")
+        if outcome not in (None, Outcome.DONE):
+            return outcome
+        running.note_kept()
+        if outcome is not None:
+            return outcome
+    raise AssertionError(f"{running.claim.job.id} does not end")
+
+
+class Shared:
+    """One transaction for runs that follow each other, until it has lasted long enough.
+
+    Most of them find little to do, and transactions of their own would cost more than that. What
+    fails takes those before it along: each of them is run again, alone, so that one failing job
+    never holds up the others.
+    """
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._stack = ExitStack()
+        self._until = 0.0
+        self._held: list[Running] = []
+        #: Where the effects of what is not committed yet are seen; None when all of it is.
+        self.session: Session | None = None
+        #: How many runs have found anything to do so far.
+        self.did = 0
+        #: Jobs of which something is left to do, or to somebody.
+        self.left: set[str] = set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if error is None:
+            self.commit()
+        else:
+            self._end(error)
+
+    def run(self, job: Job, *, on: date, due: datetime, now: datetime) -> Outcome:
+        """Run one occurrence to its end unless somebody has or does, like `run_occurrence`."""
+        running = Running(self._runtime, Claim(job, on, due, "", me()), now)
+        try:
+            session = self._begin(now)
+            outcome = running.step(session)
+            self._runtime.settle(session, now)
+            session.flush()
+            session.expunge_all()  # the next one meets the rows as if it were alone
+        except Exception as error:
+            with suppress(DBAPIError):  # a connection that is lost has undone it
+                self._end(error)
+            if self._run_held_again():
+                return run_occurrence(self._runtime, job, on=on, due=due, now=now)
+            if isinstance(error, _LeaseLost):
+                return Outcome.RUNNING
+            _leave_open(self._runtime, running.claim)
+            raise
+        if outcome not in (None, Outcome.DONE):
+            return outcome
+        self._held.append(running)
+        self.did += running.has_done
+        # Where rows are locked one by one, these are let go of before others are.
+        locks_rows = running.has_done and not self._runtime.database.is_sqlite
+        if outcome is None or locks_rows or time.monotonic() >= self._until:
+            self.commit()
+        if outcome is not None:
+            return outcome
+        if running.is_kept:
+            return _run_alone(self._runtime, running)
+        return Outcome.RUNNING if job.id in self.left else Outcome.DONE
+
+    def commit(self) -> None:
+        """Keep what was done so far; should that fail, each run of it is run again, alone."""
+        if self.session is None:
+            return
+        try:
+            self._end(None)
+        except Exception as error:
+            log.error("jobs_not_kept", kind=type(error).__name__)
+            self._run_held_again()
+            return
+        held, self._held = self._held, []
+        for running in held:
+            running.note_kept()
+
+    def _begin(self, now: datetime) -> Session:
+        if self.session is None:
+            self._until = time.monotonic() + SHARED_SECONDS
+            self.session = self._stack.enter_context(self._runtime.transaction(now))
+        return self.session
+
+    def _end(self, error: BaseException | None) -> None:
+        """Commit the transaction, or undo it because of this error."""
+        stack, self._stack, self.session = self._stack, ExitStack(), None
+        if error is None:
+            stack.close()
+        else:
+            stack.__exit__(type(error), error, error.__traceback__)
+
+    def _run_held_again(self) -> bool:
+        """Run again, alone, what was undone; False if there was nothing."""
+        held, self._held = self._held, []
+        for running in held:
+            claim, job = running.claim, running.claim.job
+            again = partial(
+                run_occurrence, self._runtime, job, on=claim.on, due=claim.due, now=running.now
+            )
+            if not _is_through(job, lambda: again() != Outcome.RUNNING):  # noqa: B023 - called now
+                self.left.add(job.id)
+        return bool(held)
+
+
+def _is_through(job: Job, work: Callable[[], bool]) -> bool:
+    """What `work` says; False when it failed: one that fails never holds up the others."""
+    try:
+        return work()
+    except DBAPIError as error:
+        log.error("job_database_failed", job=job.id, kind=type(error).__name__)
+    except Exception as error:  # a mistake in one job must not stop the clock
+        metrics.job_runs.labels(job=job.id, outcome="failed").inc()
+        log.exception("job_failed", job=job.id, kind=type(error).__name__)
+    return False
 
 
 def share(
@@ -194,64 +378,73 @@ def _leave_open(runtime: Runtime, claim: Claim) -> None:
     """Claim an occurrence that failed at once, so that it is taken up again when the lease ends."""
     try:
         with runtime.database.write() as session:
-            _claim(session, runtime, claim)
+            _claim(session, runtime, claim, state=OccurrenceState.RUNNING)
     except DBAPIError as error:  # which may be what failed: the next tick finds it undone
         log.error("job_database_failed", job=claim.job.id, kind=type(error).__name__)
 
 
-def _claim(session: Session, runtime: Runtime, claim: Claim) -> int | Outcome:
-    """The cursor to start from once the occurrence is ours; otherwise why it is not."""
+def _claim(
+    session: Session,
+    runtime: Runtime,
+    claim: Claim,
+    *,
+    state: OccurrenceState = OccurrenceState.DONE,
+) -> tuple[int, int | None] | Outcome:
+    """The cursor to start from once the occurrence is ours, and the row if it is a new one;
+    otherwise why it is not ours.
+
+    A new row says at once what most come to: that nothing was found to do. Nobody sees it before
+    the end of the transaction, and whoever finds something puts it right (`Running`).
+    """
     real = runtime.clock.real_now()
-    if _is_another_running(session, claim, real):
+    asked = claim.facts | {"real_now": real, "until": real + LEASE}
+    # Claims of one job come one after the other; SQLite has one writer. Whoever holds the lock may
+    # be at a long batch: nobody waits for that.
+    is_sabotage = is_sabotaged("scheduler_without_claim")
+    on_sqlite = is_sqlite(session)
+    if not (is_sabotage or on_sqlite or session.scalar(_TAKE_LOCK, claim.facts)):
         return Outcome.RUNNING
     row = {
-        "job": claim.job.id,
-        "subject": claim.subject,
-        "local_on": claim.on,
-        "due_at": claim.due,
-        "claimed_by": claim.who,
-        "state": OccurrenceState.RUNNING,
-        "claimed_at": real,
-        "lease_until": real + LEASE,
+        "of_due": claim.due,
+        "of_state": state,
+        "of_end": real if state == OccurrenceState.DONE else None,
     }
-    made = session.execute(_insert_on(is_sqlite(session)), [row]).scalar()
-    if made is not None or is_sabotaged("scheduler_without_claim"):
-        return 0
-    taking = claim.facts | {"real_now": real, "until": real + LEASE}
-    taken: int | None = session.scalar(_TAKE_OVER, taking)
+    made: int | None = session.scalar(_insert_on(on_sqlite), asked | row)
+    if made is not None or is_sabotage:
+        return 0, made
+    if session.scalar(_UNDER_WAY, asked) is not None:
+        return Outcome.RUNNING  # another day's: runs of one job never overlap
+    taken: int | None = session.scalar(_TAKE_OVER, asked)
     if taken is not None:
-        return taken
-    state = session.scalars(_STATE_OF_IT, claim.facts).one()
-    return Outcome.RUNNING if state == OccurrenceState.RUNNING else Outcome.ALREADY_DONE
+        return taken, None
+    found = session.scalars(_STATE_OF_IT, claim.facts).one()
+    return Outcome.RUNNING if found == OccurrenceState.RUNNING else Outcome.ALREADY_DONE
 
 
 @cache
 def _insert_on(on_sqlite: bool) -> Any:
+    """Claims an occurrence that nobody has claimed, unless another day's run is under way."""
+    given = {
+        "job": "of_job",
+        "subject": "of_subject",
+        "local_on": "of_day",
+        "due_at": "of_due",
+        "claimed_by": "who",
+        "state": "of_state",
+        "claimed_at": "real_now",
+        "lease_until": "until",
+        "finished_at": "of_end",
+    }
+    values = [bindparam(name, type_=TABLE.c[column].type) for column, name in given.items()]
+    nothing = [literal(0, TABLE.c[name].type) for name in ("rows_done", "cursor")]
+    row = select(*values, *nothing).where(~_UNDER_WAY.exists())
     insert = (sqlite if on_sqlite else postgresql).insert(TABLE)
     unique = ["job", "subject", "local_on"]
-    return insert.on_conflict_do_nothing(index_elements=unique).returning(TABLE.c.id)
-
-
-def _is_another_running(session: Session, claim: Claim, real_now: datetime) -> bool:
-    """Whether another day's run of this job is under way: runs of one job never overlap."""
-    if is_sabotaged("scheduler_without_claim"):
-        return False
-    # Claims of one job come one after the other; SQLite has one writer. Whoever holds the lock may
-    # be at a long batch: nobody waits for that.
-    if not is_sqlite(session) and not session.scalar(_TAKE_LOCK, claim.facts):
-        return True
-    return session.scalar(_UNDER_WAY, claim.facts | {"real_now": real_now}) is not None
-
-
-def _keep(
-    session: Session, runtime: Runtime, claim: Claim, run: Run, done: int, *, is_last: bool
-) -> bool:
-    """Save how far we are, in the batch's own transaction. False when the lease was lost."""
-    real = runtime.clock.real_now()
-    reached = {"reached": run.cursor, "done": done, "real_now": real, "until": real + LEASE}
-    session.flush()
-    kept: Any = session.execute(_FINISH if is_last else _KEEP, claim.facts | reached)
-    return bool(kept.rowcount) or is_sabotaged("scheduler_without_claim")
+    return (
+        insert.from_select([*given, "rows_done", "cursor"], row)
+        .on_conflict_do_nothing(index_elements=unique)
+        .returning(TABLE.c.id)
+    )
 
 
 def _not_before_claim(real: datetime) -> Any:
@@ -351,13 +544,17 @@ def _lasts_of(ids: tuple[str, ...]) -> Any:
     )
 
 
-def catch_up(runtime: Runtime, job: Job, now: datetime, seen: Seen | None = None) -> bool:
+def catch_up(runtime: Runtime, job: Job, now: datetime) -> bool:
     """Run or record every occurrence of one job that is due and has no row yet.
 
     Returns whether nothing of it is left to anybody.
     """
+    with Shared(runtime) as shared:
+        return _catch_up(runtime, job, now, look(runtime, now, [job]), shared)
+
+
+def _catch_up(runtime: Runtime, job: Job, now: datetime, seen: Seen, shared: Shared) -> bool:
     tz = runtime.clock.tz
-    seen = seen or look(runtime, now, [job])
     # On a fresh installation: the beginning of today.
     first = start_of_day(local_day(now, tz), tz) - timedelta(microseconds=1)
     missed = list(job.occurrences(seen.last.get(job.id, first), now, tz))[-MAX_MISSED:]
@@ -367,20 +564,23 @@ def catch_up(runtime: Runtime, job: Job, now: datetime, seen: Seen | None = None
         is_latest = due == missed[-1]
         if job.catch_up == CatchUp.LATEST and not is_latest:
             latest = local_day(missed[-1], tz)
+            shared.commit()
             skip(runtime, job, on=on, due=due, reason=f"covered by {latest.isoformat()}")
             continue
         until = job.latest_start(due, tz)
         if until is not None and now > until:
+            shared.commit()
             # What was due before a job's first run of all was nobody's to do: no alarm.
             is_first = job.id not in seen.last
             skip(runtime, job, on=on, due=due, reason="before us" if is_first else "too late")
             continue
         acts_at = due if job.catch_up == CatchUp.ALWAYS else now
-        outcome = run_occurrence(runtime, job, on=on, due=due, now=acts_at)
+        outcome = shared.run(job, on=on, due=due, now=acts_at)
         if outcome == Outcome.RUNNING:
             is_through = False
             break  # the days after it wait their turn
     if job.id in seen.broken:
+        shared.commit()
         _take_over(runtime, job, now)
         return False  # it may have failed again
     return is_through
@@ -450,29 +650,26 @@ def run_jobs(
     jobs: Collection[Job] | None = None,
     *,
     seen: Seen | None = None,
+    shared: Shared | None = None,
     is_over: Callable[[], bool] = lambda: False,
 ) -> set[str]:
     """The jobs (all, or these) that are due; one that fails never holds up the others.
 
-    Returns those of which something is left. `seen` spares whoever knows it a look.
+    Returns those of which something is left. `seen` spares whoever knows it a look; with `shared`
+    the last of it is committed by whoever gives it.
     """
+    if shared is None:
+        with Shared(runtime) as own:
+            run_jobs(runtime, now, jobs, seen=seen, shared=own, is_over=is_over)
+        return own.left
     seen = seen or look(runtime, now, jobs)
-    left: set[str] = set()
     for job in JOBS.values() if jobs is None else jobs:
         if is_over():
             break
-        try:
-            is_through = catch_up(runtime, job, now, seen)
-        except DBAPIError as error:
-            log.error("job_database_failed", job=job.id, kind=type(error).__name__)
-            is_through = False
-        except Exception as error:  # a mistake in one job must not stop the clock
-            metrics.job_runs.labels(job=job.id, outcome="failed").inc()
-            log.exception("job_failed", job=job.id, kind=type(error).__name__)
-            is_through = False
-        if not is_through:
-            left.add(job.id)
-    return left
+        shared.left.discard(job.id)
+        if not _is_through(job, partial(_catch_up, runtime, job, now, seen, shared)):
+            shared.left.add(job.id)
+    return shared.left
 
 
 def move_on(runtime: Runtime, now: datetime, due: Due) -> None:
