@@ -62,6 +62,7 @@ class Database:
         self.engine = _make_engine(url, self.is_sqlite, busy_timeout, pool_size, pool_timeout)
         if self.is_sqlite and not survives_power_cut:
             event.listen(self.engine, "connect", _do_not_wait_for_the_disk)
+        _save_cheaply(self.engine)
         self._read_engine = self.engine.execution_options(is_reading=True)
 
     @contextmanager
@@ -209,7 +210,13 @@ def _make_engine(
         max_overflow=10,
         pool_timeout=pool_timeout,
         query_cache_size=STATEMENTS_KEPT,
-        connect_args={"timeout": busy_timeout, "check_same_thread": False},
+        connect_args={
+            "timeout": busy_timeout,
+            "check_same_thread": False,
+            # Of a connection's own: a night has more than the 128 of Python's, and would have every
+            # one of them read and planned again.
+            "cached_statements": STATEMENTS_KEPT,
+        },
     )
 
     @event.listens_for(engine, "connect")
@@ -222,7 +229,7 @@ def _make_engine(
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         if connection.get_execution_options().get("is_reading") or is_hasty:
-            connection.exec_driver_sql("BEGIN")
+            connection.connection.execute("BEGIN")
             return
         until = time.monotonic() + busy_timeout
         # A connection kept for several transactions (a migration) keeps its turn until handed back.
@@ -247,6 +254,26 @@ def _make_engine(
     for end in ("checkin", "invalidate", "close"):
         event.listen(engine, end, _give)
     return engine
+
+
+def _save_cheaply(engine: Engine) -> None:
+    """Let savepoints go to the driver as they are: each has another name, so that SQLAlchemy would
+    compile a statement for each of them, twice."""
+
+    def say(words: str) -> Callable[[Connection, str], None]:
+        def run(connection: Connection, name: str) -> None:
+            cursor = connection.connection.cursor()
+            try:
+                cursor.execute(f"{words} {name}")  # a name that SQLAlchemy has made
+            finally:
+                cursor.close()
+
+        return run
+
+    dialect: Any = engine.dialect
+    dialect.do_savepoint = say("SAVEPOINT")
+    dialect.do_release_savepoint = say("RELEASE SAVEPOINT")
+    dialect.do_rollback_to_savepoint = say("ROLLBACK TO SAVEPOINT")
 
 
 def _do_not_wait_for_the_disk(connection: Any, _record: object) -> None:

@@ -11,16 +11,18 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Exists, Integer, bindparam, exists, or_, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core.clock import at_local, local_day
-from core.db import insert_into, savepoint
+from core.db import insert_into, is_sqlite, savepoint
 from core.runtime import Runtime
 from engagement import delivery, journey_shapes, journey_triggers, journeys, outbox, segments
 from engagement.journey_triggers import Candidate, Plan
@@ -171,33 +173,37 @@ def _is_said_for(plan: Plan, facts: Mapping[str, Any], thanked: set[int]) -> boo
     )
 
 
+_UNSENT = (
+    select(Intent.enrolment_id)
+    .join(Message, Message.intent_id == Intent.id)
+    .where(
+        Message.member_id.in_(bindparam("ids", expanding=True)),
+        Message.created_at > bindparam("since"),
+        Message.finished_at.is_(None),
+    )
+)
+#: The enrolments of some members that go on, or have a message that has not left; built once.
+_THEIRS = (
+    select(Enrolment, JourneyVersion.definition["exit"]["on"])
+    .join(
+        JourneyVersion,
+        (JourneyVersion.journey_id == Enrolment.journey_id)
+        & (JourneyVersion.version == Enrolment.version),
+    )
+    .where(
+        Enrolment.member_id.in_(bindparam("ids", expanding=True)),
+        or_(Enrolment.state == EnrolmentState.ACTIVE, Enrolment.id.in_(_UNSENT)),
+    )
+)
+
+
 def _leave(session: Session, facts: list[Activity], now: datetime) -> None:
     """End what waited for just this, and take back what it had not sent yet."""
     ending = [one for one in facts if one.kind in BEGINNING]
     if not ending:
         return
-    ids = {one.member_id for one in ending}
-    unsent = (
-        select(Intent.enrolment_id)
-        .join(Message, Message.intent_id == Intent.id)
-        .where(
-            Message.member_id.in_(ids),
-            Message.created_at > now - UNSENT_WINDOW,
-            Message.finished_at.is_(None),
-        )
-    )
-    rows = session.execute(
-        select(Enrolment, JourneyVersion.definition["exit"]["on"])
-        .join(
-            JourneyVersion,
-            (JourneyVersion.journey_id == Enrolment.journey_id)
-            & (JourneyVersion.version == Enrolment.version),
-        )
-        .where(
-            Enrolment.member_id.in_(ids),
-            or_(Enrolment.state == EnrolmentState.ACTIVE, Enrolment.id.in_(unsent)),
-        )
-    ).all()
+    asked = {"ids": [*{one.member_id for one in ending}], "since": now - UNSENT_WINDOW}
+    rows = session.execute(_THEIRS, asked).all()
     for enrolment, exits in rows:
         fact = next((one for one in ending if is_ended_by(exits, enrolment, one)), None)
         if fact is not None:
@@ -251,12 +257,15 @@ def enrol_many(
         }
         for one in candidates
     ]
-    statement = (
-        insert_into(session, Enrolment)
-        .on_conflict_do_nothing(index_elements=["member_id", "journey_id", "occasion"])
-        .returning(Enrolment)
-    )
-    return list(session.scalars(statement, rows))
+    return list(session.scalars(_enrol_on(is_sqlite(session)), rows))
+
+
+@cache
+def _enrol_on(on_sqlite: bool) -> Any:
+    insert = (sqlite if on_sqlite else postgresql).insert(Enrolment)
+    return insert.on_conflict_do_nothing(
+        index_elements=["member_id", "journey_id", "occasion"]
+    ).returning(Enrolment)
 
 
 def end(
@@ -303,6 +312,12 @@ _DUE = (
     .order_by(Enrolment.due_at, Enrolment.id)
     .limit(bindparam("most", type_=Integer()))
     .with_for_update(skip_locked=True, key_share=True, of=[Enrolment, MemberTotals])
+)
+_VERSIONS = (
+    select(Journey, JourneyVersion)
+    .join(JourneyVersion, JourneyVersion.journey_id == Journey.id)
+    .where(Journey.id.in_(bindparam("journeys", expanding=True)))
+    .where(JourneyVersion.version.in_(bindparam("versions", expanding=True)))
 )
 _DUE_OF_SOME = _DUE.where(Enrolment.journey_id.in_(bindparam("journeys", expanding=True)))
 
@@ -355,12 +370,11 @@ def _plans_of(session: Session, enrolments: Iterable[Enrolment]) -> dict[tuple[i
     places = {(one.journey_id, one.version) for one in enrolments}
     if not places:
         return {}
-    rows = session.execute(
-        select(Journey, JourneyVersion)
-        .join(JourneyVersion, JourneyVersion.journey_id == Journey.id)
-        .where(Journey.id.in_({journey_id for journey_id, _ in places}))
-        .where(JourneyVersion.version.in_({version for _, version in places}))
-    )
+    asked = {
+        "journeys": [*{journey_id for journey_id, _ in places}],
+        "versions": [*{version for _, version in places}],
+    }
+    rows = session.execute(_VERSIONS, asked)
     return {(row[0].id, row[1].version): Plan(row[0], row[1].version, row[1].definition)
             for row in rows}  # fmt: skip
 

@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Integer, bindparam, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from bot.flex.journeys import message_bubble
 from bot.flex.surveys import csat_bubble, nps_bubble
 from core.clock import at_local, local_day, start_of_day
-from core.db import insert_into, savepoint
+from core.db import is_sqlite, savepoint
 from core.i18n import LOCALES, day, listed, money, t
 from core.runtime import Runtime
 from engagement import delivery, journey_shapes, outbox, taps, texts
@@ -87,6 +89,33 @@ _TIER_KEY = (
     .join(MemberTier, MemberTier.tier_id == Tier.id)
     .where(MemberTier.member_id == bindparam("member"))
 )
+_VERSION = select(JourneyVersion).where(
+    JourneyVersion.journey_id == bindparam("journey"),
+    JourneyVersion.version == bindparam("version"),
+)
+_LIVE_COUPON = select(Coupon).where(
+    Coupon.state == CouponState.LIVE, Coupon.key == bindparam("key")
+)
+_VOUCHER_LEFT = select(func.min(Voucher.id)).where(
+    Voucher.member_id == bindparam("member"),
+    Voucher.state == VoucherState.ISSUED,
+    Voucher.expires_at > bindparam("after"),
+    Voucher.expires_at <= bindparam("until"),
+)
+_POINTS_LEFT = select(func.sum(Lot.remaining)).where(
+    Lot.member_id == bindparam("member"),
+    Lot.remaining > 0,
+    Lot.expires_at > bindparam("after"),
+    Lot.expires_at <= bindparam("until"),
+)
+
+
+@cache
+def _wish_on(on_sqlite: bool) -> Any:
+    insert = (sqlite if on_sqlite else postgresql).insert(INTENTS)
+    return insert.on_conflict_do_nothing(
+        index_elements=["member_id", "journey_id", "occasion"]
+    ).returning(INTENTS.c.id)
 
 
 def wish(
@@ -123,10 +152,7 @@ def wish(
         "facts": enrolment.facts,
     }
     session.flush()  # Core statements must see what the caller has added so far
-    insert = insert_into(session, INTENTS).on_conflict_do_nothing(
-        index_elements=["member_id", "journey_id", "occasion"]
-    )
-    made = session.execute(insert.returning(INTENTS.c.id), row).scalar()
+    made = session.execute(_wish_on(is_sqlite(session)), row).scalar()
     return state if made is not None else None
 
 
@@ -399,16 +425,18 @@ def why_pointless(session: Session, intent: Intent, now: datetime, tz: ZoneInfo)
     return None
 
 
+def _span_of(intent: Intent, last_valid: date, now: datetime, tz: ZoneInfo) -> dict[str, Any]:
+    """Whose, and what ends at the end of that day, unless it has ended."""
+    return {
+        "member": intent.member_id,
+        "after": max(now, start_of_day(last_valid, tz)),
+        "until": start_of_day(last_valid + timedelta(days=1), tz),
+    }
+
+
 def _points_left(session: Session, intent: Intent, now: datetime, tz: ZoneInfo) -> str | None:
     last_valid = _date(intent.facts["expires_on"])
-    left = session.scalar(
-        select(func.sum(Lot.remaining)).where(
-            Lot.member_id == intent.member_id,
-            Lot.remaining > 0,
-            Lot.expires_at > max(now, start_of_day(last_valid, tz)),
-            Lot.expires_at <= start_of_day(last_valid + timedelta(days=1), tz),
-        )
-    )
+    left = session.scalar(_POINTS_LEFT, _span_of(intent, last_valid, now, tz))
     if not left:
         return POINTS_USED
     days = (last_valid - local_day(now, tz)).days
@@ -418,14 +446,7 @@ def _points_left(session: Session, intent: Intent, now: datetime, tz: ZoneInfo) 
 
 def _vouchers_left(session: Session, intent: Intent, now: datetime, tz: ZoneInfo) -> str | None:
     last_valid = _date(intent.facts["vouchers_on"])
-    left = session.scalar(
-        select(func.min(Voucher.id)).where(
-            Voucher.member_id == intent.member_id,
-            Voucher.state == VoucherState.ISSUED,
-            Voucher.expires_at > max(now, start_of_day(last_valid, tz)),
-            Voucher.expires_at <= start_of_day(last_valid + timedelta(days=1), tz),
-        )
-    )
+    left = session.scalar(_VOUCHER_LEFT, _span_of(intent, last_valid, now, tz))
     if left is None:
         return VOUCHERS_USED
     days = (last_valid - local_day(now, tz)).days
@@ -627,12 +648,8 @@ def _version_of(session: Session, intent: Intent) -> JourneyVersion:
     known = session.info.setdefault("journey_versions", {})
     place = (intent.journey_id, intent.version)
     if place not in known:
-        known[place] = session.scalars(
-            select(JourneyVersion).where(
-                JourneyVersion.journey_id == intent.journey_id,
-                JourneyVersion.version == intent.version,
-            )
-        ).one()
+        asked = {"journey": intent.journey_id, "version": intent.version}
+        known[place] = session.scalars(_VERSION, asked).one()
     return known[place]
 
 
@@ -655,9 +672,8 @@ def _gift(
     own = None
     if key_of(session, intent) == BIRTHDAY:  # a tier may have a birthday gift of its own (R2)
         own = tier_gifts.birthday_coupon(session, member.id, now)
-    live = select(Coupon).where(Coupon.state == CouponState.LIVE)
-    coupon = session.scalar(live.where(Coupon.key == own)) if own else None
-    coupon = coupon or session.scalar(live.where(Coupon.key == step["coupon"]))
+    coupon = session.scalar(_LIVE_COUPON, {"key": own}) if own else None
+    coupon = coupon or session.scalar(_LIVE_COUPON, {"key": step["coupon"]})
     if coupon is None:
         return None
     voucher = coupons.issue(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, delete, func, select, text, update
@@ -149,9 +150,14 @@ def _known(
         if loaded is not None and column.key in loaded.__dict__:
             found[one] = loaded.__dict__[column.key]
     if rest := wanted - found.keys():
-        rows = session.execute(select(model.id, column).where(model.id.in_(rest)))
+        rows = session.execute(_names_of(model, column), {"ids": list(rest)})
         found.update({row[0]: row[1] for row in rows})
     return found
+
+
+@cache
+def _names_of(model: Any, column: InstrumentedAttribute[Any]) -> Any:
+    return select(model.id, column).where(model.id.in_(bindparam("ids", expanding=True)))
 
 
 def place(session: Session) -> int:

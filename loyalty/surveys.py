@@ -11,12 +11,15 @@ import hmac
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import cache
+from typing import Any
 
-from sqlalchemy import exists, literal, select, update
+from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from core.crypto import Vault
-from core.db import insert_into
+from core.db import is_sqlite
 from core.text import clean_lines
 from loyalty import activities, conversations, personal, shop, tickets
 from models.base import table_of
@@ -68,27 +71,37 @@ def ask(
     Asked again for the same occasion it is the same question.
     """
     wanted = SurveyKind(kind)
-    of_this = select(SurveyAnswer).where(
-        SurveyAnswer.member_id == member_id,
-        SurveyAnswer.kind == wanted,
-        SurveyAnswer.occasion == occasion,
-    )
-    known = session.scalar(of_this)
+    asked = {"member": member_id, "kind": wanted, "occasion": occasion}
+    known = session.scalar(_OF_THIS, asked)
     if known is not None:
         return known if known.score is None else None
     since = now - timedelta(days=int(shop.get(session, f"surveys.{wanted.value}_every_days")))
+    session.execute(_ask_on(is_sqlite(session)), asked | {"now": now, "since": since})
+    return session.scalar(_OF_THIS, asked)
+
+
+_OF_THIS = select(SurveyAnswer).where(
+    SurveyAnswer.member_id == bindparam("member"),
+    SurveyAnswer.kind == bindparam("kind"),
+    SurveyAnswer.occasion == bindparam("occasion"),
+)
+
+
+@cache
+def _ask_on(on_sqlite: bool) -> Any:
+    """Writes the question unless the member was asked too recently."""
     other = aliased(SurveyAnswer)
+    given = {"member_id": "member", "kind": "kind", "occasion": "occasion", "asked_at": "now"}
+    values = [bindparam(name, type_=ANSWERS.c[column].type) for column, name in given.items()]
     lately = exists().where(
-        other.member_id == member_id, other.kind == wanted, other.asked_at > since
+        other.member_id == bindparam("member"),
+        other.kind == bindparam("kind"),
+        other.asked_at > bindparam("since"),
     )
-    row = select(literal(member_id), literal(wanted.value), literal(occasion), literal(now))
-    columns = ["member_id", "kind", "occasion", "asked_at"]
-    session.execute(
-        insert_into(session, ANSWERS)
-        .from_select(columns, row.where(~lately))
-        .on_conflict_do_nothing(index_elements=columns[:3])
+    insert = (sqlite if on_sqlite else postgresql).insert(ANSWERS)
+    return insert.from_select(list(given), select(*values).where(~lately)).on_conflict_do_nothing(
+        index_elements=["member_id", "kind", "occasion"]
     )
-    return session.scalar(of_this)
 
 
 # --- Answering --------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import Integer, bindparam, exists, select, update
 from sqlalchemy.orm import Session
 
 from loyalty import activities
@@ -14,30 +14,33 @@ from models.coupons import (
     VoucherState,
 )
 
+_HAS_LIVE_HOLD = exists().where(
+    CODES.c.voucher_id == VOUCHERS.c.id,
+    CODES.c.state == CodeState.HELD,
+    CODES.c.hold_expires_at > bindparam("now"),
+)
+_DUE = (
+    select(VOUCHERS.c.id)
+    .where(VOUCHERS.c.state.in_(USABLE), VOUCHERS.c.expires_at <= bindparam("now"), ~_HAS_LIVE_HOLD)
+    .order_by(VOUCHERS.c.expires_at, VOUCHERS.c.id)
+    .limit(bindparam("most", type_=Integer()))
+    .with_for_update(skip_locked=True, of=VOUCHERS)
+)
+# Built once: most nights find few.
+_END_DUE = (
+    update(VOUCHERS)
+    .where(VOUCHERS.c.id.in_(_DUE.scalar_subquery()), VOUCHERS.c.state.in_(USABLE))
+    .values(state=VoucherState.EXPIRED)
+    .returning(VOUCHERS.c.id, VOUCHERS.c.member_id, VOUCHERS.c.coupon_id)
+)
+
 
 def expire_vouchers(session: Session, now: datetime, limit: int) -> int:
     """End up to `limit` vouchers past their date; returns how many. 0 means that none is left.
 
     A voucher that a till holds at this moment is left alone: at use only the hold counts.
     """
-    live_hold = exists().where(
-        CODES.c.voucher_id == VOUCHERS.c.id,
-        CODES.c.state == CodeState.HELD,
-        CODES.c.hold_expires_at > now,
-    )
-    due = (
-        select(VOUCHERS.c.id)
-        .where(VOUCHERS.c.state.in_(USABLE), VOUCHERS.c.expires_at <= now, ~live_hold)
-        .order_by(VOUCHERS.c.expires_at, VOUCHERS.c.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True, of=VOUCHERS)
-    )
-    ended = session.connection().execute(
-        update(VOUCHERS)
-        .where(VOUCHERS.c.id.in_(due.scalar_subquery()), VOUCHERS.c.state.in_(USABLE))
-        .values(state=VoucherState.EXPIRED)
-        .returning(VOUCHERS.c.id, VOUCHERS.c.member_id, VOUCHERS.c.coupon_id)
-    )
+    ended = session.connection().execute(_END_DUE, {"now": now, "most": limit})
     rows = ended.all()
     for row in sorted(rows, key=lambda row: int(row.id)):
         facts = {"voucher_id": row.id, "coupon_id": row.coupon_id}

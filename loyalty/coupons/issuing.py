@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Text, and_, bindparam, cast, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from core import ids
 from core.clock import local_day
-from core.db import adopt, insert_into, is_sqlite
+from core.db import adopt, is_sqlite
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, earning, points
@@ -50,6 +52,46 @@ OWN_COPIES = (
     )
     .where(MEMBERS.c.id == bindparam("member"))
 )
+
+
+#: The copy that a cause has given.
+GIVEN = select(Voucher).where(
+    Voucher.coupon_id == bindparam("coupon"),
+    Voucher.member_id == bindparam("member"),
+    Voucher.source == bindparam("source"),
+    Voucher.source_id == bindparam("cause"),
+)
+_NEXT_ORDINAL = (
+    select(func.coalesce(func.max(VOUCHERS.c.ordinal), 0) + 1)
+    .where(
+        VOUCHERS.c.coupon_id == bindparam("of_coupon"),
+        VOUCHERS.c.member_id == bindparam("of_member"),
+    )
+    .scalar_subquery()
+)
+
+
+@cache
+def _insert_copy(on_sqlite: bool) -> Any:
+    """Writes a copy; its number among the member's own is given by the database."""
+    insert = (sqlite if on_sqlite else postgresql).insert(VOUCHERS).values(ordinal=_NEXT_ORDINAL)
+    return insert.on_conflict_do_nothing().returning(VOUCHERS.c.id, VOUCHERS.c.ordinal)
+
+
+@cache
+def _take_one(*, lines_up: bool) -> Any:
+    """Counts one more copy where stock and budget allow it."""
+    guard = and_(
+        COUPONS.c.id == bindparam("coupon"),
+        or_(COUPONS.c.total_units.is_(None), COUPONS.c.issued_count < COUPONS.c.total_units),
+        or_(COUPONS.c.budget_satang.is_(None), COUPONS.c.spent_satang < COUPONS.c.budget_satang),
+        COUPONS.c.state == CouponState.LIVE,
+    )
+    if lines_up:
+        lock = func.pg_advisory_xact_lock(LINE, bindparam("coupon"))
+        guard = and_(guard, select(cast(lock, Text)).scalar_subquery().is_not(None))
+    taken = update(COUPONS).where(guard).values(issued_count=COUPONS.c.issued_count + 1)
+    return taken.returning(COUPONS.c.issued_count)
 
 
 def claim(
@@ -146,13 +188,8 @@ def issue(
     The same cause again returns the voucher it gave the first time.
     """
     session.flush()  # Core statements must see what the caller has added so far
-    given = select(Voucher).where(
-        Voucher.coupon_id == coupon.id,
-        Voucher.member_id == member_id,
-        Voucher.source == source,
-        Voucher.source_id == source_id,
-    )
-    if before := session.scalars(given).first():
+    cause = {"coupon": coupon.id, "member": member_id, "source": source, "cause": source_id}
+    if before := session.scalars(GIVEN, cause).first():
         return before
     if not is_open(coupon, now):
         return None
@@ -264,16 +301,10 @@ def _write_voucher(
     is_counted = is_daily or coupon.budget_satang is not None
     if is_counted:
         _refuse_over(session, coupon, now, tz, is_daily=is_daily)
-    next_ordinal = (
-        select(func.coalesce(func.max(VOUCHERS.c.ordinal), 0) + 1)
-        .where(VOUCHERS.c.coupon_id == coupon.id, VOUCHERS.c.member_id == member_id)
-        .scalar_subquery()
-    )
     row = {
         "public_id": ids.public_id(),
         "coupon_id": coupon.id,
         "member_id": member_id,
-        "ordinal": next_ordinal,
         "state": VoucherState.ISSUED,
         "source": source,
         "source_id": source_id,
@@ -282,8 +313,8 @@ def _write_voucher(
         "expires_at": expiry_of(coupon, now, tz),
         "left_satang": coupon.value_satang if coupon.keeps_change else None,
     }
-    new = insert_into(session, VOUCHERS).values(row).on_conflict_do_nothing()
-    made = session.execute(new.returning(VOUCHERS.c.id, VOUCHERS.c.ordinal)).first()
+    of_whom = {"of_coupon": coupon.id, "of_member": member_id}
+    made = session.execute(_insert_copy(is_sqlite(session)), row | of_whom).first()
     if made is None:  # somebody else is giving this member a copy at this moment
         raise Refused("coupons.already_claimed")
     facts = {"voucher_id": made.id, "coupon_id": coupon.id, "source": source}
@@ -311,23 +342,17 @@ def _take_unit(session: Session, coupon: Coupon, *, is_locked: bool) -> bool:
     wait for many seconds. So they line up at a lock that serves them in turn, within the same
     statement; not if the caller holds the row already, as the row must not wait for the line.
     """
-    guard = and_(
-        COUPONS.c.id == coupon.id,
-        or_(COUPONS.c.total_units.is_(None), COUPONS.c.issued_count < COUPONS.c.total_units),
-        or_(COUPONS.c.budget_satang.is_(None), COUPONS.c.spent_satang < COUPONS.c.budget_satang),
-        COUPONS.c.state == CouponState.LIVE,
-    )
-    values: dict[str, Any] = {"issued_count": COUPONS.c.issued_count + 1}
+    asked = {"coupon": coupon.id}
     if is_sabotaged("coupons.stock"):  # what was read a moment ago decides
         if is_sold_out(coupon):
             return False
-        guard = COUPONS.c.id == coupon.id
-        values = {"issued_count": coupon.issued_count + 1}
-    elif not is_locked and not is_sqlite(session):
-        turn = select(cast(func.pg_advisory_xact_lock(LINE, coupon.id), Text)).scalar_subquery()
-        guard = and_(guard, turn.is_not(None))
-    take_one = update(COUPONS).where(guard).values(values).returning(COUPONS.c.issued_count)
-    issued = session.connection().execute(take_one).scalar()
+        counted = {"issued_count": coupon.issued_count + 1}
+        blindly = update(COUPONS).where(COUPONS.c.id == coupon.id).values(counted)
+        taken = session.connection().execute(blindly.returning(COUPONS.c.issued_count))
+    else:
+        lines_up = not is_locked and not is_sqlite(session)
+        taken = session.connection().execute(_take_one(lines_up=lines_up), asked)
+    issued = taken.scalar()
     if issued is None:
         session.expire(coupon)
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import select
+from sqlalchemy import Integer, bindparam, select
 from sqlalchemy.orm import Session
 
 from core.clock import last_day, local_day, start_of_day
@@ -20,14 +20,19 @@ from models.stamps import (
 NOTICE_DAYS = 7
 
 
+#: Built once: most nights find few.
+_DUE = (
+    select(StampCard)
+    .where(StampCard.state == CardState.OPEN, StampCard.expires_at <= bindparam("now"))
+    .order_by(StampCard.expires_at, StampCard.id)
+    .limit(bindparam("most", type_=Integer()))
+    .with_for_update(skip_locked=True)
+)
+
+
 def expire_cards(session: Session, now: datetime, limit: int) -> int:
     """Close up to `limit` cards past their date; returns how many."""
-    due = select(StampCard).where(StampCard.state == CardState.OPEN, StampCard.expires_at <= now)
-    cards = session.scalars(
-        due.order_by(StampCard.expires_at, StampCard.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    ).all()
+    cards = session.scalars(_DUE, {"now": now, "most": limit}).all()
     for card in cards:
         card.state = CardState.EXPIRED
         facts = {"card_id": card.id, "filled": card.filled}

@@ -20,7 +20,7 @@ from scheduler.schedule import JOBS, CatchUp
 from tests import factories
 from tests.moments import BANGKOK, NOW
 from tests.processes import wait_until
-from tests.scheduler.conftest import job
+from tests.scheduler.conftest import job, mark
 
 TODAY = date(2026, 11, 22)
 NINE = at_local(TODAY, 9, 0, BANGKOK)
