@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -19,12 +19,11 @@ class _LocalHour(FunctionElement[int]):
     inherit_cache = True
 
 
-def local_hour(column: Any, now: datetime, tz: ZoneInfo) -> FunctionElement[int]:
+def local_hour(column: Any, offset: timedelta, tz: ZoneInfo) -> FunctionElement[int]:
     """The hour of a moment on the shop's wall clock.
 
-    SQLite knows no zones: there it is by the zone's distance from UTC at `now`.
+    SQLite knows no zones: there it is by `offset`, the zone's distance from UTC at the time.
     """
-    offset = now.astimezone(tz).utcoffset() or timedelta()
     shift = f"{int(offset.total_seconds())} seconds"
     return _LocalHour(column, literal(tz.key, String), literal(shift, String))
 

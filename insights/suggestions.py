@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, delete, func, or_, select, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.bulk import insert_many
@@ -38,23 +40,11 @@ def count_pairs(session: Session, now: datetime) -> int:
 
     lift = bills with both x all bills / (bills with one x bills with the other); 1 is chance.
     """
-    since = now - timedelta(days=DAYS)
-    lines = (
-        select(PurchaseItem.purchase_id, PurchaseItem.sku)
-        .join(Purchase, Purchase.id == PurchaseItem.purchase_id)
-        .where(Purchase.purchased_at > since, Purchase.state != PurchaseState.VOIDED)
-        .distinct()
-    )
-    own, other = lines.cte("own"), lines.cte("other")
-    bills = session.scalar(select(func.count(func.distinct(own.c.purchase_id)))) or 0
-    counted = session.execute(select(own.c.sku, func.count()).group_by(own.c.sku))
-    alone: dict[str, int] = {row[0]: row[1] for row in counted}
-    together = session.execute(
-        select(own.c.sku, other.c.sku.label("other_sku"), func.count().label("bills"))
-        .join(other, and_(other.c.purchase_id == own.c.purchase_id, other.c.sku > own.c.sku))
-        .group_by(own.c.sku, other.c.sku)
-        .having(func.count() >= LEAST_BILLS)
-    )
+    all_bills, each_alone, both = _pair_statements()
+    asked = {"since": now - timedelta(days=DAYS)}
+    bills = session.scalar(all_bills, asked) or 0
+    alone: dict[str, int] = {row[0]: row[1] for row in session.execute(each_alone, asked)}
+    together = session.execute(both, asked)
     ranked: dict[str, list[tuple[float, int, str]]] = defaultdict(list)
     for row in together:
         lift = round(row.bills * bills / (alone[row.sku] * alone[row.other_sku]), 3)
@@ -69,6 +59,29 @@ def count_pairs(session: Session, now: datetime) -> int:
         ]
     }
     return _write_pairs(session, wanted)
+
+
+@cache
+def _pair_statements() -> tuple[Any, Any, Any]:
+    """How many bills there are, how many of each product, and of each two; built once."""
+    lines = (
+        select(PurchaseItem.purchase_id, PurchaseItem.sku)
+        .join(Purchase, Purchase.id == PurchaseItem.purchase_id)
+        .where(Purchase.purchased_at > bindparam("since"), Purchase.state != PurchaseState.VOIDED)
+        .distinct()
+    )
+    own, other = lines.cte("own"), lines.cte("other")
+    both = (
+        select(own.c.sku, other.c.sku.label("other_sku"), func.count().label("bills"))
+        .join(other, and_(other.c.purchase_id == own.c.purchase_id, other.c.sku > own.c.sku))
+        .group_by(own.c.sku, other.c.sku)
+        .having(func.count() >= LEAST_BILLS)
+    )
+    return (
+        select(func.count(func.distinct(own.c.purchase_id))),
+        select(own.c.sku, func.count()).group_by(own.c.sku),
+        both,
+    )
 
 
 def _write_pairs(session: Session, wanted: dict[tuple[str, str], tuple[int, float]]) -> int:
@@ -95,8 +108,16 @@ def _write_pairs(session: Session, wanted: dict[tuple[str, str], tuple[int, floa
 
 def find_best_hours(session: Session, now: datetime, tz: ZoneInfo) -> int:
     """Bring the usual hour of those who bought lately up to date. Returns how many changed."""
-    lately = select(Purchase.member_id).where(Purchase.recorded_at > now - FRESH)
-    hour = local_hour(Purchase.purchased_at, now, tz)
+    asked = {"lately": now - FRESH, "since": now - timedelta(days=HOUR_DAYS)}
+    offset = now.astimezone(tz).utcoffset() or timedelta()
+    return len(session.execute(_best_hours_at(offset, tz), asked).all())
+
+
+@lru_cache(maxsize=4)
+def _best_hours_at(offset: timedelta, tz: ZoneInfo) -> Any:
+    """Sets the usual hours of those who bought lately, and returns whose are others now."""
+    lately = select(Purchase.member_id).where(Purchase.recorded_at > bindparam("lately"))
+    hour = local_hour(Purchase.purchased_at, offset, tz)
     visits = (
         select(
             Purchase.member_id,
@@ -106,7 +127,7 @@ def find_best_hours(session: Session, now: datetime, tz: ZoneInfo) -> int:
         )
         .join(MemberScore, MemberScore.member_id == Purchase.member_id)
         .where(
-            Purchase.purchased_at > now - timedelta(days=HOUR_DAYS),
+            Purchase.purchased_at > bindparam("since"),
             Purchase.state != PurchaseState.VOIDED,
             or_(MemberScore.best_hour.is_(None), Purchase.member_id.in_(lately)),
         )
@@ -121,7 +142,7 @@ def find_best_hours(session: Session, now: datetime, tz: ZoneInfo) -> int:
         .over(partition_by=visits.c.member_id, order_by=(visits.c.visits.desc(), visits.c.hour))
         .label("place"),
     ).cte("ranked")
-    changed = session.execute(
+    return (
         update(MemberScore)
         .where(
             MemberScore.member_id == ranked.c.member_id,
@@ -133,7 +154,6 @@ def find_best_hours(session: Session, now: datetime, tz: ZoneInfo) -> int:
         .returning(MemberScore.member_id)
         .execution_options(synchronize_session=False)
     )
-    return len(changed.all())
 
 
 def suggest(session: Session, member_id: int, now: datetime) -> str | None:

@@ -20,6 +20,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -516,20 +517,41 @@ def check_turns(session: Session) -> list[points.Difference]:
 
 def _wrong_halves(session: Session) -> list[points.Difference]:
     """A turn is played with a number, or neither; what is not played has won nothing."""
+    return [
+        points.Difference("draws.turn", row.id, 0, row.number or 0)
+        for row in session.execute(_halves())
+    ]
+
+
+@cache
+def _halves() -> Any:
     has_number = TURNS.c.number.is_not(None)
     is_played = TURNS.c.played_at.is_not(None)
     has_won = or_(TURNS.c.prize_id.is_not(None), TURNS.c.voucher_id.is_not(None))
     halves = select(TURNS.c.id, TURNS.c.number).where(
         or_(is_played & ~has_number, ~is_played & (has_number | has_won))
     )
-    return [
-        points.Difference("draws.turn", row.id, 0, row.number or 0)
-        for row in session.execute(halves.order_by(TURNS.c.id))
-    ]
+    return halves.order_by(TURNS.c.id)
 
 
 def _wrong_vouchers(session: Session) -> list[points.Difference]:
     """One voucher for each turn that says it won one: of the prize's coupon, and from that turn."""
+    other, loose = _apart()
+    return [
+        *(
+            points.Difference("draws.voucher", row.id, 0, row.voucher_id)
+            for row in session.execute(other)
+        ),
+        *(
+            points.Difference("draws.loose_voucher", voucher_id, 1, 0)
+            for voucher_id in session.scalars(loose)
+        ),
+    ]
+
+
+@cache
+def _apart() -> tuple[Any, Any]:
+    """Turns with another voucher than they won, and vouchers of draws that no turn knows."""
     vouchers, prizes = table_of(Voucher), table_of(DrawPrize)
     turn = cast(TURNS.c.id, String)
     fits = and_(
@@ -550,16 +572,7 @@ def _wrong_vouchers(session: Session) -> list[points.Difference]:
         .outerjoin(TURNS, TURNS.c.voucher_id == vouchers.c.id)
         .where(vouchers.c.source == "draw", TURNS.c.id.is_(None))
     )
-    return [
-        *(
-            points.Difference("draws.voucher", row.id, 0, row.voucher_id)
-            for row in session.execute(other.order_by(TURNS.c.id))
-        ),
-        *(
-            points.Difference("draws.loose_voucher", voucher_id, 1, 0)
-            for voucher_id in session.scalars(loose.order_by(vouchers.c.id))
-        ),
-    ]
+    return other.order_by(TURNS.c.id), loose.order_by(vouchers.c.id)
 
 
 def _wrong_numbers(session: Session) -> list[points.Difference]:

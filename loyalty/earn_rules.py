@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from functools import cache
 from typing import Any, Protocol
 
 from sqlalchemy import and_, bindparam, case, func, insert, or_, select, update
@@ -432,18 +433,22 @@ def take_back(session: Session, purchase_id: int, amount_satang: int, returned_s
 def check_awards(session: Session) -> list[points.Difference]:
     """Every counted rule's sum against its awards. Reads only."""
     session.flush()  # the check reads by plain statements
+    return [
+        points.Difference("earn_rules.given", row.id, int(row.given), row.given_points)
+        for row in session.execute(_wrong_sums())
+    ]
+
+
+@cache
+def _wrong_sums() -> Any:
     kept = select(AWARDS.c.rule_id, func.sum(AWARDS.c.kept_points).label("points"))
     sums = kept.group_by(AWARDS.c.rule_id).subquery()
     given = func.coalesce(sums.c.points, 0)
-    wrong = (
+    return (
         select(RULES.c.id, RULES.c.given_points, given.label("given"))
         .outerjoin(sums, sums.c.rule_id == RULES.c.id)
         .where(RULES.c.total_cap.is_not(None), RULES.c.given_points != given)
     )
-    return [
-        points.Difference("earn_rules.given", row.id, int(row.given), row.given_points)
-        for row in session.execute(wrong)
-    ]
 
 
 # --- The owner's hand -------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from sqlalchemy import func, select
@@ -17,6 +18,12 @@ from models.coupons import (
 def check_counts(session: Session) -> list[points.Difference]:
     """Every coupon's counters against its vouchers and redemptions."""
     session.flush()  # the check reads by plain statements
+    rows = session.execute(_counts())
+    return [difference for row in rows for difference in _wrong_counts(row)]
+
+
+@cache
+def _counts() -> Any:
     issued = (
         select(VOUCHERS.c.coupon_id, func.count().label("units"))
         .where(VOUCHERS.c.state != VoucherState.VOID)
@@ -34,7 +41,7 @@ def check_counts(session: Session) -> list[points.Difference]:
         .group_by(VOUCHERS.c.coupon_id)
         .subquery()
     )
-    rows = session.execute(
+    return (
         select(
             COUPONS.c.id,
             COUPONS.c.issued_count,
@@ -47,7 +54,6 @@ def check_counts(session: Session) -> list[points.Difference]:
         .outerjoin(issued, issued.c.coupon_id == COUPONS.c.id)
         .outerjoin(used, used.c.coupon_id == COUPONS.c.id)
     )
-    return [difference for row in rows for difference in _wrong_counts(row)]
 
 
 def _wrong_counts(row: Any) -> list[points.Difference]:

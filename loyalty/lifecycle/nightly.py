@@ -7,16 +7,21 @@ would be scored or placed otherwise than they are, and only they are touched.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import (
+    BigInteger,
+    Date,
     Float,
     Integer,
     String,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -37,7 +42,7 @@ from loyalty.lifecycle.levels import Cuts
 from loyalty.lifecycle.moving import judge_many
 from loyalty.lifecycle.standing import brought_by_vip, days_ago, offer_acts, top_tier
 from loyalty.lifecycle.thresholds import Thresholds
-from models.base import table_of
+from models.base import UtcDateTime, table_of
 from models.conversations import Ticket
 from models.members import Level, Member, MemberState, MemberTotals, Stage
 from models.scores import GRID, CutPoints, MemberScore, SurveyAnswer, SurveyKind
@@ -99,9 +104,7 @@ def latest_cuts(session: Session) -> CutPoints | None:
 def _night(session: Session, now: datetime, tz: ZoneInfo, limit: int) -> Night:
     today = local_day(now, tz)
     settings = figures.of(session)
-    rows = session.execute(
-        select(CutPoints.day, CutPoints.figures).order_by(CutPoints.day.desc()).limit(2)
-    ).all()
+    rows = session.execute(_LAST_TWO).all()
     earlier = next((row for row in rows if row.day < today), None)
     last = None
     if earlier is not None and all(row.day <= today for row in rows):
@@ -120,11 +123,17 @@ def _night(session: Session, now: datetime, tz: ZoneInfo, limit: int) -> Night:
     )
 
 
+_LAST_TWO = select(CutPoints.day, CutPoints.figures).order_by(CutPoints.day.desc()).limit(2)
+# Two subqueries, each answered by an end of the index.
+_ENDS = select(
+    select(func.min(MemberTotals.member_id)).scalar_subquery(),
+    select(func.max(MemberTotals.member_id)).scalar_subquery(),
+)
+
+
 def _next(session: Session, after: int, width: int) -> int | None:
     """The end of the next range of ids; None when nobody is left."""
-    # Two subqueries, each answered by an end of the index.
-    ends = (func.min(MemberTotals.member_id), func.max(MemberTotals.member_id))
-    first, last = session.execute(select(*(select(end).scalar_subquery() for end in ends))).one()
+    first, last = session.execute(_ENDS).one()
     if last is None or after >= last:
         return None
     return min(int(max(after, first - 1)) + width, int(last))
@@ -151,13 +160,15 @@ def _score(session: Session, night: Night, after: int) -> tuple[int, int | None]
     until = _next(session, after, night.limit * (WIDE if night.last else 1))
     if until is None:
         return 0, None
-    wanted = _scores(session, night, sums.cuts_of(session, night.today))
-    session.execute(
-        update(SCORES)
-        .values(wanted | {"as_of": night.today})
-        .where(SCORES.c.member_id > after, SCORES.c.member_id <= until)
-        .where(or_(*(SCORES.c[name] != value for name, value in wanted.items())))
+    cuts = sums.cuts_of(session, night.today)
+    steps = (
+        [night.today - timedelta(days=cut) for cut in cuts.days],
+        list(cuts.bills),
+        list(cuts.satang),
     )
+    asked = _range(night, after, until) | _numbered(dict(zip(_STAIRS, steps, strict=True)))
+    counts = tuple(len(some) for some in steps)
+    session.execute(_rescore(is_sqlite(session), night.settings, counts), asked)
     return 1, until
 
 
@@ -167,12 +178,16 @@ def _judge_buyers(session: Session, night: Night, after: int) -> tuple[int, int 
         return 0, None
     cuts = sums.cuts_of(session, night.today)
     if night.has_new_rules:
-        query = select(MemberTotals.member_id).where(
-            MemberTotals.purchase_day_count > 0, *_between(after, until)
-        )
+        query = _ALL_BUYERS
     else:
-        query = _buyers_to_move(session, night, cuts, after, until)
-    return _judge_some(session, night, cuts, query, until)
+        query = _buyers_to_move(
+            is_sqlite(session),
+            night.settings,
+            has_vips=cuts.vip_satang is not None and cuts.buyers >= night.settings.vip_buyers,
+            medians=len(cuts.vip_medians) if cuts.vips >= night.settings.potential_vips else 0,
+        )
+    asked = _range(night, after, until) | _asked_of_buyers(night, cuts)
+    return _judge_some(session, night, cuts, query, asked, until)
 
 
 def _judge_others(session: Session, night: Night, after: int) -> tuple[int, int | None]:
@@ -181,22 +196,41 @@ def _judge_others(session: Session, night: Night, after: int) -> tuple[int, int 
     if until is None:
         return 0, None
     cuts = sums.cuts_of(session, night.today)
-    query = _others_to_move(night, cuts).where(*_between(after, until))
-    return _judge_some(session, night, cuts, query, until)
+    settings = night.settings
+    query = _others_to_move(settings, is_enough=cuts.vips >= settings.potential_vips)
+    newcomers_since = days_ago(night.today, settings.potential_days, night.tz)
+    asked = _range(night, after, until) | {"newcomers_since": newcomers_since}
+    return _judge_some(session, night, cuts, query, asked, until)
 
 
-def _between(after: int, until: int) -> tuple[Any, Any]:
-    return MemberTotals.member_id > after, MemberTotals.member_id <= until
+def _range(night: Night, after: int, until: int) -> dict[str, Any]:
+    """What every statement about a range of members is told."""
+    return {
+        "after": after,
+        "until": until,
+        "today": night.today,
+        "today_text": night.today.isoformat(),
+    }
+
+
+def _numbered(named: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    return {f"{name}_{n}": one for name, some in named.items() for n, one in enumerate(some)}
+
+
+_IS_BETWEEN = (
+    MemberTotals.member_id > bindparam("after", type_=BigInteger()),
+    MemberTotals.member_id <= bindparam("until", type_=BigInteger()),
+)
 
 
 PHASES = (_refresh, _cut, _score, _judge_buyers, _judge_others)
 
 
 def _judge_some(
-    session: Session, night: Night, cuts: Cuts, query: Any, until: int
+    session: Session, night: Night, cuts: Cuts, query: Any, asked: dict[str, Any], until: int
 ) -> tuple[int, int | None]:
     """Judge whom the query finds of a range, at most `MOVES` of them in one transaction."""
-    ids = session.scalars(query.order_by(MemberTotals.member_id).limit(MOVES)).all()
+    ids = session.scalars(query, asked).all()
     if not ids:
         return 1, until
     judge_many(session, ids, cuts, night.now, night.tz)
@@ -205,13 +239,25 @@ def _judge_some(
 
 # --- In the database --------------------------------------------------------------------------
 
+# Built once for the shop's thresholds: putting them together costs more than most nights' answers.
 
-def _silent_days(session: Session, today: date, day: Any) -> Any:
+_STAIRS = ("silent_since", "bills_from", "satang_from")
+
+
+def _in_order(query: Any) -> Any:
+    return query.where(*_IS_BETWEEN).order_by(MemberTotals.member_id).limit(MOVES)
+
+
+_ALL_BUYERS = _in_order(select(MemberTotals.member_id).where(MemberTotals.purchase_day_count > 0))
+
+
+def _silent_days(on_sqlite: bool, day: Any) -> Any:
     """Days since this one, never below none."""
-    if is_sqlite(session):
-        days = cast(func.julianday(today.isoformat()) - func.julianday(day), Integer)
+    if on_sqlite:
+        today = bindparam("today_text", type_=String())
+        days = cast(func.julianday(today) - func.julianday(day), Integer)
         return type_coerce(func.max(days, 0), Integer)
-    span = type_coerce(cast(literal(today), DATE) - cast(day, DATE), Integer)
+    span = type_coerce(cast(bindparam("today", type_=Date()), DATE) - cast(day, DATE), Integer)
     return type_coerce(func.greatest(span, 0), Integer)
 
 
@@ -231,23 +277,35 @@ def _inactive_limit(gap: Any, settings: Thresholds) -> Any:
     return _limit(gap, settings.inactive_days, settings.inactive_floor, settings.inactive_gaps)
 
 
-def _scores(session: Session, night: Night, cuts: Cuts) -> dict[str, Any]:
+@lru_cache(maxsize=8)
+def _rescore(on_sqlite: bool, settings: Thresholds, counts: tuple[int, ...]) -> Any:
+    """Sets the scores that are others than they were; so many cuts of each kind are given."""
+    wanted = _scores(on_sqlite, settings, counts)
+    return (
+        update(SCORES)
+        .values(wanted | {"as_of": bindparam("today", type_=Date())})
+        .where(SCORES.c.member_id > bindparam("after", type_=BigInteger()))
+        .where(SCORES.c.member_id <= bindparam("until", type_=BigInteger()))
+        .where(or_(*(SCORES.c[name] != value for name, value in wanted.items())))
+    )
+
+
+def _scores(on_sqlite: bool, settings: Thresholds, counts: tuple[int, ...]) -> dict[str, Any]:
     """Recency, frequency, money, group, visits and worth, as `scoring.py` has them."""
-    own, settings = SCORES.c, night.settings
+    own = SCORES.c
     # A member without a bill in the year is off the scale; theirs are the lowest scores.
     has_bought = own.bills_365 > 0
-    silent_since = (night.today - timedelta(days=cut) for cut in cuts.days)
-    recency = _stairs(
-        has_bought, *((own.last_on >= on, 5 - n) for n, on in enumerate(silent_since))
-    )
-    frequency = _stairs(
-        has_bought, *((own.bills_365 >= cut, 5 - n) for n, cut in enumerate(cuts.bills))
-    )
-    money = _stairs(
-        has_bought, *((own.spent_365 >= cut, 5 - n) for n, cut in enumerate(cuts.satang))
+    recency, frequency, money = (
+        _stairs(
+            has_bought,
+            *((column >= bindparam(f"{name}_{n}", type_=column.type), 5 - n) for n in range(count)),
+        )
+        for name, column, count in zip(
+            _STAIRS, (own.last_on, own.bills_365, own.spent_365), counts, strict=True
+        )
     )
     gap, bills, spent = own.own_gap_days, own.seen_bills, own.seen_satang
-    silent = _silent_days(session, night.today, own.last_on)
+    silent = _silent_days(on_sqlite, own.last_on)
     is_gone = silent > _inactive_limit(gap, settings)
     halves = cast(gap * 2, Integer)
     margin = spent * settings.margin_percent
@@ -284,31 +342,46 @@ def _stairs(has_bought: Any, *steps: tuple[Any, int]) -> Any:
     return case((~has_bought, 1), *steps, else_=1)
 
 
-def _buyers_to_move(session: Session, night: Night, cuts: Cuts, after: int, until: int) -> Any:
+def _asked_of_buyers(night: Night, cuts: Cuts) -> dict[str, Any]:
+    """What `_buyers_to_move` is told of this night."""
+    settings, today, tz = night.settings, night.today, night.tz
+    ages = [(days_ago(today, age - 1, tz), satang) for age, satang in reversed(cuts.vip_medians)]
+    return {
+        "tickets_since": days_ago(today, settings.tickets_days, tz),
+        "answered_since": days_ago(today, settings.csat_days, tz),
+        "vip_satang": cuts.vip_satang,
+        **_numbered({"first_before": [at for at, _ in ages], "median": [one for _, one in ages]}),
+    }
+
+
+@lru_cache(maxsize=32)
+def _buyers_to_move(on_sqlite: bool, settings: Thresholds, *, has_vips: bool, medians: int) -> Any:
     """Buyers whose level, or the kind of reason for it, would be another."""
     tickets = (
         select(Ticket.member_id, func.count().label("number"))
-        .where(Ticket.opened_at >= days_ago(night.today, night.settings.tickets_days, night.tz))
+        .where(Ticket.opened_at >= bindparam("tickets_since", type_=UtcDateTime()))
         .group_by(Ticket.member_id)
-        .having(func.count() >= night.settings.tickets)
+        .having(func.count() >= settings.tickets)
         .subquery()
     )
-    would_be = _code(session, night, cuts, tickets)
-    return (
+    would_be = _code(on_sqlite, settings, tickets, has_vips=has_vips, medians=medians)
+    return _in_order(
         select(MemberTotals.member_id)
         .join(MemberScore, MemberScore.member_id == MemberTotals.member_id)
         .outerjoin(tickets, tickets.c.member_id == MemberTotals.member_id)
-        .where(MemberTotals.purchase_day_count > 0, *_between(after, until))
+        .where(MemberTotals.purchase_day_count > 0)
         .where(would_be != _placed())
     )
 
 
-def _code(session: Session, night: Night, cuts: Cuts, tickets: Any) -> Any:
+def _code(
+    on_sqlite: bool, settings: Thresholds, tickets: Any, *, has_vips: bool, medians: int
+) -> Any:
     """`levels.level_of` for buyers, as `level:change`."""
-    settings, own = night.settings, MemberTotals
-    silent = _silent_days(session, night.today, MemberScore.last_on)
+    own = MemberTotals
+    silent = _silent_days(on_sqlite, MemberScore.last_on)
     number = func.coalesce(tickets.c.number, 0)
-    answered_since = days_ago(night.today, settings.csat_days, night.tz)
+    answered_since: Any = bindparam("answered_since", type_=UtcDateTime())
     newest = (
         select(SurveyAnswer.score)
         .where(
@@ -342,16 +415,20 @@ def _code(session: Session, night: Night, cuts: Cuts, tickets: Any) -> Any:
         (has_dropped, _put(Level.AT_RISK, "spends_more")),
         (is_unhappy, _put(Level.AT_RISK, "happier")),
     ]
-    if cuts.vip_satang is not None and cuts.buyers >= settings.vip_buyers:
-        steps.append((MemberScore.spent_365 >= cuts.vip_satang, _put(Level.VIP, "spend_falls")))
+    if has_vips:
+        is_above = MemberScore.spent_365 >= bindparam("vip_satang", type_=BigInteger())
+        steps.append((is_above, _put(Level.VIP, "spend_falls")))
     steps.append((at_top, _put(Level.VIP, "tier_falls")))
     steps.append((own.stage == Stage.ADVOCACY, _put(Level.ADVOCATE, "silence")))
-    if cuts.vips >= settings.potential_vips and cuts.vip_medians:
-        medians = [
-            (own.first_purchase_at < days_ago(night.today, age - 1, night.tz), satang)
-            for age, satang in reversed(cuts.vip_medians)
+    if medians:
+        by_age = [
+            (
+                own.first_purchase_at < bindparam(f"first_before_{n}", type_=UtcDateTime()),
+                bindparam(f"median_{n}", type_=BigInteger()),
+            )
+            for n in range(medians)
         ]
-        is_ahead = own.spent_satang >= case(*medians, else_=None)
+        is_ahead = own.spent_satang >= case(*by_age, else_=None)
         steps.append(
             (
                 case((own.purchase_day_count <= 2, is_ahead), else_=False),
@@ -367,10 +444,13 @@ def _put(level: Level, change: str) -> str:
     return f"{level.value}:{change}"
 
 
-def _others_to_move(night: Night, cuts: Cuts) -> Any:
-    """Members without a bill: who shows promise and is not placed so, and who no longer does."""
-    settings = night.settings
-    is_new = Member.joined_at >= days_ago(night.today, settings.potential_days, night.tz)
+@lru_cache(maxsize=8)
+def _others_to_move(settings: Thresholds, *, is_enough: bool) -> Any:
+    """Members without a bill: who shows promise and is not placed so, and who no longer does.
+
+    `is_enough`: there are VIPs enough for anybody to be compared with them.
+    """
+    is_new = Member.joined_at >= bindparam("newcomers_since", type_=UtcDateTime())
     has_promise = and_(
         is_new,
         or_(
@@ -386,12 +466,14 @@ def _others_to_move(night: Night, cuts: Cuts) -> Any:
         .where(Member.state == MemberState.MEMBER)
     )
     is_elsewhere = MemberTotals.level.not_in((Level.TARGET, Level.POTENTIAL_HIGH_VALUE))
-    if cuts.vips < settings.potential_vips:
-        return query.where(or_(is_placed, is_elsewhere))
-    return query.where(
-        or_(
-            and_(is_new, is_placed != has_promise),
-            and_(~is_new, is_placed),
-            is_elsewhere,
+    if not is_enough:
+        return _in_order(query.where(or_(is_placed, is_elsewhere)))
+    return _in_order(
+        query.where(
+            or_(
+                and_(is_new, is_placed != has_promise),
+                and_(~is_new, is_placed),
+                is_elsewhere,
+            )
         )
     )

@@ -9,10 +9,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import Date, and_, case, cast, func, literal, or_, select, type_coerce, update
+from sqlalchemy import (
+    BigInteger,
+    Date,
+    Integer,
+    and_,
+    bindparam,
+    case,
+    cast,
+    func,
+    literal,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
@@ -20,9 +36,9 @@ from core.db import insert_into, is_sqlite
 from loyalty.lifecycle import scoring
 from loyalty.lifecycle.levels import Cuts
 from loyalty.lifecycle.scoring import YEAR_DAYS
-from loyalty.lifecycle.standing import PAID, Windows, sums
+from loyalty.lifecycle.standing import PAID, Windows, newest_cuts, sums
 from loyalty.lifecycle.thresholds import Thresholds
-from models.base import table_of
+from models.base import UtcDateTime, table_of
 from models.members import Level, MemberTotals
 from models.purchases import Purchase, PurchaseReturn, PurchaseState
 from models.scores import CutPoints, MemberScore
@@ -61,29 +77,61 @@ def refresh(
     else is added up again.
     """
     windows = Windows.of(now, tz)
+    asked: dict[str, Any] = {"after": after, "until": until, **_starts(windows)}
+    if last is not None:
+        asked |= {"last_day": last.day, "last_bill": last.bill}
+        asked |= {f"was_{name}": at for name, at in _starts(Windows.as_of(last.day, tz)).items()}
+        asked["taken_back"] = start_of_day(last.day - timedelta(days=1), tz)
+    on_sqlite = is_sqlite(session)
     session.flush()  # the statements below read what is written
     if last is not None and last.day < windows.today:
-        _move_on(session, windows, tz, after, until, last)
-    _add_up(session, windows, tz, after, until, last)
+        session.execute(_move_on(on_sqlite), asked)
+    session.execute(_add_up(on_sqlite, is_anew=last is None), asked)
 
 
-def _add_up(
-    session: Session, windows: Windows, tz: ZoneInfo, after: int, until: int, last: Last | None
-) -> None:
+# Built once: putting them together costs more than the database's answer in a usual night.
+
+_TODAY: Any = bindparam("today", type_=Date())
+_LAST: Any = bindparam("last_day", type_=Date())
+_AFTER: Any = bindparam("after", type_=BigInteger())
+_UNTIL: Any = bindparam("until", type_=BigInteger())
+
+
+def _starts(windows: Windows) -> dict[str, Any]:
+    """What the statements are told of the windows."""
+    return {
+        "today": windows.today,
+        "year": windows.year,
+        "before": windows.before,
+        "recent": windows.recent,
+    }
+
+
+def _given_windows(prefix: str = "") -> Windows:
+    """Windows that begin where the parameters say."""
+    given: list[Any] = [
+        bindparam(f"{prefix}{name}", type_=UtcDateTime()) for name in ("year", "before", "recent")
+    ]
+    return Windows(date.min, *given)
+
+
+@cache
+def _add_up(on_sqlite: bool, *, is_anew: bool) -> Any:
     """Every window anew, from all bills of the year."""
+    windows = _given_windows()
     chosen = (
         select(
             MemberTotals.member_id,
             MemberTotals.spent_satang,
             MemberTotals.purchase_count,
             MemberTotals.own_gap_days,
-            newest_day(session).label("last_on"),
+            _newest_day(on_sqlite).label("last_on"),
         )
-        .where(MemberTotals.member_id > after, MemberTotals.member_id <= until)
+        .where(MemberTotals.member_id > _AFTER, MemberTotals.member_id <= _UNTIL)
         .where(MemberTotals.purchase_count > 0)
     )
-    if last is not None:
-        chosen = _only_changed(chosen, windows.today, after, until, last.day, tz)
+    if not is_anew:
+        chosen = _only_changed(chosen)
     touched = chosen.cte("touched")
     added = (
         select(touched.c.member_id, *sums(windows))
@@ -100,7 +148,7 @@ def _add_up(
         "seen_bills": touched.c.purchase_count,
         "last_on": touched.c.last_on,
         "own_gap_days": touched.c.own_gap_days,
-        "as_of": literal(windows.today),
+        "as_of": _TODAY,
         # Set by the scores' own phase.
         **{name: literal(1) for name in ("recency", "frequency", "money")},
         "rfm_group": literal("lost"),
@@ -111,35 +159,32 @@ def _add_up(
         select(*values.values())
         .select_from(touched)
         .outerjoin(added, added.c.member_id == touched.c.member_id)
-        .where(touched.c.member_id > after)  # SQLite cannot tell a join from ON CONFLICT without
+        .where(touched.c.member_id > _AFTER)  # SQLite cannot tell a join from ON CONFLICT without
     )
-    insert = insert_into(session, SCORES).from_select(list(values), rows, include_defaults=False)
+    insert = (sqlite if on_sqlite else postgresql).insert(SCORES)
+    insert = insert.from_select(list(values), rows, include_defaults=False)
     new, kept = insert.excluded, (*FIGURES, *SEEN, "as_of")
-    session.execute(
-        insert.on_conflict_do_update(
-            index_elements=["member_id"],
-            set_={name: new[name] for name in kept},
-            where=or_(*(SCORES.c[name].is_distinct_from(new[name]) for name in kept)),
-        )
+    return insert.on_conflict_do_update(
+        index_elements=["member_id"],
+        set_={name: new[name] for name in kept},
+        where=or_(*(SCORES.c[name].is_distinct_from(new[name]) for name in kept)),
     )
 
 
-def newest_day(session: Session) -> Any:
+def _newest_day(on_sqlite: bool) -> Any:
     """The newest purchase day of a row of totals, as a date."""
     day = MemberTotals.purchase_days[0].as_string()
-    return type_coerce(day, Date) if is_sqlite(session) else cast(day, Date)
+    return type_coerce(day, Date) if on_sqlite else cast(day, Date)
 
 
-def _only_changed(
-    chosen: Any, today: date, after: int, until: int, last: date, tz: ZoneInfo
-) -> Any:
+def _only_changed(chosen: Any) -> Any:
     """New and changed totals, bills that were taken back, and rows of a night that was left."""
     by_time = Purchase.member_id + 0  # keeps planners from walking all bills of these members
     taken_back = select(PurchaseReturn.purchase_id).where(
-        PurchaseReturn.at >= start_of_day(last - timedelta(days=1), tz)
+        PurchaseReturn.at >= bindparam("taken_back", type_=UtcDateTime())
     )
     returned = select(Purchase.member_id).where(
-        by_time > after, by_time <= until, Purchase.id.in_(taken_back)
+        by_time > _AFTER, by_time <= _UNTIL, Purchase.id.in_(taken_back)
     )
     return chosen.outerjoin(SCORES, SCORES.c.member_id == MemberTotals.member_id).where(
         or_(
@@ -147,15 +192,14 @@ def _only_changed(
             SCORES.c.seen_satang != MemberTotals.spent_satang,
             SCORES.c.seen_bills != MemberTotals.purchase_count,
             SCORES.c.last_on.is_(None),
-            and_(SCORES.c.as_of > last, SCORES.c.as_of < today),
+            and_(SCORES.c.as_of > _LAST, SCORES.c.as_of < _TODAY),
             MemberTotals.member_id.in_(returned),
         )
     )
 
 
-def _move_on(
-    session: Session, windows: Windows, tz: ZoneInfo, after: int, until: int, last: Last
-) -> None:
+@cache
+def _move_on(on_sqlite: bool) -> Any:
     """Add bills that came since, and move those that have left a window.
 
     Only where they explain the totals: a bill that was written while the last night looked, or
@@ -163,7 +207,8 @@ def _move_on(
     """
     # They are few and found by time and id: the sum keeps planners from walking members' bills.
     by_id = Purchase.member_id + 0
-    was, is_new = Windows.as_of(last.day, tz), Purchase.id > last.bill
+    windows, was = _given_windows(), _given_windows("was_")
+    is_new = Purchase.id > bindparam("last_bill", type_=BigInteger())
     edges = [
         and_(Purchase.purchased_at >= begin, Purchase.purchased_at < end)
         for begin, end in zip(was.starts, windows.starts, strict=True)
@@ -189,27 +234,27 @@ def _move_on(
             change(was.in_before, windows.in_before, PAID).label("spent_before_90"),
             change(was.in_before, windows.in_before, literal(1)).label("bills_before_90"),
         )
-        .where(by_id > after, by_id <= until, or_(is_new, *edges))
+        .where(by_id > _AFTER, by_id <= _UNTIL, or_(is_new, *edges))
         .where(Purchase.state != PurchaseState.VOIDED)
         .group_by(Purchase.member_id)
         .cte("moved")
         .prefix_with("MATERIALIZED")
     )
     own = SCORES.c
-    session.execute(
+    return (
         update(SCORES)
         .values(
             **{name: own[name] + moved.c[name] for name in FIGURES},
             seen_satang=MemberTotals.spent_satang,
             seen_bills=MemberTotals.purchase_count,
-            last_on=newest_day(session),
+            last_on=_newest_day(on_sqlite),
             own_gap_days=MemberTotals.own_gap_days,
-            as_of=windows.today,
+            as_of=_TODAY,
         )
         .where(
             own.member_id == moved.c.member_id,
             MemberTotals.member_id == moved.c.member_id,
-            own.as_of <= last.day,
+            own.as_of <= _LAST,
             own.last_on.is_not(None),
             own.seen_satang + moved.c.new_satang == MemberTotals.spent_satang,
             own.seen_bills + moved.c.new_bills == MemberTotals.purchase_count,
@@ -243,13 +288,13 @@ def figures_of(
 ) -> dict[str, Any]:
     """The cut points of everybody as they stand."""
     windows = Windows.of(now, tz)
-    steps = _tally(session, SPENT // SPENT_STEP, SPENT > 0)
+    steps = _tally(session, _SPENT_STEPS)
     spenders = sum(count for _, count in steps)
     vip = None
     if spenders >= settings.vip_buyers:
         place = scoring.percentile_rank(spenders, settings.vip_percentile)
         [vip] = _spent_at(session, steps, [place])
-    by_bills = _tally(session, MemberScore.bills_365, MemberScore.bills_365 > 0)
+    by_bills = _tally(session, _BILLS)
     buyers = sum(count for _, count in by_bills)
     days, bills, satang = settings.rfm_days, settings.rfm_bills, settings.rfm_satang
     if buyers >= scoring.FIXED_BELOW:
@@ -269,14 +314,45 @@ def figures_of(
         "is_fixed": buyers < scoring.FIXED_BELOW,
         "thresholds": settings.as_facts(),
         "zone": str(tz),
-        "last_bill": session.scalar(select(func.max(Purchase.id))) or 0,
+        "last_bill": session.scalar(_NEWEST_BILL) or 0,
     }
 
 
-def _tally(session: Session, value: Any, condition: Any) -> list[tuple[Any, int]]:
+def _counted(value: Any, condition: Any) -> Any:
+    return select(value, func.count()).where(condition).group_by(value)
+
+
+_SPENT_STEPS = _counted(SPENT // SPENT_STEP, SPENT > 0)
+_BILLS = _counted(MemberScore.bills_365, MemberScore.bills_365 > 0)
+_LAST_DAYS = _counted(MemberScore.last_on, MemberScore.bills_365 > 0)
+_NEWEST_BILL = select(func.max(Purchase.id))
+_SPENT_AT = (
+    select(SPENT)
+    .where(SPENT.between(bindparam("least"), bindparam("most")))
+    .order_by(SPENT)
+    .offset(bindparam("place", type_=Integer()))
+    .limit(1)
+)
+_VIPS = select(func.count()).select_from(MemberTotals).where(MemberTotals.level == Level.VIP)
+_SPENT_OF_VIPS = (
+    select(Purchase.member_id, Purchase.local_on, func.sum(PAID))
+    .where(
+        Purchase.member_id.in_(
+            select(MemberTotals.member_id).where(
+                MemberTotals.level == Level.VIP,
+                MemberTotals.member_id % bindparam("step", type_=BigInteger()) == 0,
+            )
+        ),
+        Purchase.state != PurchaseState.VOIDED,
+    )
+    .group_by(Purchase.member_id, Purchase.local_on)
+    .order_by(Purchase.member_id, Purchase.local_on)
+)
+
+
+def _tally(session: Session, counted: Any) -> list[tuple[Any, int]]:
     """How many members have each value, rising."""
-    found = session.execute(select(value, func.count()).where(condition).group_by(value))
-    return sorted((value, count) for value, count in found)
+    return sorted((value, count) for value, count in session.execute(counted))
 
 
 def _ends(rising: Sequence[tuple[Any, int]], places: Sequence[int]) -> list[tuple[Any, int]]:
@@ -301,11 +377,12 @@ def _spent_at(
     return [
         int(
             session.execute(
-                select(SPENT)
-                .where(SPENT.between(max(1, step * SPENT_STEP), (step + 1) * SPENT_STEP - 1))
-                .order_by(SPENT)
-                .offset(place)
-                .limit(1)
+                _SPENT_AT,
+                {
+                    "least": max(1, step * SPENT_STEP),
+                    "most": (step + 1) * SPENT_STEP - 1,
+                    "place": place,
+                },
             ).scalar_one()
         )
         for step, place in _ends(steps, places)
@@ -314,7 +391,7 @@ def _spent_at(
 
 def _day_cuts(session: Session, today: date, ranks: Sequence[int]) -> tuple[int, ...]:
     """Days of silence at which the fifths end."""
-    last_days = _tally(session, MemberScore.last_on, MemberScore.bills_365 > 0)
+    last_days = _tally(session, _LAST_DAYS)
     silent = [(max(0, (today - last_on).days), count) for last_on, count in reversed(last_days)]
     return tuple(days for days, _ in _ends(silent, ranks))
 
@@ -323,18 +400,11 @@ def _vip_medians(
     session: Session, today: date, settings: Thresholds
 ) -> tuple[int, list[tuple[int, int]]]:
     """How many VIPs there are, and the median of what they had spent at each age."""
-    is_vip = MemberTotals.level == Level.VIP
-    vips = session.scalar(select(func.count()).select_from(MemberTotals).where(is_vip)) or 0
+    vips = session.scalar(_VIPS) or 0
     if vips < settings.potential_vips:
         return vips, []
     step = -(-vips // VIPS_ASKED)
-    asked = select(MemberTotals.member_id).where(is_vip, MemberTotals.member_id % step == 0)
-    rows = session.execute(
-        select(Purchase.member_id, Purchase.local_on, func.sum(PAID))
-        .where(Purchase.member_id.in_(asked), Purchase.state != PurchaseState.VOIDED)
-        .group_by(Purchase.member_id, Purchase.local_on)
-        .order_by(Purchase.member_id, Purchase.local_on)
-    ).all()
+    rows = session.execute(_SPENT_OF_VIPS, {"step": step}).all()
     return vips, medians_of([(row[0], row[1], int(row[2])) for row in rows], today)
 
 
@@ -376,7 +446,9 @@ def medians_of(rows: Sequence[tuple[int, date, int]], today: date) -> list[tuple
 
 def cuts_of(session: Session, day: date | None = None) -> Cuts:
     """The cut points of this night, or of the last one."""
-    query = select(CutPoints.figures).order_by(CutPoints.day.desc()).limit(1)
-    if day is not None:
-        query = query.where(CutPoints.day == day)
-    return Cuts.of(session.scalar(query))
+    if day is None:
+        return Cuts.of(session.scalar(newest_cuts()))
+    return Cuts.of(session.scalar(_CUTS_OF_DAY, {"day": day}))
+
+
+_CUTS_OF_DAY = select(CutPoints.figures).where(CutPoints.day == bindparam("day"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    bindparam,
     func,
     or_,
     select,
@@ -35,8 +37,34 @@ def find_wrong(session: Session, members: Collection[int] | None = None) -> list
     taken for a difference. `members` limits the look to these.
     """
     session.flush()  # the check reads by plain statements
-    entries = _sums(ENTRIES.c.member_id, ENTRIES.c.points, members)
-    lots = _sums(LOTS.c.member_id, LOTS.c.remaining, members)
+    asked = {} if members is None else {"members": list(members)}
+    found: list[Difference] = []
+    for row in session.execute(_wrong_balances(of_some=members is not None), asked):
+        if row.balance != row.in_entries:
+            found.append(
+                Difference("points.balance", row.member_id, int(row.in_entries), row.balance)
+            )
+        left = int(row.in_lots) - row.debt
+        if left != row.in_entries:
+            found.append(Difference("points.lots", row.member_id, int(row.in_entries), left))
+    lots = session.execute(_wrong_lots(of_some=members is not None), asked)
+    return found + [
+        Difference("points.lot", row.member_id, int(row.left), row.remaining) for row in lots
+    ]
+
+
+# Built once: every night asks.
+
+
+def _are_asked_for(member_id: Any) -> Any:
+    return member_id.in_(bindparam("members", expanding=True))
+
+
+@cache
+def _wrong_balances(*, of_some: bool) -> Any:
+    """Members whose balance is not the sum of their entries, or of their lots less their debt."""
+    entries = _sums(ENTRIES.c.member_id, ENTRIES.c.points, of_some=of_some)
+    lots = _sums(LOTS.c.member_id, LOTS.c.remaining, of_some=of_some)
     in_entries = func.coalesce(entries.c.points, 0)
     in_lots = func.coalesce(lots.c.points, 0)
     wrong = (
@@ -52,30 +80,20 @@ def find_wrong(session: Session, members: Collection[int] | None = None) -> list
         .where(or_(TOTALS.c.balance != in_entries, TOTALS.c.balance != in_lots - TOTALS.c.debt))
         .order_by(TOTALS.c.member_id)
     )
-    if members is not None:
-        wrong = wrong.where(TOTALS.c.member_id.in_(members))
-    found: list[Difference] = []
-    for row in session.execute(wrong):
-        if row.balance != row.in_entries:
-            found.append(
-                Difference("points.balance", row.member_id, int(row.in_entries), row.balance)
-            )
-        left = int(row.in_lots) - row.debt
-        if left != row.in_entries:
-            found.append(Difference("points.lots", row.member_id, int(row.in_entries), left))
-    return found + _wrong_lots(session, members)
+    return wrong.where(_are_asked_for(TOTALS.c.member_id)) if of_some else wrong
 
 
-def _sums(member_id: Any, points: Any, members: Collection[int] | None) -> Any:
+def _sums(member_id: Any, points: Any, *, of_some: bool) -> Any:
     sums = select(member_id, func.sum(points).label("points")).group_by(member_id)
-    return (sums if members is None else sums.where(member_id.in_(members))).subquery()
+    return (sums.where(_are_asked_for(member_id)) if of_some else sums).subquery()
 
 
-def _wrong_lots(session: Session, members: Collection[int] | None) -> list[Difference]:
+@cache
+def _wrong_lots(*, of_some: bool) -> Any:
     """Lots whose remainder is not what they began with plus their draws (by member)."""
     sums = select(DRAWS.c.lot_id, func.sum(DRAWS.c.points).label("points")).group_by(DRAWS.c.lot_id)
-    if members is not None:
-        sums = sums.join(LOTS, LOTS.c.id == DRAWS.c.lot_id).where(LOTS.c.member_id.in_(members))
+    if of_some:
+        sums = sums.join(LOTS, LOTS.c.id == DRAWS.c.lot_id).where(_are_asked_for(LOTS.c.member_id))
     draws = sums.subquery()
     left = LOTS.c.points + func.coalesce(draws.c.points, 0)
     wrong = (
@@ -84,12 +102,7 @@ def _wrong_lots(session: Session, members: Collection[int] | None) -> list[Diffe
         .where(LOTS.c.remaining != left)
         .order_by(LOTS.c.id)
     )
-    if members is not None:
-        wrong = wrong.where(LOTS.c.member_id.in_(members))
-    return [
-        Difference("points.lot", row.member_id, int(row.left), row.remaining)
-        for row in session.execute(wrong)
-    ]
+    return wrong.where(_are_asked_for(LOTS.c.member_id)) if of_some else wrong
 
 
 def check_ledger(session: Session, now: datetime) -> list[Difference]:

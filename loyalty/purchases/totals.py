@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime
+from functools import cache
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -141,10 +142,16 @@ def _figures() -> Any:
 def check_totals(session: Session) -> list[points.Difference]:
     """Every member's purchase figures against the bills."""
     session.flush()  # the check reads by plain statements
+    rows = session.execute(_wrong_figures())
+    return [difference for row in rows for difference in _wrong_totals(row)]
+
+
+@cache
+def _wrong_figures() -> Any:
     bills = _figures().add_columns(PURCHASES.c.member_id).group_by(PURCHASES.c.member_id).subquery()
     count = func.coalesce(bills.c.bills, 0)
     satang = func.coalesce(bills.c.satang, 0)
-    rows = session.execute(
+    return (
         select(
             TOTALS.c.member_id,
             TOTALS.c.purchase_count,
@@ -155,7 +162,6 @@ def check_totals(session: Session) -> list[points.Difference]:
         .outerjoin(bills, bills.c.member_id == TOTALS.c.member_id)
         .where((TOTALS.c.purchase_count != count) | (TOTALS.c.spent_satang != satang))
     )
-    return [difference for row in rows for difference in _wrong_totals(row)]
 
 
 def _wrong_totals(row: Any) -> list[points.Difference]:
@@ -173,17 +179,22 @@ def _wrong_totals(row: Any) -> list[points.Difference]:
 def check_points(session: Session) -> list[points.Difference]:
     """Every bill's points against its one ledger entry."""
     session.flush()  # the check reads by plain statements
+    return [
+        points.Difference("purchases.points", row.id, int(row.found), row.points)
+        for row in session.execute(_wrong_points())
+    ]
+
+
+@cache
+def _wrong_points() -> Any:
     entry = and_(
         ENTRIES.c.source == "purchase",
         ENTRIES.c.kind == EntryKind.EARN,
         ENTRIES.c.source_id == cast(PURCHASES.c.id, String),
     )
     found = func.coalesce(ENTRIES.c.points, 0)
-    rows = session.execute(
+    return (
         select(PURCHASES.c.id, PURCHASES.c.points, found.label("found"))
         .select_from(PURCHASES.outerjoin(ENTRIES, entry))
         .where(PURCHASES.c.points != found)
     )
-    return [
-        points.Difference("purchases.points", row.id, int(row.found), row.points) for row in rows
-    ]

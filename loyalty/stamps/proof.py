@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Any
+
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
@@ -13,6 +16,14 @@ from loyalty.stamps.taking import STAMPS
 def check_cards(session: Session) -> list[points.Difference]:
     """Every card's count against its stamps."""
     session.flush()  # the check reads by plain statements
+    return [
+        points.Difference("stamps.filled", row.id, int(row.stamps), row.filled)
+        for row in session.execute(_wrong_cards())
+    ]
+
+
+@cache
+def _wrong_cards() -> Any:
     marks = (
         select(STAMPS.c.card_id, func.count().label("stamps"))
         .where(STAMPS.c.taken_back_at.is_(None))
@@ -20,12 +31,8 @@ def check_cards(session: Session) -> list[points.Difference]:
         .subquery()
     )
     stamps = func.coalesce(marks.c.stamps, 0)
-    wrong = (
+    return (
         select(CARDS.c.id, CARDS.c.filled, stamps.label("stamps"))
         .outerjoin(marks, marks.c.card_id == CARDS.c.id)
         .where(CARDS.c.filled != stamps)
     )
-    return [
-        points.Difference("stamps.filled", row.id, int(row.stamps), row.filled)
-        for row in session.execute(wrong)
-    ]
