@@ -100,7 +100,7 @@ _FINISH = _KEEP.values(
 )
 # The same for a row that this transaction has made, as one that finds nothing.
 _IS_MADE = TABLE.c.id == bindparam("made")
-_REACHED = {
+_REACHED: dict[str, Any] = {
     "cursor": bindparam("reached"),
     "lease_until": bindparam("until"),
     "rows_done": bindparam("done"),
