@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import cache, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import bindparam, exists, func, or_, select
+from sqlalchemy import Integer, bindparam, exists, func, or_, select
 from sqlalchemy.orm import Session
 
-from core.bulk import is_one_of
+from core.bulk import is_among
 from core.clock import at_local, last_day, local_day, start_of_day
 from core.crypto import Vault
+from core.db import is_sqlite
 from engagement import journey_shapes, segments
 from loyalty import lifecycle, personal
 from loyalty.lifecycle import thresholds
@@ -179,23 +181,35 @@ def recently(
     }
     if not days or not member_ids:
         return set()
-    spoke = exists().where(Intent.enrolment_id == Enrolment.id, Intent.state != IntentState.SKIPPED)
-    wrote = exists().where(Intent.enrolment_id == Enrolment.id)
     rows = session.execute(
-        select(Enrolment.member_id, Enrolment.journey_id, func.max(Enrolment.started_at))
-        .where(
-            is_one_of(session, Enrolment.member_id, list(member_ids)),
-            Enrolment.journey_id.in_(days),
-            Enrolment.started_at > now - timedelta(days=max(days.values())),
-            or_(spoke, ~wrote),
-        )
-        .group_by(Enrolment.member_id, Enrolment.journey_id)
+        _recent_on(is_sqlite(session)),
+        {
+            "ids": list(member_ids),
+            "journeys": list(days),
+            "since": now - timedelta(days=max(days.values())),
+        },
     )
     return {
         (member_id, journey_id)
         for member_id, journey_id, started_at in rows
         if started_at > now - timedelta(days=days[journey_id])
     }
+
+
+@cache
+def _recent_on(on_sqlite: bool) -> Any:
+    spoke = exists().where(Intent.enrolment_id == Enrolment.id, Intent.state != IntentState.SKIPPED)
+    wrote = exists().where(Intent.enrolment_id == Enrolment.id)
+    return (
+        select(Enrolment.member_id, Enrolment.journey_id, func.max(Enrolment.started_at))
+        .where(
+            is_among(on_sqlite, Enrolment.member_id, "ids"),
+            Enrolment.journey_id.in_(bindparam("journeys", expanding=True)),
+            Enrolment.started_at > bindparam("since"),
+            or_(spoke, ~wrote),
+        )
+        .group_by(Enrolment.member_id, Enrolment.journey_id)
+    )
 
 
 # --- What a night finds -----------------------------------------------------------------------
@@ -232,13 +246,66 @@ def _new(session: Session, plan: Plan, found: list[Candidate]) -> list[Candidate
     if not found:
         return []
     rows = session.execute(
-        select(Enrolment.member_id, Enrolment.occasion).where(
-            Enrolment.journey_id == plan.journey.id,
-            is_one_of(session, Enrolment.member_id, [one.member_id for one in found]),
-        )
+        _known_on(is_sqlite(session)),
+        {"journey": plan.journey.id, "ids": [one.member_id for one in found]},
     )
     known = {(member_id, occasion) for member_id, occasion in rows}
     return [one for one in found if (one.member_id, one.occasion) not in known]
+
+
+@cache
+def _known_on(on_sqlite: bool) -> Any:
+    return select(Enrolment.member_id, Enrolment.occasion).where(
+        Enrolment.journey_id == bindparam("journey"),
+        is_among(on_sqlite, Enrolment.member_id, "ids"),
+    )
+
+
+_OF_BIRTHDAY = (Consent.member_id == Member.id, Consent.purpose == Purpose.BIRTHDAY)
+_MOST: Any = bindparam("most", type_=Integer())
+# What the nights ask, built once.
+_CELEBRATING = (
+    select(Member)
+    .where(
+        Member.birthday_index.in_(bindparam("days", expanding=True)),
+        Member.id > bindparam("after"),
+        exists().where(*_OF_BIRTHDAY, Consent.withdrawn_at.is_(None))
+        | ~exists().where(*_OF_BIRTHDAY),
+    )
+    .order_by(Member.id)
+    .limit(_MOST)
+)
+_SILENT_SINCE = (
+    select(MemberTotals.member_id, MemberTotals.purchase_days, MemberTotals.own_gap_days)
+    .where(
+        MemberTotals.member_id > bindparam("after"),
+        MemberTotals.last_purchase_at.between(bindparam("first"), bindparam("last")),
+    )
+    .order_by(MemberTotals.member_id)
+    .limit(_MOST)
+)
+
+
+@lru_cache(maxsize=64)
+def _joined_within(spans: int) -> Any:
+    """Members who joined in one of so many spans."""
+    return (
+        select(Member.id, Member.joined_at)
+        .where(
+            Member.id > bindparam("after"),
+            Member.state == MemberState.MEMBER,
+            Member.line_user_id.is_not(None),
+            or_(
+                *(
+                    (Member.joined_at >= bindparam(f"begins_{n}"))
+                    & (Member.joined_at < bindparam(f"ends_{n}"))
+                    for n in range(spans)
+                )
+            ),
+        )
+        .order_by(Member.id)
+        .limit(_MOST)
+    )
 
 
 def _birthdays(
@@ -248,19 +315,9 @@ def _birthdays(
     """Whose birthday it is (less the days of the trigger), but for those who took that consent
     back; one changed within 30 days of the date brings no gift (J4)."""
     day = local_day(now, tz) - timedelta(days=plan.definition["trigger"]["days"])
-    birthday = (Consent.member_id == Member.id, Consent.purpose == Purpose.BIRTHDAY)
-    is_open = exists().where(*birthday, Consent.withdrawn_at.is_(None))
-    was_given = exists().where(*birthday)
-    members = session.scalars(
-        select(Member)
-        .where(
-            Member.birthday_index.in_(personal.celebrated_on(vault, day)),
-            Member.id > after_id,
-            is_open | ~was_given,
-        )
-        .order_by(Member.id)
-        .limit(limit)
-    ).all()
+    days = list(personal.celebrated_on(vault, day))
+    asked = {"days": days, "after": after_id, "most": limit}
+    members = session.scalars(_CELEBRATING, asked).all()
     found = []
     for member in members:
         changed = member.birthday_changed_at
@@ -277,23 +334,13 @@ def _anniversaries(
     """Who joined on this day of an earlier year; 29 February is kept on the 28th otherwise."""
     del vault
     day = local_day(now, tz) - timedelta(days=plan.definition["trigger"]["days"])
-    spans = []
-    for year in range(day.year - 1, max(2000, day.year - 60), -1):
-        for joined in _same_days(day, year):
-            begins = start_of_day(joined, tz)
-            ends = start_of_day(joined + timedelta(1), tz)
-            spans.append((Member.joined_at >= begins) & (Member.joined_at < ends))
-    rows = session.execute(
-        select(Member.id, Member.joined_at)
-        .where(
-            Member.id > after_id,
-            Member.state == MemberState.MEMBER,
-            Member.line_user_id.is_not(None),
-            or_(*spans),
-        )
-        .order_by(Member.id)
-        .limit(limit)
-    ).all()
+    asked: dict[str, Any] = {"after": after_id, "most": limit}
+    years = range(day.year - 1, max(2000, day.year - 60), -1)
+    days = [joined for year in years for joined in _same_days(day, year)]
+    for n, joined in enumerate(days):
+        asked[f"begins_{n}"] = start_of_day(joined, tz)
+        asked[f"ends_{n}"] = start_of_day(joined + timedelta(1), tz)
+    rows = session.execute(_joined_within(len(days)), asked).all()
     found = []
     for member_id, at in rows:
         assert at is not None, "chosen by it"
@@ -323,15 +370,8 @@ def _silent(
     # Nobody's own rhythm makes them silent sooner than the shop's floor; a day less, as the
     # clock's hours do not count.
     shortest = timedelta(days=min(limits.at_risk_floor - 1, trigger["days"]))
-    rows = session.execute(
-        select(MemberTotals.member_id, MemberTotals.purchase_days, MemberTotals.own_gap_days)
-        .where(
-            MemberTotals.member_id > after_id,
-            MemberTotals.last_purchase_at.between(now - SILENCE_WINDOW, now - shortest),
-        )
-        .order_by(MemberTotals.member_id)
-        .limit(limit)
-    ).all()
+    span = {"first": now - SILENCE_WINDOW, "last": now - shortest}
+    rows = session.execute(_SILENT_SINCE, span | {"after": after_id, "most": limit}).all()
     today = local_day(now, tz)
     found = []
     for member_id, days, gap in rows:
@@ -407,12 +447,8 @@ def ending_points(
 ) -> list[Ending]:
     """What ends within `days_ahead` days, for the next `limit` members after `after_id`."""
     horizon = start_of_day(local_day(now, tz) + timedelta(days=days_ahead + 1), tz)
-    is_ending = (Lot.remaining > 0, Lot.expires_at > now, Lot.expires_at <= horizon)
-    rows = session.execute(
-        select(Lot.member_id, Lot.expires_at, Lot.remaining).where(
-            *is_ending, Lot.member_id.in_(_next(Lot.member_id, is_ending, after_id, limit))
-        )
-    )
+    asked = {"now": now, "horizon": horizon, "after": after_id, "most": limit}
+    rows = session.execute(_ENDING_POINTS, asked)
     sums: dict[tuple[int, date], int] = defaultdict(int)
     for member_id, expires_at, remaining in rows:
         assert expires_at is not None, "chosen by it"
@@ -426,17 +462,14 @@ def ending_vouchers(
     """Vouchers that can be used within `days_ahead` days for the last time; not those that were
     given only that recently, whose end was said with them."""
     horizon = start_of_day(local_day(now, tz) + timedelta(days=days_ahead + 1), tz)
-    is_ending = (
-        Voucher.state == VoucherState.ISSUED,
-        Voucher.expires_at > now,
-        Voucher.expires_at <= horizon,
-        Voucher.issued_at < now - timedelta(days=days_ahead),
-    )
-    rows = session.execute(
-        select(Voucher.member_id, Voucher.expires_at, Voucher.id).where(
-            *is_ending, Voucher.member_id.in_(_next(Voucher.member_id, is_ending, after_id, limit))
-        )
-    )
+    asked = {
+        "now": now,
+        "horizon": horizon,
+        "given_before": now - timedelta(days=days_ahead),
+        "after": after_id,
+        "most": limit,
+    }
+    rows = session.execute(_ENDING_VOUCHERS, asked)
     found: dict[tuple[int, date], list[int]] = defaultdict(list)
     for member_id, expires_at, voucher_id in rows:
         assert expires_at is not None, "chosen by it"
@@ -444,15 +477,28 @@ def ending_vouchers(
     return [Ending(*place, len(ids), min(ids)) for place, ids in sorted(found.items())]
 
 
-def _next(column: Any, where: Iterable[Any], after_id: int, limit: int) -> Any:
-    return (
-        select(column)
-        .where(*where, column > after_id)
-        .distinct()
-        .order_by(column)
-        .limit(limit)
-        .scalar_subquery()
-    )
+def _of_next(query: Any, member_id: Any, *where: Any) -> Any:
+    """What of this the next members have."""
+    ids = select(member_id).where(*where, member_id > bindparam("after")).distinct()
+    ids = ids.order_by(member_id).limit(_MOST).scalar_subquery()
+    return query.where(*where, member_id.in_(ids))
+
+
+_ENDING_POINTS = _of_next(
+    select(Lot.member_id, Lot.expires_at, Lot.remaining),
+    Lot.member_id,
+    Lot.remaining > 0,
+    Lot.expires_at > bindparam("now"),
+    Lot.expires_at <= bindparam("horizon"),
+)
+_ENDING_VOUCHERS = _of_next(
+    select(Voucher.member_id, Voucher.expires_at, Voucher.id),
+    Voucher.member_id,
+    Voucher.state == VoucherState.ISSUED,
+    Voucher.expires_at > bindparam("now"),
+    Voucher.expires_at <= bindparam("horizon"),
+    Voucher.issued_at < bindparam("given_before"),
+)
 
 
 def _entering(

@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, case, func, or_, select
+from sqlalchemy import and_, bindparam, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.clock import at_local, local_day, start_of_day
+from models.base import UtcDateTime
 from models.members import Member, MemberTotals
 from models.purchases import Purchase, PurchaseState
 from models.staff import AuditRow, Cashier
@@ -42,6 +44,7 @@ LOOKED_UP = "members.looked_up"
 #: A member whose bills come back (AC6): at least so many, and that share of all.
 LEAST_RETURNS, RETURN_PERCENT = 3, 50
 MOST = 100
+_SINCE: Any = bindparam("since", type_=UtcDateTime())
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def cashiers(session: Session, now: datetime, real_now: datetime, tz: ZoneInfo) 
                 row.cashier_id, "favourite", member=row.name or row.member_no, bills=row.bills,
                 percent=int(row.points) * 100 // int(sums.points),
             )  # fmt: skip
-    for row in _often_a_day(session, since, Purchase.cashier_id):
+    for row in _often_a_day(session, since, by_cashier=True):
         flag(
             row.who, "often", member=row.name or row.member_no, bills=row.most, days=row.days
         )  # fmt: skip
@@ -131,7 +134,7 @@ def members(session: Session, now: datetime, tz: ZoneInfo) -> list[Suspect]:
         )
         suspect.flags.append(Flag(kind, facts))
 
-    for row in _often_a_day(session, since, None):
+    for row in _often_a_day(session, since, by_cashier=False):
         flag(row, "often_member", bills=row.most, days=row.days)
     for row in _returners(session, since):
         flag(row, "returns", returns=row.returns, bills=row.bills)
@@ -146,22 +149,28 @@ def _ranked(found: Iterable[Suspect]) -> list[Suspect]:
 
 def _by_cashier(session: Session, since: datetime, now: datetime, tz: ZoneInfo) -> dict[int, Any]:
     """Bills of each cashier: how many, how much, voided, round, at night."""
-    is_void = Purchase.state == PurchaseState.VOIDED
-    is_round = Purchase.amount_satang % ROUND_SATANG == 0
     first = local_day(since, tz)
     days = (local_day(now, tz) - first).days + 1
+    asked: dict[str, Any] = {"since": since}
+    for n in range(days):
+        asked[f"opens_{n}"] = at_local(first + timedelta(days=n), OPENS_HOUR, 0, tz)
+        asked[f"closes_{n}"] = at_local(first + timedelta(days=n), CLOSES_HOUR, 0, tz)
+    return {row.cashier_id: row for row in session.execute(_bills_of_cashiers(days), asked)}
+
+
+# Built once: every night asks the same.
+
+
+@lru_cache(maxsize=4)
+def _bills_of_cashiers(days: int) -> Any:
+    is_void = Purchase.state == PurchaseState.VOIDED
+    is_round = Purchase.amount_satang % ROUND_SATANG == 0
     at = Purchase.purchased_at
     # Opening hours day by day, so that a change of the clocks moves them with the shop.
     is_open = or_(
-        *(
-            and_(
-                at >= at_local(first + timedelta(days=n), OPENS_HOUR, 0, tz),
-                at < at_local(first + timedelta(days=n), CLOSES_HOUR, 0, tz),
-            )
-            for n in range(days)
-        )
+        *(and_(at >= bindparam(f"opens_{n}"), at < bindparam(f"closes_{n}")) for n in range(days))
     )
-    rows = session.execute(
+    return (
         select(
             Purchase.cashier_id,
             func.count().label("bills"),
@@ -171,14 +180,18 @@ def _by_cashier(session: Session, since: datetime, now: datetime, tz: ZoneInfo) 
             func.sum(case((is_round, 1), else_=0)).label("rounds"),
             func.sum(case((is_open, 0), else_=1)).label("nights"),
         )
-        .where(Purchase.cashier_id.is_not(None), Purchase.recorded_at >= since, at >= since)
+        .where(Purchase.cashier_id.is_not(None), Purchase.recorded_at >= _SINCE, at >= _SINCE)
         .group_by(Purchase.cashier_id)
     )
-    return {row.cashier_id: row for row in rows}
 
 
 def _favourites(session: Session, since: datetime) -> Iterable[Any]:
     """Members whom one cashier has served again and again, with the points they got there."""
+    return session.execute(_favourite_members(), {"since": since})
+
+
+@cache
+def _favourite_members() -> Any:
     grouped = (
         select(
             Purchase.cashier_id,
@@ -186,26 +199,32 @@ def _favourites(session: Session, since: datetime) -> Iterable[Any]:
             func.count().label("bills"),
             func.sum(Purchase.points).label("points"),
         )
-        .where(Purchase.cashier_id.is_not(None), Purchase.recorded_at >= since)
+        .where(Purchase.cashier_id.is_not(None), Purchase.recorded_at >= _SINCE)
         .group_by(Purchase.cashier_id, Purchase.member_id)
         .having(func.count() >= LEAST_SHARE_BILLS)
         .order_by(func.sum(Purchase.points).desc())
         .limit(MOST)
         .subquery()
     )
-    return session.execute(
+    return (
         select(grouped, Member.name, Member.member_no)
         .join(Member, Member.id == grouped.c.member_id)
         .order_by(grouped.c.points.desc(), grouped.c.member_id)
     )
 
 
-def _often_a_day(session: Session, since: datetime, who: Any) -> Iterable[Any]:
-    """Members with more than three bills in one local day; by cashier where `who` says so."""
+def _often_a_day(session: Session, since: datetime, *, by_cashier: bool) -> Iterable[Any]:
+    """Members with more than three bills in one local day; with one cashier, or at all."""
+    return session.execute(_many_a_day(by_cashier=by_cashier), {"since": since})
+
+
+@cache
+def _many_a_day(*, by_cashier: bool) -> Any:
+    who: Any = Purchase.cashier_id if by_cashier else None
     keys = [Purchase.member_id] if who is None else [Purchase.member_id, who]
     daily = (
         select(*keys, Purchase.local_on, func.count().label("bills"))
-        .where(Purchase.recorded_at >= since, Purchase.state != PurchaseState.VOIDED)
+        .where(Purchase.recorded_at >= _SINCE, Purchase.state != PurchaseState.VOIDED)
         .group_by(*keys, Purchase.local_on)
         .having(func.count() > BILLS_A_DAY)
     )
@@ -213,7 +232,7 @@ def _often_a_day(session: Session, since: datetime, who: Any) -> Iterable[Any]:
         daily = daily.where(who.is_not(None))
     days = daily.subquery()
     columns = [days.c.member_id] + ([] if who is None else [days.c[who.key].label("who")])
-    return session.execute(
+    return (
         select(
             *columns,
             Member.name,
@@ -230,40 +249,46 @@ def _often_a_day(session: Session, since: datetime, who: Any) -> Iterable[Any]:
     )  # fmt: skip
 
 
+_LOOKERS = (
+    select(AuditRow.actor, func.count())
+    .where(
+        AuditRow.actor.like("cashier:%"),
+        AuditRow.act == LOOKED_UP,
+        AuditRow.at >= bindparam("since"),
+    )
+    .group_by(AuditRow.actor)
+    .having(func.count() > LOOK_UPS)
+)
+
+
 def _look_ups(session: Session, real_now: datetime) -> dict[int, int]:
     """Cashiers who have looked many phones up."""
-    rows = session.execute(
-        select(AuditRow.actor, func.count())
-        .where(
-            AuditRow.actor.like("cashier:%"),
-            AuditRow.act == LOOKED_UP,
-            AuditRow.at >= real_now - timedelta(days=DAYS),
-        )
-        .group_by(AuditRow.actor)
-        .having(func.count() > LOOK_UPS)
-    )
+    rows = session.execute(_LOOKERS, {"since": real_now - timedelta(days=DAYS)})
     return {int(actor.removeprefix("cashier:")): count for actor, count in rows}
 
 
 def _returners(session: Session, since: datetime) -> Iterable[Any]:
     """Members most of whose bills came back."""
-    came_back = func.sum(case((Purchase.state != PurchaseState.RECORDED, 1), else_=0))
-    return session.execute(
-        select(
-            Purchase.member_id,
-            Member.name,
-            Member.member_no,
-            Member.public_id,
-            func.count().label("bills"),
-            came_back.label("returns"),
-        )
-        .join(Member, Member.id == Purchase.member_id)
-        .where(Purchase.recorded_at >= since)
-        .group_by(Purchase.member_id, Member.name, Member.member_no, Member.public_id)
-        .having(and_(came_back >= LEAST_RETURNS, came_back * 100 >= RETURN_PERCENT * func.count()))
-        .order_by(came_back.desc(), Purchase.member_id)
-        .limit(MOST)
+    return session.execute(_RETURNING, {"since": since})
+
+
+_CAME_BACK = func.sum(case((Purchase.state != PurchaseState.RECORDED, 1), else_=0))
+_RETURNING = (
+    select(
+        Purchase.member_id,
+        Member.name,
+        Member.member_no,
+        Member.public_id,
+        func.count().label("bills"),
+        _CAME_BACK.label("returns"),
     )
+    .join(Member, Member.id == Purchase.member_id)
+    .where(Purchase.recorded_at >= _SINCE)
+    .group_by(Purchase.member_id, Member.name, Member.member_no, Member.public_id)
+    .having(and_(_CAME_BACK >= LEAST_RETURNS, RETURN_PERCENT * func.count() <= _CAME_BACK * 100))
+    .order_by(_CAME_BACK.desc(), Purchase.member_id)
+    .limit(MOST)
+)
 
 
 def _debtors(session: Session) -> Iterable[Any]:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import bindparam, func, select, text, update
 from sqlalchemy.orm import Session
 
 from core.db import insert_into
@@ -66,10 +66,15 @@ def end_alarm(session: Session, key: str, now: datetime) -> bool:
     return bool(ended.rowcount)
 
 
+_OPEN_KEYS = select(Alarm.key).where(IS_OPEN, Alarm.key.startswith(bindparam("prefix")))
+
+
 def end_others(session: Session, prefix: str, still: Collection[str], now: datetime) -> int:
     """End the open alarms whose key begins so and which were not found any more."""
-    found = select(Alarm.key).where(IS_OPEN, Alarm.key.startswith(prefix, autoescape=True))
-    return sum(end_alarm(session, key, now) for key in session.scalars(found) if key not in still)
+    # `_` stands for any letter here, so that they are looked at once more.
+    near = session.scalars(_OPEN_KEYS, {"prefix": prefix}).all()
+    found = [key for key in near if key.startswith(prefix)]
+    return sum(end_alarm(session, key, now) for key in found if key not in still)
 
 
 def see(session: Session, alarm_id: int, now: datetime) -> bool:

@@ -54,6 +54,8 @@ PHASE = 10**15
 WIDE = 5
 #: Levels changed in one transaction, so that nobody waits long for it.
 MOVES = 500
+#: VIPs' medians are given to the database by so many.
+MEDIANS = 16
 SCORES = table_of(MemberScore)
 
 
@@ -184,7 +186,7 @@ def _judge_buyers(session: Session, night: Night, after: int) -> tuple[int, int 
             is_sqlite(session),
             night.settings,
             has_vips=cuts.vip_satang is not None and cuts.buyers >= night.settings.vip_buyers,
-            medians=len(cuts.vip_medians) if cuts.vips >= night.settings.potential_vips else 0,
+            medians=_places(cuts) if cuts.vips >= night.settings.potential_vips else 0,
         )
     asked = _range(night, after, until) | _asked_of_buyers(night, cuts)
     return _judge_some(session, night, cuts, query, asked, until)
@@ -346,12 +348,21 @@ def _asked_of_buyers(night: Night, cuts: Cuts) -> dict[str, Any]:
     """What `_buyers_to_move` is told of this night."""
     settings, today, tz = night.settings, night.today, night.tz
     ages = [(days_ago(today, age - 1, tz), satang) for age, satang in reversed(cuts.vip_medians)]
+    ages += ages[-1:] * (_places(cuts) - len(ages))
     return {
         "tickets_since": days_ago(today, settings.tickets_days, tz),
         "answered_since": days_ago(today, settings.csat_days, tz),
         "vip_satang": cuts.vip_satang,
         **_numbered({"first_before": [at for at, _ in ages], "median": [one for _, one in ages]}),
     }
+
+
+def _places(cuts: Cuts) -> int:
+    """How many medians the statement has room for: few different numbers, as each is compiled.
+
+    The last one, of the youngest age, stands in the places that are left.
+    """
+    return -(-len(cuts.vip_medians) // MEDIANS) * MEDIANS
 
 
 @lru_cache(maxsize=32)
