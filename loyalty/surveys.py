@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, exists, select, update
+from sqlalchemy import bindparam, exists, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
@@ -76,7 +76,7 @@ def ask(
     if known is not None:
         return known if known.score is None else None
     since = now - timedelta(days=int(shop.get(session, f"surveys.{wanted.value}_every_days")))
-    session.execute(_ask_on(is_sqlite(session)), asked | {"now": now, "since": since})
+    session.execute(_ask_on(is_sqlite(session), wanted), asked | {"now": now, "since": since})
     return session.scalar(_OF_THIS, asked)
 
 
@@ -88,20 +88,24 @@ _OF_THIS = select(SurveyAnswer).where(
 
 
 @cache
-def _ask_on(on_sqlite: bool) -> Any:
+def _ask_on(on_sqlite: bool, kind: SurveyKind) -> Any:
     """Writes the question unless the member was asked too recently."""
     other = aliased(SurveyAnswer)
-    given = {"member_id": "member", "kind": "kind", "occasion": "occasion", "asked_at": "now"}
-    values = [bindparam(name, type_=ANSWERS.c[column].type) for column, name in given.items()]
+    given = {
+        "member_id": bindparam("member", type_=ANSWERS.c.member_id.type),
+        "kind": literal(kind.value),
+        "occasion": bindparam("occasion", type_=ANSWERS.c.occasion.type),
+        "asked_at": bindparam("now", type_=ANSWERS.c.asked_at.type),
+    }
     lately = exists().where(
         other.member_id == bindparam("member"),
-        other.kind == bindparam("kind"),
+        other.kind == kind,
         other.asked_at > bindparam("since"),
     )
     insert = (sqlite if on_sqlite else postgresql).insert(ANSWERS)
-    return insert.from_select(list(given), select(*values).where(~lately)).on_conflict_do_nothing(
-        index_elements=["member_id", "kind", "occasion"]
-    )
+    return insert.from_select(
+        list(given), select(*given.values()).where(~lately)
+    ).on_conflict_do_nothing(index_elements=["member_id", "kind", "occasion"])
 
 
 # --- Answering --------------------------------------------------------------------------------

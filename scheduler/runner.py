@@ -99,7 +99,7 @@ _FINISH = _KEEP.values(
     ),
 )
 # The same for a row that this transaction has made, as one that finds nothing.
-_IS_MADE = TABLE.c.id == bindparam("made")
+_IS_MADE = (TABLE.c.id == bindparam("made")) & (TABLE.c.claimed_by == bindparam("who"))
 _REACHED: dict[str, Any] = {
     "cursor": bindparam("reached"),
     "lease_until": bindparam("until"),
@@ -205,7 +205,7 @@ class Running:
             by = self.claim.facts | reached
             kept = session.execute(_FINISH if self.is_through else _KEEP, by)
         elif done or self._run.cursor:
-            by = {"made": self._made} | reached
+            by = {"made": self._made, "who": self.claim.who} | reached
             kept = session.execute(_FINISH_MADE if self.is_through else _KEEP_MADE, by)
         else:
             return True  # claimed as one that finds nothing, and so it was
