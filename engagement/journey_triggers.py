@@ -335,11 +335,11 @@ def _anniversaries(
     del vault
     day = local_day(now, tz) - timedelta(days=plan.definition["trigger"]["days"])
     asked: dict[str, Any] = {"after": after_id, "most": limit}
-    years = range(day.year - 1, max(2000, day.year - 60), -1)
-    days = [joined for year in years for joined in _same_days(day, year)]
-    for n, joined in enumerate(days):
-        asked[f"begins_{n}"] = start_of_day(joined, tz)
-        asked[f"ends_{n}"] = start_of_day(joined + timedelta(1), tz)
+    earlier = range(day.year - 1, max(2000, day.year - 60), -1)
+    days = [joined for year in earlier for joined in _same_days(day, year)]
+    for place, joined in enumerate(days):
+        asked[f"begins_{place}"] = start_of_day(joined, tz)
+        asked[f"ends_{place}"] = start_of_day(joined + timedelta(1), tz)
     rows = session.execute(_joined_within(len(days)), asked).all()
     found = []
     for member_id, at in rows:
@@ -479,8 +479,8 @@ def ending_vouchers(
 
 def _of_next(query: Any, member_id: Any, *where: Any) -> Any:
     """What of this the next members have."""
-    ids = select(member_id).where(*where, member_id > bindparam("after")).distinct()
-    ids = ids.order_by(member_id).limit(_MOST).scalar_subquery()
+    some = select(member_id).where(*where, member_id > bindparam("after")).distinct()
+    ids = some.order_by(member_id).limit(_MOST).scalar_subquery()
     return query.where(*where, member_id.in_(ids))
 
 

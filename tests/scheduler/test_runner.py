@@ -135,6 +135,114 @@ def test_one_failing_job_never_holds_up_the_others(runtime, people, marks, clock
     assert marks() == dict.fromkeys(people, 1)
 
 
+# Sharing a transaction
+
+
+@pytest.fixture
+def begun(runtime):
+    """How many write transactions the runner has begun."""
+    counted = []
+
+    class Counting(Runtime):
+        def transaction(self, now=None):
+            counted.append(now)
+            return super().transaction(now)
+
+    fields = {field.name: getattr(runtime, field.name) for field in dataclasses.fields(runtime)}
+    return Counting(**fields), counted
+
+
+def named(name, work=mark, **more):
+    return dataclasses.replace(job(work=work, **more), id=f"tests.{name}")
+
+
+def find_nothing(session, batch):
+    return 0
+
+
+@pytest.mark.parametrize("seconds, transactions", [(60, 1), (0, 4)])
+def test_runs_that_find_nothing_share_a_transaction(
+    begun, clock, runs, monkeypatch, seconds, transactions
+):
+    monkeypatch.setattr(runner, "SHARED_SECONDS", seconds)
+    counting, counted = begun
+    jobs = [named(str(n), find_nothing) for n in range(4)]
+    runner.tick(counting, clock.now(), jobs)
+    assert len(counted) == transactions
+    assert [(row.state, row.rows_done) for row in runs()] == [(DONE, 0)] * 4
+    assert all(row.finished_at >= row.claimed_at for row in runs())
+
+
+def test_what_fails_costs_those_it_shared_with_nothing(
+    runtime, people, marks, clock, runs, monkeypatch
+):
+    monkeypatch.setattr(runner, "SHARED_SECONDS", 60)
+
+    def fail(session, batch):
+        activities.record(session, people[0], "tests.marked", batch.now)
+        raise ValueError("broken")
+
+    jobs = [named("before"), named("fails", fail), named("after")]
+    left = runner.run_jobs(runtime, clock.now(), jobs)
+    assert left == {"tests.fails"}
+    assert marks() == dict.fromkeys(people, 2)
+    assert [(row.job, row.state, row.rows_done) for row in runs()] == [
+        ("tests.before", DONE, 10),
+        ("tests.fails", RUNNING, 0),
+        ("tests.after", DONE, 10),
+    ]
+
+
+def test_one_that_fails_only_when_it_is_run_again_is_left_over(runtime, clock, runs, monkeypatch):
+    monkeypatch.setattr(runner, "SHARED_SECONDS", 60)
+    times = []
+
+    def fail_later(session, batch):
+        times.append(batch.now)
+        if len(times) > 1:
+            raise ValueError("broken")
+        return 0
+
+    def fail(session, batch):
+        raise ValueError("broken")
+
+    jobs = [named("later", fail_later), named("fails", fail), named("after", find_nothing)]
+    assert runner.run_jobs(runtime, clock.now(), jobs) == {"tests.later", "tests.fails"}
+    assert [row.state for row in runs()] == [RUNNING, RUNNING, DONE]
+
+
+def test_what_is_not_committed_is_run_again_alone(runtime, people, marks, clock, runs, monkeypatch):
+    monkeypatch.setattr(runner, "SHARED_SECONDS", 60)
+    with runner.Shared(runtime) as shared:
+        runner.run_jobs(runtime, clock.now(), [named("one"), named("two")], shared=shared)
+        if shared.session is not None:  # where rows are locked it was committed before
+            shared.session.add(Heartbeat(id="x", role=None, at=NOW))  # which nothing may be
+    assert shared.left == set()
+    assert marks() == dict.fromkeys(people, 2)
+    assert [row.state for row in runs()] == [DONE, DONE]
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def test_a_process_that_dies_in_a_shared_transaction_leaves_all_of_it(
+    runtime, people, marks, clock, runs, monkeypatch
+):
+    monkeypatch.setattr(runner, "SHARED_SECONDS", 60)
+
+    def die(session, batch):
+        raise Killed
+
+    first = named("first", find_nothing)
+    with pytest.raises(Killed):
+        runner.tick(runtime, clock.now(), [first, named("second", die)])
+    assert runs() == []
+    runner.tick(runtime, clock.now(), [first, named("second")])
+    assert [row.state for row in runs()] == [DONE, DONE]
+    assert marks() == dict.fromkeys(people, 1)
+
+
 # Catching up (Z16)
 
 
