@@ -40,7 +40,7 @@ from engagement.outbox import TOO_LATE, UNREACHABLE
 from engagement.topics import Choice
 from loyalty import consents, personal, shop
 from loyalty.birthdays import is_minor
-from models.base import UtcDateTime
+from models.base import UtcDateTime, table_of
 from models.members import Consent, Member, MemberState, Purpose
 from models.outbox import Message, MessageClass, MessageState
 from models.segments import MemberChoice
@@ -234,35 +234,45 @@ def _wait(rules: Rules, now: datetime, tz: ZoneInfo, not_after: datetime | None)
 
 
 @cache
-def _look_statements(on_sqlite: bool) -> tuple[Any, Any]:
-    """Who agreed to marketing, and how many promotions each was sent; built once, as every message
-    asks."""
-    given = select(Consent.member_id, Consent.text_version).where(
-        is_among(on_sqlite, Consent.member_id, "ids"),
-        Consent.purpose == Purpose.MARKETING,
-        Consent.withdrawn_at.is_(None),
+def _look_on(on_sqlite: bool) -> Any:
+    """What each of these agreed to, was sent lately and chose; built once, as every message asks."""
+    members, consents_, messages, choices = map(table_of, (Member, Consent, Message, MemberChoice))
+    given = select(consents_.c.text_version).where(  # of a purpose one is open at most
+        consents_.c.member_id == members.c.id,
+        consents_.c.purpose == Purpose.MARKETING,
+        consents_.c.withdrawn_at.is_(None),
     )
     lately = (
-        select(Message.member_id, func.count())
+        select(func.count())
+        .select_from(messages)
         .where(
-            is_among(on_sqlite, Message.member_id, "ids"),
-            Message.klass == MessageClass.PROMOTIONAL,
-            Message.created_at > bindparam("since", type_=UtcDateTime()),
-            Message.state.in_(COUNTED),
+            messages.c.member_id == members.c.id,
+            messages.c.klass == MessageClass.PROMOTIONAL,
+            messages.c.created_at > bindparam("since", type_=UtcDateTime()),
+            messages.c.state.in_(COUNTED),
         )
-        .group_by(Message.member_id)
     )
-    return given, lately
+    return (
+        select(
+            members.c.id,
+            given.scalar_subquery().label("agreed_to"),
+            lately.scalar_subquery().label("sent"),
+            choices.c.muted,
+            choices.c.per_week,
+        )
+        .select_from(members.outerjoin(choices, choices.c.member_id == members.c.id))
+        .where(is_among(on_sqlite, members.c.id, "ids"))
+    )
 
 
 def _look_at(
     session: Session, vault: Vault, members: Sequence[Member], now: datetime, tz: ZoneInfo
 ) -> dict[int, Known]:
-    ids = [member.id for member in members]
-    given, lately = _look_statements(is_sqlite(session))
-    consented: dict[int, str] = dict(session.execute(given, {"ids": ids}).all())
-    sent = dict(session.execute(lately, {"ids": ids, "since": now - CAP_WINDOW}).all())
-    choices = topics.choices_of(session, ids)
+    asked = {"ids": [member.id for member in members], "since": now - CAP_WINDOW}
+    rows = {row.id: row for row in session.execute(_look_on(is_sqlite(session)), asked)}
+    consented: dict[int, str] = {
+        row.id: row.agreed_to for row in rows.values() if row.agreed_to is not None
+    }
     alone = [
         member
         for member in members
@@ -273,8 +283,8 @@ def _look_at(
         member.id: Known(
             has_consent=member.id in consented,
             is_minor=member.id in young,
-            sent=sent.get(member.id, 0),
-            choice=choices.get(member.id, Choice()),
+            sent=rows[member.id].sent,
+            choice=topics.choice_in(rows[member.id]),
         )
         for member in members
     }

@@ -54,8 +54,13 @@ def _choices_on(on_sqlite: bool) -> Any:
     return select(MemberChoice).where(is_among(on_sqlite, MemberChoice.member_id, "ids"))
 
 
+def choice_in(row: Any) -> Choice:
+    """What a row with these columns says; both are NULL for whoever never chose."""
+    return Choice(frozenset(row.muted or ()), row.per_week)
+
+
 def _read(row: MemberChoice | None) -> Choice:
-    return Choice(frozenset(row.muted), row.per_week) if row is not None else Choice()
+    return choice_in(row) if row is not None else Choice()
 
 
 def set_topic(session: Session, member_id: int, topic: str, now: datetime, *, is_on: bool) -> None:

@@ -54,8 +54,7 @@ def look(session: Session, now: datetime) -> list[Finding]:
 def note(session: Session, found: list[Finding], now: datetime) -> int:
     """Raise what was found, end what was not. Returns how many alarms are new."""
     keys = {one.key for one in found}
-    for kind in WATCHED:
-        alarms.end_others(session, f"{kind}:", keys, now)
+    alarms.end_others(session, [f"{kind}:" for kind in WATCHED], keys, now)
     return sum(alarms.raise_alarm(session, one.key, one.kind, one.facts, now) for one in found)
 
 

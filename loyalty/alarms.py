@@ -6,11 +6,12 @@ it. Telling the owner is `engagement/watchdog.py`'s business.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, text, update
+from sqlalchemy import bindparam, func, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core.db import insert_into
@@ -66,14 +67,21 @@ def end_alarm(session: Session, key: str, now: datetime) -> bool:
     return bool(ended.rowcount)
 
 
-_OPEN_KEYS = select(Alarm.key).where(IS_OPEN, Alarm.key.startswith(bindparam("prefix")))
+@lru_cache(maxsize=16)
+def _open_keys(prefixes: int) -> Any:
+    """The open alarms whose keys begin with one of so many prefixes."""
+    begin = (Alarm.key.startswith(bindparam(f"prefix_{n}")) for n in range(prefixes))
+    return select(Alarm.key).where(IS_OPEN, or_(*begin))
 
 
-def end_others(session: Session, prefix: str, still: Collection[str], now: datetime) -> int:
-    """End the open alarms whose key begins so and which were not found any more."""
+def end_others(
+    session: Session, prefixes: Sequence[str], still: Collection[str], now: datetime
+) -> int:
+    """End the open alarms whose key begins like one of these and which were not found any more."""
     # `_` stands for any letter here, so that they are looked at once more.
-    near = session.scalars(_OPEN_KEYS, {"prefix": prefix}).all()
-    found = [key for key in near if key.startswith(prefix)]
+    asked = {f"prefix_{n}": prefix for n, prefix in enumerate(prefixes)}
+    near = session.scalars(_open_keys(len(prefixes)), asked).all()
+    found = [key for key in near if key.startswith(tuple(prefixes))]
     return sum(end_alarm(session, key, now) for key in found if key not in still)
 
 

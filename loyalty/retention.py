@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import Integer, bindparam, delete, func, select, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.db import insert_into
+from core.db import is_sqlite
 from loyalty import imports, shop
+from models.base import UtcDateTime, table_of
 from models.conversations import (
     ConversationLine,
     ConversationPicture,
@@ -30,6 +33,7 @@ from models.scores import SurveyAnswer
 from models.shop import RetentionRun
 from models.staff import Look
 
+RUNS = table_of(RetentionRun)
 #: Up to which row of a growing table everything was looked at.
 REACHED = "retention.reached"
 _SETTLED_CALLS = frozenset({CallState.DONE, CallState.DEAD, CallState.REFUSED, CallState.DROPPED})
@@ -58,14 +62,18 @@ class Kind:
 
 def sweep(session: Session, *, now: datetime, real_now: datetime, day: date, limit: int) -> int:
     """One batch of tonight's work; 0 when nothing is left that is too old."""
+    done: list[dict[str, Any]] = []
     for kind in KINDS:
         days = days_of(session, kind)
         at = real_now if kind.is_real_time else now
         removed = kind.sweep(session, at - timedelta(days=days), limit)
-        _note(session, kind, day, days, removed, now)
+        done.append(
+            {"day": day, "kind": kind.name, "kept_days": days, "removed": removed, "at": now}
+        )
         if removed:
-            return removed
-    return 0
+            break
+    session.execute(_note_on(is_sqlite(session)), done)
+    return int(done[-1]["removed"])
 
 
 def days_of(session: Session, kind: Kind) -> int:
@@ -90,16 +98,59 @@ def last_night(session: Session) -> RetentionRun | None:
     return session.scalars(select(RetentionRun).order_by(RetentionRun.at.desc()).limit(1)).first()
 
 
-def _note(session: Session, kind: Kind, day: date, days: int, removed: int, now: datetime) -> None:
-    row = insert_into(session, RetentionRun).values(
-        day=day, kind=kind.name, kept_days=days, removed=removed, at=now
+@cache
+def _note_on(on_sqlite: bool) -> Any:
+    """Adds to what a night has removed of each kind."""
+    row = (sqlite if on_sqlite else postgresql).insert(RUNS)
+    new = row.excluded
+    return row.on_conflict_do_update(
+        index_elements=["day", "kind"],
+        set_={"removed": RUNS.c.removed + new.removed, "kept_days": new.kept_days, "at": new.at},
     )
-    session.execute(
-        row.on_conflict_do_update(
-            index_elements=["day", "kind"],
-            set_={"removed": RetentionRun.removed + removed, "kept_days": days, "at": now},
-        )
-    )
+
+
+def _emptying(table: Any, *where: Any, **values: Any) -> Any:
+    """Empties up to `most` such rows; built once, as most nights find none."""
+    ids = select(table.id).where(*where).limit(bindparam("most", type_=Integer()))
+    return update(table).where(table.id.in_(ids)).values(**values).returning(table.id)
+
+
+_CUTOFF: Any = bindparam("cutoff", type_=UtcDateTime())
+_LINES = _emptying(
+    ConversationLine,
+    ConversationLine.text_sealed.is_not(None),
+    ConversationLine.at < _CUTOFF,
+    text_sealed=None,
+)
+_WHYS = _emptying(
+    SurveyAnswer,
+    SurveyAnswer.why_sealed.is_not(None),
+    SurveyAnswer.answered_at < _CUTOFF,
+    why_sealed=None,
+)
+_SUBJECTS = _emptying(
+    Ticket,
+    Ticket.state == TicketState.DONE,
+    Ticket.done_at < _CUTOFF,
+    Ticket.subject != "",
+    subject="",
+)
+_PICTURES = _emptying(
+    ConversationPicture,
+    ConversationPicture.made_at < _CUTOFF,
+    ConversationPicture.state != PictureState.GONE,
+    content_sealed=None,
+    token_hash=None,
+    next_try_at=None,
+    state=PictureState.GONE,
+)
+_QUARANTINED = _emptying(
+    Quarantined,
+    Quarantined.received_at < _CUTOFF,
+    (Quarantined.content != b"") | (Quarantined.state == QuarantineState.OPEN),
+    content=b"",
+    state=QuarantineState.DISMISSED,
+)
 
 
 # --- What is thrown away ----------------------------------------------------------------------
@@ -107,37 +158,12 @@ def _note(session: Session, kind: Kind, day: date, days: int, removed: int, now:
 
 def _chats(session: Session, cutoff: datetime, limit: int) -> int:
     """Lines of chats, reasons given in surveys, and subjects of matters that are settled."""
-    lines = (
-        select(ConversationLine.id)
-        .where(ConversationLine.text_sealed.is_not(None), ConversationLine.at < cutoff)
-        .limit(limit)
-    )
-    emptied = _empty(session, ConversationLine, lines, text_sealed=None)
-    whys = (
-        select(SurveyAnswer.id)
-        .where(SurveyAnswer.why_sealed.is_not(None), SurveyAnswer.answered_at < cutoff)
-        .limit(limit)
-    )
-    emptied += _empty(session, SurveyAnswer, whys, why_sealed=None)
-    settled = (
-        select(Ticket.id)
-        .where(Ticket.state == TicketState.DONE, Ticket.done_at < cutoff, Ticket.subject != "")
-        .limit(limit)
-    )
-    return emptied + _empty(session, Ticket, settled, subject="")
+    return sum(_empty(session, one, cutoff, limit) for one in (_LINES, _WHYS, _SUBJECTS))
 
 
 def _pictures(session: Session, cutoff: datetime, limit: int) -> int:
     """Pictures of chats, both ways; their links end with them."""
-    old = (
-        select(ConversationPicture.id)
-        .where(ConversationPicture.made_at < cutoff, ConversationPicture.state != PictureState.GONE)
-        .limit(limit)
-    )
-    return _empty(
-        session, ConversationPicture, old,
-        content_sealed=None, token_hash=None, next_try_at=None, state=PictureState.GONE,
-    )  # fmt: skip
+    return _empty(session, _PICTURES, cutoff, limit)
 
 
 def _events(session: Session, cutoff: datetime, limit: int) -> int:
@@ -154,17 +180,7 @@ def _events(session: Session, cutoff: datetime, limit: int) -> int:
         )
     if ids:
         session.execute(update(Event).where(Event.id.in_(ids)).values(payload=b"{}"))
-    bodies = (
-        select(Quarantined.id)
-        .where(
-            Quarantined.received_at < cutoff,
-            (Quarantined.content != b"") | (Quarantined.state == QuarantineState.OPEN),
-        )
-        .limit(limit)
-    )
-    return len(ids) + _empty(
-        session, Quarantined, bodies, content=b"", state=QuarantineState.DISMISSED
-    )
+    return len(ids) + _empty(session, _QUARANTINED, cutoff, limit)
 
 
 def _calls(session: Session, cutoff: datetime, limit: int) -> int:
@@ -187,10 +203,12 @@ def _files(session: Session, cutoff: datetime, limit: int) -> int:
     return imports.forget(session, cutoff, limit)
 
 
+_OLDEST_LOOK = select(func.max(Look.first_at)).where(Look.first_at < _CUTOFF)
+
+
 def _looks(session: Session, cutoff: datetime, limit: int) -> int:
     """Who looked at whose data."""
-    old = select(func.max(Look.first_at)).where(Look.first_at < cutoff)
-    if session.scalar(old) is None:
+    if session.scalar(_OLDEST_LOOK, {"cutoff": cutoff}) is None:
         return 0
     first = select(Look.first_at).where(Look.first_at < cutoff).order_by(Look.first_at)
     until = session.scalar(first.offset(limit).limit(1)) or cutoff
@@ -198,11 +216,9 @@ def _looks(session: Session, cutoff: datetime, limit: int) -> int:
     return int(gone.rowcount)
 
 
-def _empty(session: Session, table: Any, ids: Any, **values: Any) -> int:
-    emptied = session.execute(
-        update(table).where(table.id.in_(ids)).values(**values).returning(table.id),
-        execution_options={"synchronize_session": False},
-    )
+def _empty(session: Session, emptying: Any, cutoff: datetime, limit: int) -> int:
+    asked = {"cutoff": cutoff, "most": limit}
+    emptied = session.execute(emptying, asked, execution_options={"synchronize_session": False})
     return len(emptied.all())
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.db import Database, insert_into
+from core.db import Database, is_sqlite
 from models.base import table_of
 from models.shop import ShopLogo, ShopSetting
 
@@ -189,12 +191,15 @@ def raise_clock_offset(session: Session, seconds: int, now: datetime) -> None:
     """Move the demo clock forward for every process; a smaller offset changes nothing."""
     if seconds <= _offset_in(session):
         return
-    row = {"value": {"value": seconds}, "changed_at": now}
-    session.execute(
-        insert_into(session, _SETTINGS)
-        .values(key=CLOCK_OFFSET, **row)
-        .on_conflict_do_update(index_elements=["key"], set_=row)
-    )
+    row = {"key": CLOCK_OFFSET, "value": {"value": seconds}, "changed_at": now}
+    session.execute(_put_on(is_sqlite(session)), row)
+
+
+@cache
+def _put_on(on_sqlite: bool) -> Any:
+    insert = (sqlite if on_sqlite else postgresql).insert(_SETTINGS)
+    new = {name: insert.excluded[name] for name in ("value", "changed_at")}
+    return insert.on_conflict_do_update(index_elements=["key"], set_=new)
 
 
 def _changed(session: Session) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def _note_suspects(session: Session, run: Run) -> None:
     clock, now = run.runtime.clock, run.now
     cashiers = suspects.cashiers(session, now, clock.real_now(), clock.tz)
     keys = {f"suspects.cashier:{one.id}" for one in cashiers}
-    alarms.end_others(session, "suspects.cashier:", keys, now)
+    alarms.end_others(session, ["suspects.cashier:"], keys, now)
     for one in cashiers:
         facts = {"cashier_id": one.id, "count": len(one.flags)}
         key = f"suspects.cashier:{one.id}"

@@ -45,7 +45,7 @@ def write(
 ) -> None:
     """Write down what a look has found, and tell what is grave."""
     watchdog.note(session, found, now)
-    alarms.end_others(session, f"{MISSED}:", {one.key for one in missed}, now)
+    alarms.end_others(session, [f"{MISSED}:"], {one.key for one in missed}, now)
     for one in missed:
         alarms.raise_alarm(session, one.key, one.kind, one.facts, now)
     alerts.tell_grave(session, runtime, now)
@@ -69,9 +69,7 @@ def find_missed(session: Session, runtime: Runtime, now: datetime) -> list[Findi
     )
     known = {(row.job, row.local_on): row for row in rows}
     real_now = runtime.clock.real_now()
-    firsts = select(Occurrence.job, func.min(Occurrence.local_on)).group_by(Occurrence.job)
-    began = {row[0]: row[1] for row in session.execute(firsts)}
-    found = []
+    undone = []
     for job_id, due in lasts.items():
         on = local_day(due, tz)
         row = known.get((job_id, on))
@@ -80,11 +78,18 @@ def find_missed(session: Session, runtime: Runtime, now: datetime) -> list[Findi
             or (row.state == OccurrenceState.SKIPPED and row.reason != TOO_LATE)
             or (row.state == OccurrenceState.RUNNING and row.lease_until >= real_now)
         )
+        if not is_done:
+            undone.append((job_id, on, due))
+    if not undone:
+        return []
+    firsts = select(Occurrence.job, func.min(Occurrence.local_on)).group_by(Occurrence.job)
+    began = {row[0]: row[1] for row in session.execute(firsts)}
+    return [
+        Finding(f"{MISSED}:{job_id}", MISSED, {"job": job_id, "due": due.isoformat()})
+        for job_id, on, due in undone
         # What was due before the first run of all was nobody's to do.
-        if not is_done and job_id in began and began[job_id] <= on:
-            facts = {"job": job_id, "due": due.isoformat()}
-            found.append(Finding(f"{MISSED}:{job_id}", MISSED, facts))
-    return found
+        if job_id in began and began[job_id] <= on
+    ]
 
 
 def _last_due(job: Job, runtime: Runtime, now: datetime) -> datetime | None:

@@ -133,23 +133,25 @@ _ENDS = select(
 )
 
 
-def _next(session: Session, after: int, width: int) -> int | None:
-    """The end of the next range of ids; None when nobody is left."""
+def _next(session: Session, after: int, width: int) -> tuple[int, int | None] | None:
+    """The end of the next range of ids, and where to go on after it; None when nobody is left."""
     first, last = session.execute(_ENDS).one()
     if last is None or after >= last:
         return None
-    return min(int(max(after, first - 1)) + width, int(last))
+    until = min(int(max(after, first - 1)) + width, int(last))
+    return until, until if until < last else None
 
 
 # --- Phases -----------------------------------------------------------------------------------
 
 
 def _refresh(session: Session, night: Night, after: int) -> tuple[int, int | None]:
-    until = _next(session, after, night.limit * (WIDE if night.last else 1))
-    if until is None:
+    span = _next(session, after, night.limit * (WIDE if night.last else 1))
+    if span is None:
         return 0, None
+    until, place = span
     sums.refresh(session, night.now, night.tz, after, until, last=night.last)
-    return 1, until
+    return 1, place
 
 
 def _cut(session: Session, night: Night, after: int) -> tuple[int, int | None]:
@@ -159,9 +161,10 @@ def _cut(session: Session, night: Night, after: int) -> tuple[int, int | None]:
 
 def _score(session: Session, night: Night, after: int) -> tuple[int, int | None]:
     """Set the scores that are others than they were."""
-    until = _next(session, after, night.limit * (WIDE if night.last else 1))
-    if until is None:
+    span = _next(session, after, night.limit * (WIDE if night.last else 1))
+    if span is None:
         return 0, None
+    until, place = span
     cuts = sums.cuts_of(session, night.today)
     steps = (
         [night.today - timedelta(days=cut) for cut in cuts.days],
@@ -171,13 +174,14 @@ def _score(session: Session, night: Night, after: int) -> tuple[int, int | None]
     asked = _range(night, after, until) | _numbered(dict(zip(_STAIRS, steps, strict=True)))
     counts = tuple(len(some) for some in steps)
     session.execute(_rescore(is_sqlite(session), night.settings, counts), asked)
-    return 1, until
+    return 1, place
 
 
 def _judge_buyers(session: Session, night: Night, after: int) -> tuple[int, int | None]:
-    until = _next(session, after, night.limit)
-    if until is None:
+    span = _next(session, after, night.limit)
+    if span is None:
         return 0, None
+    until, place = span
     cuts = sums.cuts_of(session, night.today)
     if night.has_new_rules:
         query = _ALL_BUYERS
@@ -189,20 +193,21 @@ def _judge_buyers(session: Session, night: Night, after: int) -> tuple[int, int 
             medians=_places(cuts) if cuts.vips >= night.settings.potential_vips else 0,
         )
     asked = _range(night, after, until) | _asked_of_buyers(night, cuts)
-    return _judge_some(session, night, cuts, query, asked, until)
+    return _judge_some(session, night, cuts, query, asked, place)
 
 
 def _judge_others(session: Session, night: Night, after: int) -> tuple[int, int | None]:
     """Those who never bought, once all buyers are placed: promise comes from who brought them."""
-    until = _next(session, after, night.limit)
-    if until is None:
+    span = _next(session, after, night.limit)
+    if span is None:
         return 0, None
+    until, place = span
     cuts = sums.cuts_of(session, night.today)
     settings = night.settings
     query = _others_to_move(settings, is_enough=cuts.vips >= settings.potential_vips)
     newcomers_since = days_ago(night.today, settings.potential_days, night.tz)
     asked = _range(night, after, until) | {"newcomers_since": newcomers_since}
-    return _judge_some(session, night, cuts, query, asked, until)
+    return _judge_some(session, night, cuts, query, asked, place)
 
 
 def _range(night: Night, after: int, until: int) -> dict[str, Any]:
@@ -229,14 +234,14 @@ PHASES = (_refresh, _cut, _score, _judge_buyers, _judge_others)
 
 
 def _judge_some(
-    session: Session, night: Night, cuts: Cuts, query: Any, asked: dict[str, Any], until: int
+    session: Session, night: Night, cuts: Cuts, query: Any, asked: dict[str, Any], place: int | None
 ) -> tuple[int, int | None]:
     """Judge whom the query finds of a range, at most `MOVES` of them in one transaction."""
     ids = session.scalars(query, asked).all()
     if not ids:
-        return 1, until
+        return 1, place
     judge_many(session, ids, cuts, night.now, night.tz)
-    return len(ids), ids[-1] if len(ids) == MOVES else until
+    return len(ids), ids[-1] if len(ids) == MOVES else place
 
 
 # --- In the database --------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_M9_only_what_is_found_no_more_ends(session):
     for job in ("a", "b", "c"):
         raised(session, f"jobs.missed:{job}")
     raised(session, "jobs_missed:d")
-    assert alarms.end_others(session, "jobs.missed:", {"jobs.missed:b"}, LATER) == 2
+    assert alarms.end_others(session, ["jobs.missed:"], {"jobs.missed:b"}, LATER) == 2
     assert {one.key for one in alarms.open_ones(session)} == {"jobs.missed:b", "jobs_missed:d"}
 
 
