@@ -79,7 +79,7 @@ def test_only_ways_in_are_public_outside_the_member_pages(app):
 def test_FX05_nobody_without_a_sign_in(app, client):
     kinds = ("staff", "cashier", "api", "member")
     asked = [(path, method) for kind in kinds for path, method, _ in routes(app, kind)]
-    token = Browser(client, "/admin/sign-in").token()
+    token = Browser(client).token()
     statuses = {
         (path, method): client.open(
             path, method=method, headers={"Accept": "application/json", "X-CSRFToken": token}
@@ -121,6 +121,17 @@ def test_FX05_each_role_reaches_exactly_what_it_may(app, runtime, sign_in, role)
         if access.permission not in PERMISSIONS[role]
     }
     assert refused == expected
+
+
+def test_FX05_every_form_carries_the_token(app, owner):
+    forms = [
+        (path, form)
+        for path, method, _ in routes(app, "staff")
+        if method == "GET" and (page := owner.get(path)).mimetype == "text/html"
+        for form in re.findall(r"<form\b[^>]*method=.post.*?</form>", page.text, re.DOTALL | re.IGNORECASE)
+    ]
+    assert len(forms) > 100
+    assert [path for path, form in forms if 'name="csrf_token" value="I' not in form] == []
 
 
 def test_reading_roles_hold_no_writing_permission():

@@ -42,7 +42,7 @@ def prem(runtime):
 
 
 def sign_in(client, **form):
-    browser = Browser(client, "/admin/sign-in")
+    browser = Browser(client)
     values = {"email": "prem@taem.example", "password": PASSWORD} | form
     return browser.send("/admin/sign-in", **values)
 
@@ -99,7 +99,7 @@ def test_cookies_are_host_only_secure_and_hidden_on_https(build, prem):
 
 def test_FX06_planted_cookies_are_replaced_at_sign_in(client, prem):
     client.set_cookie("taem_staff", "planted")
-    browser = Browser(client, "/admin/sign-in")
+    browser = Browser(client)
     before = browser.token()
     sign_in(client)
     assert client.get_cookie("taem_staff").value != "planted"
@@ -109,7 +109,7 @@ def test_FX06_planted_cookies_are_replaced_at_sign_in(client, prem):
 def test_sign_out_ends_the_session_itself(client, prem):
     sign_in(client)
     kept = client.get_cookie("taem_staff").value
-    Browser(client, "/admin").send("/admin/sign-out")
+    Browser(client).send("/admin/sign-out")
     client.set_cookie("taem_staff", kept)
     assert client.get("/admin").status_code == 303
 
@@ -148,10 +148,10 @@ def test_set_up_link_chooses_the_first_password_once(client, runtime):
     with runtime.transaction() as session:
         code = people.invite_staff(session, "new@taem.example", "marketer", name="", now=NOW,
                                    actor="cli")  # fmt: skip
-    browser = Browser(client, f"/admin/welcome?code={code}")
+    browser = Browser(client)
     weak = browser.send("/admin/welcome", code=code, password="password1234")
     good = browser.send("/admin/welcome", code=code, password=PASSWORD)
-    again = Browser(client, "/admin/sign-in")
+    again = Browser(client)
     client.delete_cookie("taem_staff")
     used = again.send("/admin/welcome", code=code, password=PASSWORD)
     assert (weak.status_code, good.status_code, used.status_code) == (422, 303, 404)
@@ -163,7 +163,7 @@ def test_late_set_up_link_is_dead(client, runtime, clock):
         code = people.invite_staff(session, "new@taem.example", "marketer", name="", now=NOW,
                                    actor="cli")  # fmt: skip
     clock.advance(hours=24)
-    browser = Browser(client, "/admin/sign-in")
+    browser = Browser(client)
     assert browser.send("/admin/welcome", code=code, password=PASSWORD).status_code == 404
 
 
@@ -175,7 +175,7 @@ def test_FX18_unknown_hosts_are_refused(client):
 
 
 def test_FX18_forged_addresses_do_not_widen_a_limit(client, prem):
-    browser = Browser(client, "/admin/sign-in")
+    browser = Browser(client)
     token = browser.token()
     statuses = [
         client.post(
@@ -190,7 +190,7 @@ def test_FX18_forged_addresses_do_not_widen_a_limit(client, prem):
 
 def test_FX18_trusted_proxy_tells_callers_apart(build, prem):
     client = build(trusted_proxies=1)
-    token = Browser(client, "/admin/sign-in").token()
+    token = Browser(client).token()
     statuses = [
         client.post(
             "/admin/sign-in",

@@ -14,7 +14,7 @@ from loyalty import people, second_factor
 from models.staff import AuditRow, RecoveryCode, Staff, StaffSession
 from tests import factories
 from tests.factories import NOW
-from tests.web.conftest import Browser
+from tests.web.conftest import PRODUCT_HASHER, Browser
 
 PASSWORD = "correct horse battery"
 PASSWORD_HASH = people.hash_secret(PASSWORD)
@@ -28,7 +28,7 @@ def person(runtime, role, **more):
 
 def sign_in(client, role, password=PASSWORD):
     form = {"email": f"{role}@taem.example", "password": password}
-    return Browser(client, "/admin/sign-in").send("/admin/sign-in", **form)
+    return Browser(client).send("/admin/sign-in", **form)
 
 
 def code_of(secret, clock, steps=0):
@@ -36,7 +36,7 @@ def code_of(secret, clock, steps=0):
 
 
 def send_code(client, code):
-    return Browser(client, "/admin/second-factor").send("/admin/second-factor", code=code)
+    return Browser(client).send("/admin/second-factor", code=code)
 
 
 def acts(database):
@@ -104,7 +104,7 @@ def test_wrong_codes_are_delayed_like_wrong_passwords(client, runtime, clock):
 def test_a_marketer_needs_none_but_may_have_one(client, runtime, clock):
     person(runtime, "marketer")
     assert sign_in(client, "marketer").headers["Location"] == "/admin"
-    browser = Browser(client, "/admin/me")
+    browser = Browser(client)
     assert browser.send("/admin/me/second-factor", password="wrong").status_code == 401
     assert browser.send("/admin/me/second-factor", password=PASSWORD).status_code == 303
     page = client.get("/admin/second-factor").text
@@ -141,7 +141,7 @@ def test_a_new_password_ends_every_other_session(client, runtime, database):
     other = client.application.test_client()
     sign_in(client, "marketer")
     sign_in(other, "marketer")
-    browser = Browser(client, "/admin/me")
+    browser = Browser(client)
     weak = browser.send("/admin/me/password", password=PASSWORD, new="short")
     wrong = browser.send("/admin/me/password", password="wrong", new="brand new words 42")
     good = browser.send("/admin/me/password", password=PASSWORD, new="brand new words 42")
@@ -175,7 +175,7 @@ def test_the_owner_invites_and_the_link_works_once(owner, app, clock):
     odd = owner.send("/admin/staff", name="x", email="b@taem.example", role="king")
     assert (again.status_code, odd.status_code) == (409, 422)
     guest = app.test_client()
-    page = Browser(guest, f"/admin/welcome?code={code}")
+    page = Browser(guest)
     assert page.send("/admin/welcome", code=code, password=PASSWORD).status_code == 303
     assert guest.get("/admin").status_code == 200
     assert guest.get("/admin/staff").status_code == 403
@@ -245,7 +245,7 @@ def test_one_code_used_by_two_at_once_lets_one_in(runtime, clock):
 
 def made_codes(client, secret, clock):
     """The ten codes that the page shows once."""
-    browser = Browser(client, "/admin")
+    browser = Browser(client)
     form = {"password": PASSWORD, "code": code_of(secret, clock)}
     page = browser.send("/admin/me/recovery-codes", **form).text
     return re.findall(r"<li>([A-Z0-9-]{19})</li>", page)
@@ -278,7 +278,7 @@ def test_new_recovery_codes_end_the_old_and_need_the_password(
     secret = enrolled(client, runtime, clock)
     clock.advance(seconds=30)
     old = made_codes(client, secret, clock)
-    browser = Browser(client, "/admin")
+    browser = Browser(client)
     wrong = browser.send("/admin/me/recovery-codes", password="no", code=code_of(secret, clock))
     assert wrong.status_code == 401
     clock.advance(seconds=30)
@@ -350,3 +350,8 @@ def test_AA7_a_manager_of_one_branch_moves_and_loses_the_first_at_once(
         owner.send(f"/admin/staff/{manager_id}/role", role="manager", branch="99").status_code
         == 422
     )
+
+
+def test_passwords_and_pins_are_kept_as_dearly_as_they_should_be():
+    kept = PRODUCT_HASHER.hash(PASSWORD)
+    assert kept.startswith("$argon2id$v=19$m=19456,t=2,p=1$")

@@ -61,7 +61,7 @@ def test_fq10_ak7_enrolment_link_is_shown_once_with_its_qr(owner, shop, app, dat
     assert link is not None
     assert "data:image/png;base64," in page.text
     assert "code=" not in owner.get("/admin/tills").text
-    stranger = Browser(app.test_client(), "/cashier/enrol")
+    stranger = Browser(app.test_client())
     code = link[1].partition("code=")[2]
     assert stranger.send("/cashier/enrol", code=code, name="ใหม่").status_code == 303
     assert stranger.send("/cashier/enrol", code=code, name="อีก").status_code == 404
@@ -70,7 +70,7 @@ def test_fq10_ak7_enrolment_link_is_shown_once_with_its_qr(owner, shop, app, dat
 
 
 def test_fq10_dead_links_are_seen_by_the_owner(owner, shop, app):
-    stranger = Browser(app.test_client(), "/cashier/enrol")
+    stranger = Browser(app.test_client())
     stranger.send("/cashier/enrol", code="A" * 43, name="x")
     assert "ลิงก์ลงทะเบียนเครื่องที่ใช้ไม่ได้" in owner.get("/admin/tills").text
 

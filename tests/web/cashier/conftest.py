@@ -54,7 +54,7 @@ def open_at(app, runtime, shop):
         client = app.test_client()
         client.set_cookie("taem_device", device_token)
         client.set_cookie("taem_cashier", token)
-        browser = Browser(client, "/cashier")
+        browser = Browser(client)
         browser.device = device  # type: ignore[attr-defined]
         return browser
 

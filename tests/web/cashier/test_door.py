@@ -16,7 +16,7 @@ from tests.web.conftest import PIN, PIN_HASH, Browser
 
 @pytest.fixture
 def stranger(client, shop) -> Browser:
-    return Browser(client, "/cashier/enrol")
+    return Browser(client)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def code(runtime, shop) -> str:
 def closed_till(app, shop) -> Browser:
     client = app.test_client()
     client.set_cookie("taem_device", shop.device_token)
-    return Browser(client, "/cashier")
+    return Browser(client)
 
 
 def test_enrolment_code_makes_this_browser_a_till(stranger, code):
@@ -96,7 +96,7 @@ def test_FQ09_pin_lock_survives_a_restart(closed_till, shop, runtime, clock):
     restarted = create_app(runtime=runtime)
     client = restarted.test_client()
     client.set_cookie("taem_device", shop.device_token)
-    again = Browser(client, "/cashier")
+    again = Browser(client)
     right = again.send("/cashier/pin", cashier=str(shop.cashier.id), pin=PIN)
     clock.advance(minutes=15, seconds=1)
     later = again.send("/cashier/pin", cashier=str(shop.cashier.id), pin=PIN)
@@ -154,7 +154,7 @@ def test_Z23_revoked_device_is_refused_on_the_next_request(till, shop, runtime):
         session.get_one(Device, shop.device.id).revoked_at = NOW
     answer = till.client.post(
         "/cashier/scan", json={"text": "1"},
-        headers={"X-CSRFToken": Browser(till.client, "/cashier/enrol").token()},
+        headers={"X-CSRFToken": Browser(till.client).token()},
     )  # fmt: skip
     assert answer.status_code == 401
 

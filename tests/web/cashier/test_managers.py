@@ -301,7 +301,7 @@ def test_z12_a_tap_repeated_for_two_days_and_over_restarts_is_one_bill(
             started.append(application)
             client = application.test_client()
             client.set_cookie("taem_device", shop.device_token)
-            browser = Browser(client, "/cashier")
+            browser = Browser(client)
         if number % 20 == 0 or number % 25 == 24:  # a shift is over, or this browser is new
             browser.send("/cashier/pin", cashier=str(shop.cashier.id), pin=PIN)
         answer = browser.ask("/cashier/confirm", tap)
@@ -334,7 +334,7 @@ def test_z23_revoked_in_one_process_is_refused_in_all_also_mid_operation(
     client = other.test_client()
     for name in ("taem_device", "taem_cashier"):
         client.set_cookie(name, till.client.get_cookie(name).value)
-    tills = [till, Browser(client, "/cashier")]
+    tills = [till, Browser(client)]
     tokens = [browser.token() for browser in tills]
     with runtime.transaction() as session:
         device = session.merge(shop.device)
