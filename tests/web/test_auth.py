@@ -128,7 +128,9 @@ def test_FX05_every_form_carries_the_token(app, owner):
         (path, form)
         for path, method, _ in routes(app, "staff")
         if method == "GET" and (page := owner.get(path)).mimetype == "text/html"
-        for form in re.findall(r"<form\b[^>]*method=.post.*?</form>", page.text, re.DOTALL | re.IGNORECASE)
+        for form in re.findall(
+            r"<form\b[^>]*method=.post.*?</form>", page.text, re.DOTALL | re.IGNORECASE
+        )
     ]
     assert len(forms) > 100
     assert [path for path, form in forms if 'name="csrf_token" value="I' not in form] == []

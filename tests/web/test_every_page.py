@@ -47,24 +47,18 @@ NO_PAGES = (".png", ".csv", ".pdf", ".json", ".txt", ".js", "/poster", ".<any(cs
 NOT_WALKED = {"admin.conversation_picture", "admin.alive", "member.download"}
 OWNER = "prem@taem.example"
 WCAG = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+#: Rows of a table beyond the fifth are made by the same lines as those before.
+WHERE = '{include: [["html"]], exclude: [["tbody tr:nth-child(n+6)"]]}'
 #: What a page is asked; by light and dark only its colours differ.
 SAY = """const say = (found) => found.violations.flatMap((one) => one.nodes.map((node) =>
   `${one.id}: ${node.html.slice(0, 120)} ${(node.any[0] || node.all[0])?.message || ""}`));"""
 ASK = f"""async (asked) => {{
   {SAY}
-  return say(await axe.run(document, {{runOnly: asked, resultTypes: ["violations"]}}));
+  return say(await axe.run({WHERE}, {{runOnly: asked, resultTypes: ["violations"]}}));
 }}"""
-#: What another language can spoil: names that are missing there.
-WORDS = {
-    "type": "rule",
-    "values": [
-        "document-title", "html-has-lang", "html-lang-valid", "label", "select-name",
-        "button-name", "link-name", "image-alt", "input-button-name", "aria-input-field-name",
-    ],
-}  # fmt: skip
 CONTRAST = f"""async () => {{
   {SAY}
-  return say(await axe.run(document, {{
+  return say(await axe.run({WHERE}, {{
     runOnly: {{type: "rule", values: ["color-contrast"]}}, resultTypes: ["violations"]}}));
 }}"""
 LOOKS = ("light", "dark")
@@ -235,13 +229,15 @@ class Walk:
         page.on("pageerror", lambda error: self.heard.append(str(error)))
 
     def visit(self, path: str, *, status: int = 200, looks: tuple[str, ...] = LOOKS) -> None:
-        """Open an address. Colours are judged in each of the looks, everything else once."""
+        """Open an address. Colours are judged in each of the looks, names and order once; without
+        looks only whether it fits and says nothing wrong."""
         self.heard.clear()
         answer = self.page.goto(f"{self.served}{path}", wait_until="load")
         if not answer.headers.get("content-type", "").startswith("text/html"):
             return  # what a page's script asks
         wrong = [] if answer.status == status else [f"answered {answer.status} {answer.url}"]
-        wrong += self.page.evaluate(ASK, {"type": "tag", "values": WCAG} if looks else WORDS)
+        if looks:
+            wrong += self.page.evaluate(ASK, {"type": "tag", "values": WCAG})
         for look in looks[1:]:
             self.page.evaluate("(look) => document.documentElement.dataset.bsTheme = look", look)
             wrong += [f"{look}: {one}" for one in self.page.evaluate(CONTRAST)]
@@ -256,9 +252,10 @@ def walk(new_page, served, cafe) -> Callable[..., Walk]:
     """`walk("staff", size)` is signed in as the owner, with axe-core in every page it opens."""
     axe = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text("utf-8")
 
-    def start(kind: str, size: dict[str, int]) -> Walk:
+    def start(kind: str, size: dict[str, int], *, judges: bool = True) -> Walk:
         page = new_page(viewport=size, reduced_motion="reduce")
-        page.context.add_init_script(axe)
+        if judges:
+            page.context.add_init_script(axe)
         names = {"staff": ["staff"], "member": ["member"], "cashier": ["device", "cashier"]}.get(
             kind, []
         )
@@ -284,11 +281,12 @@ def speak(runtime: Any, language: str) -> None:
 
 @pytest.mark.parametrize("language, size, looks", [("th", PHONE, LOOKS), ("en", DESK, ())])
 def test_every_console_page_is_for_everybody(app, runtime, walk, known, language, size, looks):
-    """On a phone in Thai, colours in light and dark; on a desk in English, its names and width."""
+    """On a phone in Thai, colours in light and dark; on a desk in English, whether words fit. That
+    no name is missing there is known from the texts (tests/test_locales.py)."""
     speak(runtime, language)
     found = pages_of(app, known, {"staff"})
     assert len(found) > 55
-    one = walk("staff", size)
+    one = walk("staff", size, judges=bool(looks))
     for path in found:
         one.visit(path, looks=looks)
     assert one.wrong == {}
@@ -299,7 +297,7 @@ def test_every_page_of_members_and_tills_is_for_everybody(app, runtime, walk, kn
     for language, size, looks in (("th", PHONE, LOOKS), ("en", DESK, ())):
         speak(runtime, language)
         for kind in ("member", "cashier"):
-            one = walk(kind, size)
+            one = walk(kind, size, judges=bool(looks))
             if kind == "cashier":
                 one.page.goto(f"{one.served}/cashier/language/{language}")
             found = pages_of(app, known, {kind})

@@ -1,11 +1,10 @@
 // Keeps the open till page and its files, so that the till opens without a signal. Nothing else is
 // kept: no member, no answer of the server. The page goes as soon as the till is closed.
 
-const KEPT = "taem-till-2";
+const KEPT = "taem-till-3";
 const PAGE = "/cashier";
 const FILES = [
   "/static/base.css", "/static/look.js", "/static/cashier.css", "/static/cashier.js", "/static/cashier_queue.js", "/static/icon.svg",
-  "/bootstrap/static/icons/bootstrap-icons.svg",
   "/assets/fonts/sarabun-400.ttf", "/assets/fonts/sarabun-600.ttf", "/assets/fonts/sarabun-700.ttf",
 ];
 const WAIT = 5000; // milliseconds of a bad signal before the kept page is shown
@@ -47,10 +46,11 @@ async function file(request) {
   const cache = await caches.open(KEPT);
   try {
     const answer = await fetch(request);
-    if (answer.ok) await cache.put(request, answer.clone());
+    // The newest under its bare name, whichever version the page has asked for.
+    if (answer.ok) await cache.put(new URL(request.url).pathname, answer.clone());
     return answer;
   } catch (error) {
-    const kept = await cache.match(request, { ignoreSearch: true });
+    const kept = await cache.match(new URL(request.url).pathname);
     if (kept) return kept;
     throw error;
   }
