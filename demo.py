@@ -60,7 +60,6 @@ class Children:
     def __init__(self, environment: dict[str, str]) -> None:
         self.environment = environment
         self.running: dict[str, subprocess.Popen[bytes]] = {}
-        self.passing: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, *command: str) -> None:
         """Start a process that is to stay; its output goes to `instance/<name>.log`."""
@@ -74,23 +73,15 @@ class Children:
         if code:
             raise Failed(f"{name} failed:\n{_last_words(name)}")
 
-    def begin(self, name: str, *command: str) -> None:
-        """Start a process that will end by itself while the others go on."""
-        with _log_of(name).open("wb") as log:
-            self.passing[name] = self._spawn(command, log)
-
     def check(self) -> None:
-        """Raise Failed if one of them has ended that was to stay, or failed."""
+        """Raise Failed if one of them has ended."""
         for name, process in self.running.items():
             if process.poll() is not None:
                 raise Failed(f"{name} ended with {process.returncode}:\n{_last_words(name)}")
-        for name, process in self.passing.items():
-            if process.poll():
-                raise Failed(f"{name} failed:\n{_last_words(name)}")
 
     def stop(self) -> None:
         """Ask all of them to end, and insist after ten seconds."""
-        processes = [*self.passing.values(), *self.running.values()]
+        processes = list(self.running.values())
         for process in processes:
             if process.poll() is None:
                 process.terminate()
@@ -166,16 +157,11 @@ def start(children: Children, port: int, simulator_port: int) -> None:
         children.finish("seed", "flask", "--app", "app", "seed", "demo")
     children.start("taem", "app", "all")
     wait_for(f"{simulator}/sim/state", children)
-    if IS_OWN:  # whoever opens it publishes the menus
-        wait_for(f"{taem}/readyz", children)
-        return
-    publish = ("menus", "flask", "--app", "app", "menus", "publish")
-    if has_menus():  # published before: only what has changed since, and nobody need wait for it
-        wait_for(f"{taem}/readyz", children)
-        children.begin(*publish)
-    else:
-        children.finish(*publish)
-        wait_for(f"{taem}/readyz", children)
+    # An own shop's menus are published by whoever opens it, and the café's once: what has been
+    # drawn since is a draft until somebody publishes it.
+    if not IS_OWN and not has_menus():
+        children.finish("menus", "flask", "--app", "app", "menus", "publish")
+    wait_for(f"{taem}/readyz", children)
 
 
 def demo_environment(port: int, simulator_port: int) -> dict[str, str]:

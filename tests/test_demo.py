@@ -69,7 +69,7 @@ def clone(folder: Path) -> Path:
 
 
 def first_start(run_folder: Path) -> Path:
-    """The folder of a café that has been opened and closed once; made once in a run.
+    """The folder of a shop that has been opened and closed once; made once in a run.
 
     What its start printed is in `printed` there.
     """
@@ -91,7 +91,7 @@ def first_start(run_folder: Path) -> Path:
 
 
 def start_again(run_folder: Path, folder: Path, processes: Processes) -> Cafe:
-    """The café of `first_start`, started again elsewhere from a copy of it, bytecode and all."""
+    """The shop of `first_start`, started again elsewhere from a copy of it, bytecode and all."""
     shutil.copytree(first_start(run_folder), folder)
     return start(folder, processes)
 
@@ -197,6 +197,12 @@ def test_second_start_keeps_data_and_secrets_and_prepares_nothing(cafe, opened):
     assert "Preparing" not in cafe.output
     assert "Opening" not in cafe.output
     assert secrets(cafe.folder) == secrets(opened) != []
+
+
+def test_second_start_publishes_no_draft(cafe, opened):
+    """Whatever was saved since the first start goes out when somebody publishes it."""
+    told = [folder / "instance" / "menus.log" for folder in (opened, cafe.folder)]
+    assert told[0].stat().st_mtime_ns == told[1].stat().st_mtime_ns
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

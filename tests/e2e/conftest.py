@@ -13,7 +13,7 @@ from tests.processes import Processes
 from tests.test_demo import Cafe, start_again
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cafe(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cafe]:
     """`make run` on a machine of its own, where the café has opened before."""
     processes = Processes(tmp_path_factory.mktemp("story"))
