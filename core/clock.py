@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as day_time
+from functools import lru_cache
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
@@ -29,11 +30,13 @@ def local_day(moment: datetime, tz: ZoneInfo) -> date:
     return moment.astimezone(tz).date()
 
 
+@lru_cache(maxsize=1024)
 def start_of_day(day: date, tz: ZoneInfo) -> datetime:
     """The UTC moment at which this local day begins."""
     return datetime.combine(day, day_time(), tzinfo=tz).astimezone(UTC)
 
 
+@lru_cache(maxsize=1024)
 def at_local(day: date, hour: int, minute: int, tz: ZoneInfo) -> datetime:
     """The UTC moment of this wall-clock time on this local day."""
     return datetime.combine(day, day_time(hour, minute), tzinfo=tz).astimezone(UTC)

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import exists, insert, select, text, update
+from sqlalchemy import bindparam, exists, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from bot import palette
@@ -77,6 +77,10 @@ _LANES_POSTGRES = text(
     )
 )
 _LANES_UNGUARDED = text(_LANES.format(now="statement_timestamp()", locked=""))
+#: Whether an event waits for its turn; asked by every sweep, and so built once.
+_IS_ANY_DUE = select(
+    exists().where(Event.state == EventState.PENDING, Event.next_try_at <= bindparam("now"))
+)
 _EVENT = (
     Event.id,
     Event.kind,
@@ -148,10 +152,7 @@ class Inbox:
 
     def _is_anything_due(self) -> bool:
         with self.runtime.database.read() as session:
-            due = exists().where(
-                Event.state == EventState.PENDING, Event.next_try_at <= datetime.now(UTC)
-            )
-            return bool(session.scalar(select(due)))
+            return bool(session.scalar(_IS_ANY_DUE, {"now": datetime.now(UTC)}))
 
     def _run_alone(self, event_id: int) -> int:
         try:

@@ -31,6 +31,14 @@ NAMING = {
 }
 
 
+def _as_text(value: datetime | None) -> str | None:
+    """As SQLAlchemy's own type for SQLite writes it."""
+    if value is None:
+        return None
+    assert value.tzinfo is not None, "moments are aware"
+    return value.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An aware UTC moment on both engines; SQLite keeps `YYYY-MM-DD HH:MM:SS.ffffff` in UTC."""
 
@@ -43,6 +51,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         assert value.tzinfo is not None, "moments are aware"
         value = value.astimezone(UTC)
         return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def bind_processor(self, dialect: Dialect) -> Any:
+        """SQLite's text is written at once: nights bind moments by the thousand."""
+        return _as_text if dialect.name == "sqlite" else super().bind_processor(dialect)
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         if value is None:

@@ -9,14 +9,16 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, case, select, text, update
+from sqlalchemy import Integer, bindparam, case, select, text, update
 from sqlalchemy.orm import Session
 
 from core.bulk import is_one_of
 from core.db import is_sqlite
 from engagement import outbox
+from models.base import UtcDateTime
 from models.inbox import Event
 from models.members import Member
 from models.outbox import (
@@ -115,20 +117,56 @@ class Look:
     has_new_token: bool = False
 
 
+# What an idle sender asks again and again, built once.
+_IS_FREE = (Call.state == CallState.WAITING) | (
+    Call.lease_until < bindparam("real_now", type_=UtcDateTime())
+)
+_ANY_DUE = (
+    select(Call.id)
+    .where(
+        outbox.IS_OPEN,
+        Call.kind == bindparam("kind"),
+        Call.next_try_at <= bindparam("now"),
+        _IS_FREE,
+    )
+    .limit(1)
+)
+_ANY_LOOSE = (
+    select(Message.id).where(outbox.IS_UNGROUPED, Message.due_at <= bindparam("now")).limit(1)
+)
+_ANY_LEFT = (
+    select(Call.id)
+    .where(outbox.IS_OPEN, Call.kind == CallKind.REPLY, Call.state == CallState.WAITING)
+    .limit(1)
+)
+
+
+@cache
+def _due_on(*, is_transactional: bool) -> Any:
+    query = (
+        select(
+            Call.id, Call.kind, Call.retry_key, Call.body, Call.attempts, Call.recipient_count,
+            Call.first_try_at, Call.not_after,
+        )
+        .where(
+            _IS_OPEN_FIRST if is_transactional else outbox.IS_OPEN,
+            Call.kind == bindparam("kind"),
+            Call.next_try_at <= bindparam("now"),
+            _IS_FREE,
+        )
+        .order_by(Call.next_try_at, Call.id)
+        .limit(bindparam("most", type_=Integer()))
+        .with_for_update(skip_locked=True)
+    )  # fmt: skip
+    return query if is_transactional else query.where(Call.klass != MessageClass.TRANSACTIONAL)
+
+
 def has_work(session: Session, kind: CallKind, now: datetime, real_now: datetime) -> bool:
     """Whether `take_stock` would find anything due."""
-    due = select(Call.id).where(
-        outbox.IS_OPEN,
-        Call.kind == kind,
-        Call.next_try_at <= now,
-        (Call.state == CallState.WAITING) | (Call.lease_until < real_now),
-    )
-    if session.scalar(due.limit(1)) is not None:
+    asked = {"kind": kind, "now": now, "real_now": real_now}
+    if session.scalar(_ANY_DUE, asked) is not None:
         return True
-    if kind != CallKind.MULTICAST:
-        return False
-    loose = select(Message.id).where(outbox.IS_UNGROUPED, Message.due_at <= now)
-    return session.scalar(loose.limit(1)) is not None
+    return kind == CallKind.MULTICAST and session.scalar(_ANY_LOOSE, asked) is not None
 
 
 def take_stock(session: Session, look: Look) -> Stock:
@@ -201,25 +239,8 @@ def _park(session: Session, look: Look, reason: str, *, keeps_transactional: boo
 
 
 def _due(session: Session, look: Look, limit: int, *, is_transactional: bool) -> Sequence[Any]:
-    is_first = _IS_OPEN_FIRST if is_transactional else outbox.IS_OPEN
-    query = (
-        select(
-            Call.id, Call.kind, Call.retry_key, Call.body, Call.attempts, Call.recipient_count,
-            Call.first_try_at, Call.not_after,
-        )
-        .where(
-            is_first,
-            Call.kind == look.kind,
-            Call.next_try_at <= look.now,
-            (Call.state == CallState.WAITING) | (Call.lease_until < look.real_now),
-        )
-        .order_by(Call.next_try_at, Call.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )  # fmt: skip
-    if not is_transactional:
-        query = query.where(Call.klass != MessageClass.TRANSACTIONAL)
-    return session.execute(query).all()
+    asked = {"kind": look.kind, "now": look.now, "real_now": look.real_now, "most": limit}
+    return session.execute(_due_on(is_transactional=is_transactional), asked).all()
 
 
 def _claim(session: Session, look: Look, rows: Sequence[Any], room: int | None) -> list[Claimed]:
@@ -512,10 +533,7 @@ class LeftReply:
 
 def has_left_replies(session: Session) -> bool:
     """Whether somebody left a reply to be given."""
-    left = select(Call.id).where(
-        outbox.IS_OPEN, Call.kind == CallKind.REPLY, Call.state == CallState.WAITING
-    )
-    return session.scalar(left.limit(1)) is not None
+    return session.scalar(_ANY_LEFT) is not None
 
 
 def take_left_replies(
