@@ -89,10 +89,14 @@ class SystemClock:
         return self.real_now() + self._offset
 
     def refresh(self) -> None:
-        """Read the stored offset now, for the process that has just moved it."""
+        """Read the stored offset now."""
         if self._read_offset is not None:
-            self._offset = timedelta(seconds=self._read_offset())
-            self._read_at = time.monotonic()
+            self.keep(self._read_offset())
+
+    def keep(self, seconds: int) -> None:
+        """Go by this offset, which is the one that is stored."""
+        self._offset = timedelta(seconds=seconds)
+        self._read_at = time.monotonic()
 
     def today(self) -> date:
         return local_day(self.now(), self.tz)

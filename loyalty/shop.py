@@ -187,12 +187,17 @@ def _offset_in(session: Session) -> int:
     return int(value["value"]) if value else 0
 
 
-def raise_clock_offset(session: Session, seconds: int, now: datetime) -> None:
-    """Move the demo clock forward for every process; a smaller offset changes nothing."""
-    if seconds <= _offset_in(session):
-        return
+def raise_clock_offset(session: Session, seconds: int, now: datetime) -> int:
+    """Move the demo clock forward for every process; a smaller offset changes nothing.
+
+    Returns the offset that stands.
+    """
+    before = _offset_in(session)
+    if seconds <= before:
+        return before
     row = {"key": CLOCK_OFFSET, "value": {"value": seconds}, "changed_at": now}
     session.execute(_put_on(is_sqlite(session)), row)
+    return seconds
 
 
 @cache

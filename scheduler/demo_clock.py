@@ -167,8 +167,7 @@ def _ahead_of(session: Session, at: datetime, tz: ZoneInfo) -> Ahead:
 
 def _move_to(runtime: Runtime, moment: datetime) -> None:
     _set_offset(runtime, math.ceil((moment - runtime.clock.real_now()).total_seconds()))
-    runtime.wake.calls()
-    runtime.wake.events()
+    runtime.wake.calls()  # events wait for nothing but the machine's own time
 
 
 def _set_offset(runtime: Runtime, seconds: int) -> None:
@@ -176,8 +175,8 @@ def _set_offset(runtime: Runtime, seconds: int) -> None:
     clock = runtime.clock
     assert isinstance(clock, SystemClock)
     with runtime.database.write() as session:
-        shop.raise_clock_offset(session, seconds, clock.real_now())
-    clock.refresh()
+        stands = shop.raise_clock_offset(session, seconds, clock.real_now())
+    clock.keep(stands)
 
 
 _IN_HAND = select(
