@@ -17,14 +17,16 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from sqlalchemy import delete, func, insert, or_, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bot import palette
 from core.bulk import insert_many, is_one_of, is_one_text
-from core.db import adopt, after_commit, insert_into
+from core.db import adopt, after_commit, insert_into, is_sqlite
 from core.errors import NotFound, Refused
 from core.ids import retry_key
 from loyalty import shop
@@ -159,7 +161,7 @@ def queue(
     call_id = None
     if _needs_call(draft):
         pushed = _push_row(session, draft, content, now)
-        call_id = session.scalars(insert(CALLS).returning(CALLS.c.id), [pushed]).one()
+        call_id = session.scalars(_CALL, [pushed]).one()
     message = _write(session, _message_row(draft, content, now, call_id))
     if message is None and call_id is not None:
         session.execute(delete(Call).where(Call.id == call_id))
@@ -167,11 +169,19 @@ def queue(
     return message
 
 
+_CALL = insert(CALLS).returning(CALLS.c.id)
+
+
+@cache
+def _write_on(on_sqlite: bool) -> Any:
+    new = (sqlite if on_sqlite else postgresql).insert(MESSAGES)
+    return new.on_conflict_do_nothing(index_elements=["key"]).returning(MESSAGES.c.id)
+
+
 def _write(session: Session, row: dict[str, Any]) -> Message | None:
     """Write the row of a message; None if its key was queued before."""
     session.flush()  # Core statements must see what the caller has added so far
-    new = insert_into(session, MESSAGES).on_conflict_do_nothing(index_elements=["key"])
-    message_id = session.execute(new.returning(MESSAGES.c.id), row).scalar()
+    message_id = session.execute(_write_on(is_sqlite(session)), row).scalar()
     if message_id is None:
         return None
     # What was written is what would be read.

@@ -293,16 +293,19 @@ _RETURNING = (
 
 def _debtors(session: Session) -> Iterable[Any]:
     """Members who used points that were taken back afterwards."""
-    return session.execute(
-        select(
-            MemberTotals.member_id,
-            MemberTotals.debt,
-            Member.name,
-            Member.member_no,
-            Member.public_id,
-        )
-        .join(Member, Member.id == MemberTotals.member_id)
-        .where(MemberTotals.debt > 0)
-        .order_by(MemberTotals.debt.desc(), MemberTotals.member_id)
-        .limit(MOST)
+    return session.execute(_IN_DEBT)
+
+
+_IN_DEBT = (
+    select(
+        MemberTotals.member_id,
+        MemberTotals.debt,
+        Member.name,
+        Member.member_no,
+        Member.public_id,
     )
+    .join(Member, Member.id == MemberTotals.member_id)
+    .where(MemberTotals.debt > 0)
+    .order_by(MemberTotals.debt.desc(), MemberTotals.member_id)
+    .limit(MOST)
+)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Integer, bindparam, delete, select, update
 from sqlalchemy.orm import Session
 
 from core import ids
@@ -158,10 +159,19 @@ def close_all(session: Session, member_id: int) -> None:
 
 def sweep(session: Session, real_now: datetime, limit: int) -> int:
     """Delete links and sessions that opened nothing for a day. Returns how many."""
-    over = real_now - KEPT_AFTER
-    gone = 0
-    for table in (ChatLink, MemberSession):
-        dead = select(table.token_hash).where(table.expires_at < over).limit(limit)
-        deleted = delete(table).where(table.token_hash.in_(dead)).returning(table.token_hash)
-        gone += len(session.execute(deleted).all())
-    return gone
+    asked = {"over": real_now - KEPT_AFTER, "most": limit}
+    return sum(len(session.execute(one, asked).all()) for one in _SWEEPS)
+
+
+def _sweep_of(table: Any) -> Any:
+    dead = select(table.token_hash).where(table.expires_at < bindparam("over"))
+    dead = dead.limit(bindparam("most", type_=Integer()))
+    return (
+        delete(table)
+        .where(table.token_hash.in_(dead))
+        .returning(table.token_hash)
+        .execution_options(synchronize_session=False)
+    )
+
+
+_SWEEPS = (_sweep_of(ChatLink), _sweep_of(MemberSession))
