@@ -418,8 +418,11 @@ def _claim(
     taken: int | None = session.scalar(_TAKE_OVER, asked)
     if taken is not None:
         return taken, None
-    found = session.scalars(_STATE_OF_IT, claim.facts).one()
-    return Outcome.RUNNING if found == OccurrenceState.RUNNING else Outcome.ALREADY_DONE
+    found = session.scalar(_STATE_OF_IT, claim.facts)
+    # Without a row, another day's run was under way then and has come to its end since.
+    if found is None or found == OccurrenceState.RUNNING:
+        return Outcome.RUNNING
+    return Outcome.ALREADY_DONE
 
 
 @cache

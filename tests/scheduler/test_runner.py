@@ -5,7 +5,7 @@ import time as machine
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import event, insert, select, update
 
 from core.clock import FixedClock, SystemClock, at_local, start_of_day
 from core.runtime import Runtime
@@ -95,6 +95,26 @@ def test_fs09_runs_of_one_job_never_overlap(run, broken_off, marks, clock):
     broken_off(clock.real_now(), on=TODAY - timedelta(days=1))
     assert run() == Outcome.RUNNING
     assert not marks()
+
+
+def test_fs09_one_that_ends_while_the_next_is_claimed_is_waited_for_all_the_same(
+    runtime, run, broken_off, people, marks, clock
+):
+    """PostgreSQL's statements each see what has been committed by then."""
+    broken_off(clock.real_now() + timedelta(seconds=30), on=TODAY - timedelta(days=1))
+
+    def end_it(connection, _cursor, statement, *_more):
+        if statement.startswith("INSERT INTO occurrences"):
+            connection.execute(update(Occurrence).values(state=DONE, finished_at=NINE))
+
+    event.listen(runtime.database.engine, "after_cursor_execute", end_it)
+    try:
+        assert run() == Outcome.RUNNING
+    finally:
+        event.remove(runtime.database.engine, "after_cursor_execute", end_it)
+    clock.advance(minutes=1)
+    assert run() == Outcome.DONE
+    assert marks() == dict.fromkeys(people, 1)
 
 
 def test_fs09_the_next_run_counts_once_the_long_one_is_over(
