@@ -887,6 +887,38 @@ CSAT: dict[str, Any] = {
     ],
 }
 
+#: A claim is asked about only where no visit follows: the visit is what is asked about then.
+CLAIM_CSAT: dict[str, Any] = {
+    "topic": "surveys",
+    "trigger": {"on": "activity", "kind": "coupons.claimed", "where": []},
+    "exit": {"on": [{"kind": "purchases.recorded"}, {"kind": "vouchers.redeemed"}]},
+    "reentry": {"kind": "days", "days": 60},
+    "steps": [
+        wait("settle", days=1),
+        send(
+            "ask",
+            {
+                "default": (
+                    (
+                        "รับคูปองสะดวกไหมคะ คุณ{name}",
+                        "คูปองอยู่ในหน้าคูปองของคุณแล้วนะคะ แตะบอกเราหน่อยว่ากดรับง่ายแค่ไหน เราอ่านทุกคำตอบเลยค่ะ",
+                        "",
+                    ),
+                    (
+                        "Was your coupon easy to get, {name}?",
+                        (
+                            "It is waiting among your coupons. One tap tells us how it went;"
+                            " we read every answer."
+                        ),
+                        "",
+                    ),
+                )
+            },
+            bubble="csat",
+        ),
+    ],
+}
+
 NPS: dict[str, Any] = {
     "topic": "surveys",
     "trigger": {
@@ -947,5 +979,6 @@ DEFAULTS: dict[str, tuple[MessageClass, int, dict[str, Any]]] = {
     "lifecycle.win_back": (PROMOTIONAL, 10, WIN_BACK),
     "referrals.ask": (PROMOTIONAL, 10, REFERRAL),
     "surveys.csat": (PROMOTIONAL, 10, CSAT),
+    "surveys.claim_csat": (PROMOTIONAL, 10, CLAIM_CSAT),
     "surveys.nps": (PROMOTIONAL, 10, NPS),
 }

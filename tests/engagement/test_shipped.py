@@ -111,6 +111,12 @@ def buys_often(life, member):
     life.later(days=-10)
 
 
+def claims(life, member):
+    coupon = factories.make_coupon(life.session, f"claim_{member.id}")
+    coupons.claim(life.session, coupon.id, member, life.now, BANGKOK)
+    life.settle()
+
+
 def bought_for_long(life, member):
     for _ in range(4):
         life.buy(member)
@@ -138,6 +144,7 @@ ANSWERS = {
     "lifecycle.win_back": ("coupons.voucher",),
     "referrals.ask": ("referrals.title",),
     "surveys.csat": THANKS,
+    "surveys.claim_csat": THANKS,
     "surveys.nps": THANKS,
 }
 #: key: what causes it, days until its message is owed, and words of it in both languages.
@@ -157,6 +164,7 @@ CASES = {
     "lifecycle.win_back": (falls_silent, 0, "แวะมาอีกครั้ง", "Come and see us again"),
     "referrals.ask": (lambda life, one: buys_after(life, one, days=9), 4, "ชวนเพื่อน", "friend"),
     "surveys.csat": (buys_often, 0, "ครั้งนี้เป็นอย่างไร", "How was your visit"),
+    "surveys.claim_csat": (claims, 2, "รับคูปองสะดวกไหม", "easy to get"),
     "surveys.nps": (bought_for_long, 0, "ขอถามคำเดียว", "Just one question"),
 }
 
@@ -338,6 +346,17 @@ def test_m2_how_it_was_is_asked_instead_of_thanks_from_the_third_visit_on(life, 
     assert len(life.intents("lifecycle.thank_you")) == 2
     assert len(life.intents("surveys.csat")) == 1
     assert "ครั้งนี้เป็นอย่างไร" in life.ride(somchai)
+
+
+def test_m2_a_claim_is_asked_about_only_where_no_visit_follows(life, somchai, malee):
+    alone(life, "surveys.claim_csat")
+    claims(life, somchai)
+    claims(life, malee)
+    life.later(hours=3)
+    life.buy(somchai)
+    life.later(days=2)
+    life.walk()
+    assert [one.member_id for one in life.intents("surveys.claim_csat")] == [malee.id]
 
 
 def test_m2_a_question_asked_recently_is_not_put_again(life, somchai):
