@@ -9,22 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
 import structlog
-from sqlalchemy import ColumnElement, func, select, true, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.clock import local_day, start_of_day
 from core.errors import Invalid, NotFound, Refused
-from core.sabotage import is_sabotaged
 from core.text import clean
-from loyalty import points, shop
+from loyalty import points, second_person
 from models.base import table_of
 from models.members import Member
 from models.points import Adjustment, AdjustmentState
-from models.staff import Cashier, Role, Staff
+from models.staff import Role, Staff
 
 log = structlog.get_logger("adjustments")
 ADJUSTMENTS = table_of(Adjustment)
@@ -40,8 +37,7 @@ REASON_LETTERS = 200
 
 def ceiling_of(session: Session, role: Role) -> int:
     """Points that somebody of this role may give or take in a day alone; 0 for nobody's role."""
-    key = CEILINGS.get(role)
-    return int(shop.get(session, key)) if key else 0
+    return second_person.ceiling(session, CEILINGS, role)
 
 
 def give(
@@ -67,8 +63,7 @@ def give(
         raise Invalid("errors.invalid_field", field="points")
     if not member.is_member:
         raise Refused("members.not_joined")
-    # Two adjustments of one person at once would both find room below the ceiling.
-    session.execute(select(Staff.id).where(Staff.id == staff.id).with_for_update())
+    second_person.lock_giver(session, staff)
     row = Adjustment(
         member_id=member.id, points=amount, reason=why, staff_id=staff.id, at=now,
         state=AdjustmentState.WAITING,
@@ -89,10 +84,8 @@ def give(
 def given_today(session: Session, staff: Staff, now: datetime, tz: ZoneInfo) -> int:
     """Points that this person has given and taken today without anybody else."""
     alone = select(func.coalesce(func.sum(func.abs(ADJUSTMENTS.c.points)), 0)).where(
-        ADJUSTMENTS.c.staff_id == staff.id,
+        second_person.is_given_alone(ADJUSTMENTS, staff, now, tz),
         ADJUSTMENTS.c.state == AdjustmentState.DONE,
-        ADJUSTMENTS.c.decided_by_id.is_(None),
-        ADJUSTMENTS.c.at >= start_of_day(local_day(now, tz), tz),
     )
     return int(session.scalar(alone) or 0)
 
@@ -116,17 +109,11 @@ def decide(
     if row.staff_id == staff.id:
         raise Refused("adjustments.same_person", status=403)
     _refuse_unless_may(session, row.member_id, staff)
-    state = AdjustmentState.DONE if is_agreed else AdjustmentState.REFUSED
-    still_waits: ColumnElement[bool] = ADJUSTMENTS.c.state == AdjustmentState.WAITING
-    if is_sabotaged("adjustments.once"):
-        still_waits = true()
-    taken: Any = session.execute(
-        update(ADJUSTMENTS)
-        .where(ADJUSTMENTS.c.id == adjustment_id, still_waits, ADJUSTMENTS.c.staff_id != staff.id)
-        .values(state=state, decided_by_id=staff.id, decided_at=now)
-    )
-    if not taken.rowcount:
-        raise Refused("adjustments.already_decided")
+    second_person.take_decision(
+        session, ADJUSTMENTS, adjustment_id, staff=staff, waiting=AdjustmentState.WAITING,
+        values={"state": AdjustmentState.DONE if is_agreed else AdjustmentState.REFUSED},
+        now=now, sabotage="adjustments.once",
+    )  # fmt: skip
     session.refresh(row)
     if is_agreed:
         member = session.get_one(Member, row.member_id)
@@ -153,8 +140,7 @@ def _move(session: Session, row: Adjustment, now: datetime, tz: ZoneInfo) -> int
 def _refuse_unless_may(session: Session, member_id: int, staff: Staff) -> None:
     if staff.role not in CEILINGS:
         raise Refused("adjustments.not_allowed", status=403)
-    own = select(Cashier.id).where(Cashier.staff_id == staff.id, Cashier.member_id == member_id)
-    if session.scalar(own.limit(1)) is not None:
+    if second_person.is_own_account(session, member_id, staff):
         raise Refused("adjustments.own_account", status=403)
 
 

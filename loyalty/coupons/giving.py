@@ -7,22 +7,20 @@ their role a gift waits until somebody else has agreed, and nobody gives, or agr
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, select, true, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.clock import local_day, start_of_day
 from core.errors import Invalid, NotFound, Refused
 from core.sabotage import is_sabotaged
 from core.text import clean
-from loyalty import shop
+from loyalty import second_person
 from loyalty.coupons.issuing import issue
 from models.base import table_of
 from models.coupons import Coupon, CouponState, GiftState, Obtained, VoucherGift
 from models.members import Member
-from models.staff import Cashier, Role, Staff
+from models.staff import Role, Staff
 
 GIFTS = table_of(VoucherGift)
 #: Who gives, and the setting that holds how many a day alone; who is not named here gives none.
@@ -47,8 +45,7 @@ def giveable(session: Session) -> list[Coupon]:
 
 def gift_ceiling(session: Session, role: Role) -> int:
     """Vouchers that somebody of this role may give in a day alone; 0 for nobody's role."""
-    key = GIFT_CEILINGS.get(role)
-    return int(shop.get(session, key)) if key else 0
+    return second_person.ceiling(session, GIFT_CEILINGS, role)
 
 
 def give(
@@ -74,7 +71,7 @@ def give(
     _refuse_unless_may(session, member.id, staff)
     coupon = _giveable(session, coupon_id)
     if not is_sabotaged("vouchers.giver_lock"):
-        session.execute(select(Staff.id).where(Staff.id == staff.id).with_for_update())
+        second_person.lock_giver(session, staff)
     known = select(VoucherGift).where(VoucherGift.staff_id == staff.id, VoucherGift.key == key)
     if (made := session.scalar(known)) is not None:
         return made
@@ -93,10 +90,8 @@ def give(
 def given_today(session: Session, staff: Staff, now: datetime, tz: ZoneInfo) -> int:
     """How many vouchers this person has given today without anybody else."""
     alone = select(func.count()).where(
-        GIFTS.c.staff_id == staff.id,
+        second_person.is_given_alone(GIFTS, staff, now, tz),
         GIFTS.c.state == GiftState.DONE,
-        GIFTS.c.decided_by_id.is_(None),
-        GIFTS.c.at >= start_of_day(local_day(now, tz), tz),
     )
     return int(session.scalar(alone) or 0)
 
@@ -121,17 +116,11 @@ def decide_gift(
     if gift.staff_id == staff.id:
         raise Refused("adjustments.same_person", status=403)
     _refuse_unless_may(session, gift.member_id, staff)
-    still_waits: ColumnElement[bool] = GIFTS.c.state == GiftState.WAITING
-    if is_sabotaged("vouchers.once"):
-        still_waits = true()
     # Decided first, done with its voucher: who comes second finds nothing that waits.
-    taken: Any = session.execute(
-        update(GIFTS)
-        .where(GIFTS.c.id == gift_id, still_waits, GIFTS.c.staff_id != staff.id)
-        .values(state=GiftState.REFUSED, decided_by_id=staff.id, decided_at=now, voucher_id=None)
-    )
-    if not taken.rowcount:
-        raise Refused("adjustments.already_decided")
+    second_person.take_decision(
+        session, GIFTS, gift_id, staff=staff, waiting=GiftState.WAITING,
+        values={"state": GiftState.REFUSED, "voucher_id": None}, now=now, sabotage="vouchers.once",
+    )  # fmt: skip
     session.refresh(gift)
     if is_agreed:
         if not session.get_one(Member, gift.member_id).is_member:
@@ -167,6 +156,5 @@ def _issue(session: Session, gift: VoucherGift, coupon: Coupon, now: datetime, t
 def _refuse_unless_may(session: Session, member_id: int, staff: Staff) -> None:
     if staff.role not in GIFT_CEILINGS:
         raise Refused("coupons.may_not_give", status=403)
-    own = select(Cashier.id).where(Cashier.staff_id == staff.id, Cashier.member_id == member_id)
-    if session.scalar(own.limit(1)) is not None:
+    if second_person.is_own_account(session, member_id, staff):
         raise Refused("coupons.own_account", status=403)

@@ -582,7 +582,8 @@ def test_aa3_without_the_givers_lock_gifts_at_once_pass_it(racers, database, dat
     outcomes = racers.run(
         database_url, "give_by_hand", CONTROL, "vouchers.giver_lock,db.immediate", **facts
     )
-    assert outcomes["done"] > 1 or faults(outcomes)
+    # More than one found room; where the offer itself stopped them, it was not the ceiling.
+    assert outcomes["waiting"] < CONTROL - 1
 
 
 # Audit (Z22)
