@@ -54,6 +54,8 @@ HOLDOUT_DAYS = 90
 TURN_BATCH = 200
 #: An intent whose words cannot be made is tried again this much later, until it is too late.
 RETRY_AFTER = timedelta(hours=1)
+#: How long after its hour what belongs to a day may still leave: LINE may be away at that hour.
+LATE_GREETING = timedelta(hours=1)
 BIRTHDAY = "members.birthday"
 SWITCHED_OFF = "journeys.switched_off"
 POINTS_USED = "journeys.points_used"
@@ -163,8 +165,8 @@ def window_of(
     rules = delivery.Rules.of(session)
     if until_hour := step.get("until_hour"):
         until = at_local(local_day(now, tz), until_hour, 0, tz)
-        loud = rules.next_loud(now, tz) if rules.is_quiet(now, tz) else now
-        return now, min(loud, until), until
+        # Free until then, a push at that hour, and nothing once the day is as good as over.
+        return now, max(now, rules.last_loud(until, tz)), until + LATE_GREETING
     deadline = now + timedelta(hours=step["window_hours"])
     if klass != MessageClass.TRANSACTIONAL:
         deadline = max(now, rules.last_loud(deadline, tz))

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import copy
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import event, func, insert, select, update
 
 from core.clock import at_local, start_of_day
-from engagement import journey_triggers, journeys
+from engagement import definitions, journey_triggers, journeys
 from loyalty import activities, consents, coupons, members, shop
 from models.coupons import CouponState, Voucher
 from models.earn_rules import Product
@@ -586,30 +587,56 @@ def test_win_back_works_in_batches(life, somchai, malee):
 # Birthdays
 
 
-def test_greets_at_nine_with_a_gift(life, somchai):
+def test_m5_a_greeting_rides_whatever_is_answered_that_day(life, somchai):
     life.coupon("birthday_gift")
     life.birthday(somchai, date(1990, 11, 23))
     life.at(2026, 11, 23, 9, 0)
     life.run(BIRTHDAY)
+    assert life.messages(BIRTHDAY) == []
+    life.at(2026, 11, 23, 14, 0)
+    words = life.ride(somchai)
+    assert life.session.scalar(select(func.count()).select_from(Voucher)) == 1
+    assert "สุขสันต์วันเกิด" in words
+    assert "ของขวัญ birthday_gift" in words
+    life.at(2026, 11, 23, 20, 0)
+    life.turn()
+    assert [row.channel for row in life.messages(BIRTHDAY)] == ["reply"]
+
+
+def test_m5_a_greeting_nobody_asked_for_is_pushed_at_eight_in_the_evening(life, somchai):
+    life.coupon("birthday_gift")
+    life.birthday(somchai, date(1990, 11, 23))
+    life.at(2026, 11, 23, 9, 0)
+    life.run(BIRTHDAY)
+    assert life.intent(BIRTHDAY).deadline == at_local(date(2026, 11, 23), 20, 0, BANGKOK)
+    life.at(2026, 11, 23, 19, 59)
+    life.turn()
+    assert life.messages(BIRTHDAY) == []
+    life.at(2026, 11, 23, 20, 0)
+    life.turn()
     assert "สุขสันต์วันเกิด" in life.words(BIRTHDAY)
     assert "ของขวัญ birthday_gift" in life.words(BIRTHDAY)
-    assert life.session.scalar(select(func.count()).select_from(Voucher)) == 1
 
 
-def test_a_greeting_before_nine_waits_until_nine(life, somchai):
+def test_a_greeting_whose_hour_lies_in_the_night_leaves_before_it(life, somchai):
+    journey = life.session.scalars(select(Journey).where(Journey.key == BIRTHDAY)).one()
+    version = definitions.current(life.session, journey)
+    changed = copy.deepcopy(version.definition)
+    changed["steps"][0]["until_hour"] = 22
+    version.definition = changed
     life.birthday(somchai, date(1990, 11, 23))
-    life.at(2026, 11, 23, 7, 0)
+    life.at(2026, 11, 23, 9, 0)
     life.run(BIRTHDAY)
-    assert life.messages(BIRTHDAY) == []
-    assert life.intent(BIRTHDAY).deadline == at_local(date(2026, 11, 23), 9, 0, BANGKOK)
+    assert life.intent(BIRTHDAY).deadline == at_local(date(2026, 11, 23), 20, 55, BANGKOK)
 
 
-def test_a_greeting_ends_at_eight_in_the_evening(life, somchai):
+@pytest.mark.parametrize("minute, greeted", [(59, 1), (61, 0)])
+def test_a_greeting_ends_with_its_day(life, somchai, minute, greeted):
     life.birthday(somchai, date(1990, 11, 23))
-    life.at(2026, 11, 23, 20, 1)
+    life.at(2026, 11, 23, 20 + minute // 60, minute % 60)
     life.run(BIRTHDAY)
-    assert life.messages(BIRTHDAY) == []
-    assert life.intent(BIRTHDAY).reason == "delivery.too_late"
+    assert len(life.messages(BIRTHDAY)) == greeted
+    assert (life.intent(BIRTHDAY).reason == "delivery.too_late") is not greeted
 
 
 def test_greets_once_a_year(life, somchai):
@@ -643,7 +670,7 @@ def test_fs06_birthday_changed_to_tomorrow_is_greeted_without_a_gift(life, somch
         life.session, life.vault, somchai, date(1990, 11, 23), NOW, date(2026, 11, 22)
     )
     life.settle()
-    life.at(2026, 11, 23, 9, 0)
+    life.at(2026, 11, 23, 20, 0)
     life.run(BIRTHDAY)
     assert "สุขสันต์วันเกิด" in life.words(BIRTHDAY)
     assert "ของขวัญ" not in life.words(BIRTHDAY)
@@ -664,26 +691,29 @@ def test_fs06_birthday_moved_after_this_years_greeting_brings_no_second_one(life
 
 
 def test_fl13_birthdays_of_a_faulty_hour_are_sent_once_the_same_day(life, somchai):
-    """LINE answers 500 for an hour: the one call stays owed, with time until 20:00."""
+    """LINE answers 500 around eight: the one call stays owed, with time until the day is over."""
     life.birthday(somchai, date(1990, 11, 23))
     life.at(2026, 11, 23, 12, 0)
     life.run(BIRTHDAY)
-    life.later(hours=1)
+    life.at(2026, 11, 23, 20, 0)
+    life.turn()
+    life.later(minutes=30)
     life.run(BIRTHDAY)
     life.turn()
     [message] = life.messages(BIRTHDAY)
     call = life.session.get_one(Call, message.call_id)
     assert call.state == CallState.WAITING
-    assert call.not_after == at_local(date(2026, 11, 23), 20, 0, BANGKOK)
+    assert call.not_after == message.not_after == at_local(date(2026, 11, 23), 21, 0, BANGKOK)
 
 
 def test_fl14_greetings_of_an_outage_carry_the_hour_after_which_they_are_too_late(life, somchai):
+    """The machine was off until half past eight."""
     life.birthday(somchai, date(1990, 11, 23))
-    life.at(2026, 11, 23, 19, 30)
+    life.at(2026, 11, 23, 20, 30)
     life.run(BIRTHDAY)
     [message] = life.messages(BIRTHDAY)
     call = life.session.get_one(Call, message.call_id)
-    assert call.not_after == message.not_after == at_local(date(2026, 11, 23), 20, 0, BANGKOK)
+    assert call.not_after == message.not_after == at_local(date(2026, 11, 23), 21, 0, BANGKOK)
 
 
 # Points expiring

@@ -104,7 +104,7 @@ def test_a_ride_counts_against_the_cap(life, somchai):
     life.promote(somchai)
     life.buy(somchai)
     assert life.ride(somchai)
-    life.later(days=2)
+    life.at(2026, 11, 24, 20, 0)
     assert life.runtime.clock.now() > NOW
     life.coupon("birthday_gift")
     life.birthday(somchai, date(1990, 11, 24))

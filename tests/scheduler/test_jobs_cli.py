@@ -71,12 +71,13 @@ def test_every_job_runs_on_an_empty_shop_and_then_is_done_already(jobs, job_id):
 
 
 def test_run_at_a_moment_takes_it_for_gate_and_outbox(jobs, runtime, born):
-    result = jobs("run", "members.birthday", "--at", "2026-12-05T09:00")
+    result = jobs("run", "members.birthday", "--at", "2026-12-05T20:00")
     assert result.exit_code == 0, result.output
     with runtime.database.read() as session:
         [message] = session.scalars(select(Message)).all()
         call = session.get_one(Call, message.call_id)
-    assert (message.created_at, message.due_at, call.next_try_at) == (BIRTHDAY,) * 3
+    at = at_local(date(2026, 12, 5), 20, 0, BANGKOK)
+    assert (message.created_at, message.due_at, call.next_try_at) == (at,) * 3
 
 
 def test_run_understands_a_moment_with_its_offset(jobs, runtime, born):
