@@ -178,8 +178,12 @@ def once_a_batch(session: Session, key: str, find: Callable[[], Found]) -> Found
 
 def insert_into(session: Session, table: Any) -> Any:
     """An INSERT of this engine's own dialect, which knows `on_conflict_do_nothing` and `..._update`."""
-    dialect = sqlite if is_sqlite(session) else postgresql
-    return dialect.insert(table)
+    return insert_on(is_sqlite(session), table)
+
+
+def insert_on(on_sqlite: bool, table: Any) -> Any:
+    """`insert_into` for statements built once for each engine."""
+    return (sqlite if on_sqlite else postgresql).insert(table)
 
 
 def _make_engine(

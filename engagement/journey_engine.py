@@ -17,12 +17,11 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Exists, Integer, bindparam, exists, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core.clock import at_local, local_day
-from core.db import insert_into, is_sqlite, savepoint
+from core.db import insert_into, insert_on, is_sqlite, savepoint
 from core.runtime import Runtime
 from engagement import delivery, journey_shapes, journey_triggers, journeys, outbox, segments
 from engagement.journey_triggers import Candidate, Plan
@@ -262,7 +261,7 @@ def enrol_many(
 
 @cache
 def _enrol_on(on_sqlite: bool) -> Any:
-    insert = (sqlite if on_sqlite else postgresql).insert(Enrolment)
+    insert = insert_on(on_sqlite, Enrolment)
     return insert.on_conflict_do_nothing(
         index_elements=["member_id", "journey_id", "occasion"]
     ).returning(Enrolment)

@@ -15,14 +15,13 @@ from zoneinfo import ZoneInfo
 
 import structlog
 from sqlalchemy import Integer, bindparam, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from bot.flex.journeys import message_bubble
 from bot.flex.surveys import csat_bubble, nps_bubble
 from core.clock import at_local, local_day, start_of_day
-from core.db import is_sqlite, savepoint
+from core.db import insert_on, is_sqlite, savepoint
 from core.i18n import LOCALES, day, listed, money, t
 from core.runtime import Runtime
 from engagement import delivery, journey_shapes, outbox, taps, texts
@@ -114,7 +113,7 @@ _POINTS_LEFT = select(func.sum(Lot.remaining)).where(
 
 @cache
 def _wish_on(on_sqlite: bool) -> Any:
-    insert = (sqlite if on_sqlite else postgresql).insert(INTENTS)
+    insert = insert_on(on_sqlite, INTENTS)
     return insert.on_conflict_do_nothing(
         index_elements=["member_id", "journey_id", "occasion"]
     ).returning(INTENTS.c.id)

@@ -21,12 +21,11 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import delete, func, insert, or_, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from bot import palette
 from core.bulk import insert_many, is_one_of, is_one_text
-from core.db import adopt, after_commit, insert_into, is_sqlite
+from core.db import adopt, after_commit, insert_into, insert_on, is_sqlite
 from core.errors import NotFound, Refused
 from core.ids import retry_key
 from loyalty import shop
@@ -174,7 +173,7 @@ _CALL = insert(CALLS).returning(CALLS.c.id)
 
 @cache
 def _write_on(on_sqlite: bool) -> Any:
-    new = (sqlite if on_sqlite else postgresql).insert(MESSAGES)
+    new = insert_on(on_sqlite, MESSAGES)
     return new.on_conflict_do_nothing(index_elements=["key"]).returning(MESSAGES.c.id)
 
 

@@ -14,10 +14,9 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import Integer, bindparam, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.db import is_sqlite
+from core.db import insert_on, is_sqlite
 from loyalty import imports, shop
 from models.base import UtcDateTime, table_of
 from models.conversations import (
@@ -101,7 +100,7 @@ def last_night(session: Session) -> RetentionRun | None:
 @cache
 def _note_on(on_sqlite: bool) -> Any:
     """Adds to what a night has removed of each kind."""
-    row = (sqlite if on_sqlite else postgresql).insert(RUNS)
+    row = insert_on(on_sqlite, RUNS)
     new = row.excluded
     return row.on_conflict_do_update(
         index_elements=["day", "kind"],

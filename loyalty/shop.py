@@ -8,10 +8,9 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.db import Database, is_sqlite
+from core.db import Database, insert_on, is_sqlite
 from models.base import table_of
 from models.shop import ShopLogo, ShopSetting
 
@@ -202,7 +201,7 @@ def raise_clock_offset(session: Session, seconds: int, now: datetime) -> int:
 
 @cache
 def _put_on(on_sqlite: bool) -> Any:
-    insert = (sqlite if on_sqlite else postgresql).insert(_SETTINGS)
+    insert = insert_on(on_sqlite, _SETTINGS)
     new = {name: insert.excluded[name] for name in ("value", "changed_at")}
     return insert.on_conflict_do_update(index_elements=["key"], set_=new)
 

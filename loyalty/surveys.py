@@ -15,11 +15,10 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import bindparam, exists, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session, aliased
 
 from core.crypto import Vault
-from core.db import is_sqlite
+from core.db import insert_on, is_sqlite
 from core.text import clean_lines
 from loyalty import activities, conversations, personal, shop, tickets
 from models.base import table_of
@@ -102,7 +101,7 @@ def _ask_on(on_sqlite: bool, kind: SurveyKind) -> Any:
         other.kind == kind,
         other.asked_at > bindparam("since"),
     )
-    insert = (sqlite if on_sqlite else postgresql).insert(ANSWERS)
+    insert = insert_on(on_sqlite, ANSWERS)
     return insert.from_select(
         list(given), select(*given.values()).where(~lately)
     ).on_conflict_do_nothing(index_elements=["member_id", "kind", "occasion"])

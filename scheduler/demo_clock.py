@@ -85,6 +85,7 @@ def advance(runtime: Runtime, seconds: int) -> Advanced:
                     ahead = _look_ahead(runtime, stop, shared)
                 _move_to(runtime, stop)
             here = stop
+        shared.commit()  # it may be open where nothing lay ahead, or too much
         _let_settle(runtime)
         _set_offset(runtime, wanted)  # what it took is not swallowed
         return Advanced(now=runtime.clock.now(), stops=stops)

@@ -106,7 +106,7 @@ def check_ledger(session: Session, run: Run) -> int:
     either alarms."""
     if run.cursor:
         return 0  # one pass of set statements proves them all
-    with run.runtime.database.read() as looking:  # no lock while the long statements run
+    with run.runtime.database.read() as looking:  # no row is locked while the long statements run
         found = proof.find_all(looking)
         broken = audit.verify(looking)
     differences = proof.freeze(session, found, run.now)

@@ -20,13 +20,12 @@ from typing import Any, Self
 
 import structlog
 from sqlalchemy import bindparam, case, exists, func, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from core import metrics
 from core.clock import local_day, start_of_day
-from core.db import insert_into, is_sqlite
+from core.db import insert_into, insert_on, is_sqlite
 from core.runtime import Runtime
 from core.sabotage import is_sabotaged, reach
 from engagement import campaigns, journey_engine, journeys
@@ -442,7 +441,7 @@ def _insert_on(on_sqlite: bool) -> Any:
     values = [bindparam(name, type_=TABLE.c[column].type) for column, name in given.items()]
     nothing = [literal(0, TABLE.c[name].type) for name in ("rows_done", "cursor")]
     row = select(*values, *nothing).where(~_UNDER_WAY.exists())
-    insert = (sqlite if on_sqlite else postgresql).insert(TABLE)
+    insert = insert_on(on_sqlite, TABLE)
     unique = ["job", "subject", "local_on"]
     return (
         insert.from_select([*given, "rows_done", "cursor"], row)

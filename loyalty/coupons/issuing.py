@@ -9,13 +9,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Text, and_, bindparam, cast, delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.attributes import set_committed_value
 
 from core import ids
 from core.clock import local_day
-from core.db import adopt, is_sqlite
+from core.db import adopt, insert_on, is_sqlite
 from core.errors import Refused
 from core.sabotage import is_sabotaged
 from loyalty import activities, earning, points
@@ -74,7 +73,7 @@ _NEXT_ORDINAL = (
 @cache
 def _insert_copy(on_sqlite: bool) -> Any:
     """Writes a copy; its number among the member's own is given by the database."""
-    insert = (sqlite if on_sqlite else postgresql).insert(VOUCHERS).values(ordinal=_NEXT_ORDINAL)
+    insert = insert_on(on_sqlite, VOUCHERS).values(ordinal=_NEXT_ORDINAL)
     return insert.on_conflict_do_nothing().returning(VOUCHERS.c.id, VOUCHERS.c.ordinal)
 
 

@@ -28,11 +28,10 @@ from sqlalchemy import (
     type_coerce,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
-from core.db import insert_into, is_sqlite
+from core.db import insert_into, insert_on, is_sqlite
 from loyalty.lifecycle import scoring
 from loyalty.lifecycle.levels import Cuts
 from loyalty.lifecycle.scoring import YEAR_DAYS
@@ -161,7 +160,7 @@ def _add_up(on_sqlite: bool, *, is_anew: bool) -> Any:
         .outerjoin(added, added.c.member_id == touched.c.member_id)
         .where(touched.c.member_id > _AFTER)  # SQLite cannot tell a join from ON CONFLICT without
     )
-    insert = (sqlite if on_sqlite else postgresql).insert(SCORES)
+    insert = insert_on(on_sqlite, SCORES)
     insert = insert.from_select(list(values), rows, include_defaults=False)
     new, kept = insert.excluded, (*FIGURES, *SEEN, "as_of")
     return insert.on_conflict_do_update(

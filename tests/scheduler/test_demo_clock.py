@@ -14,7 +14,7 @@ from loyalty import purchases, shop
 from models.journeys import Intent, IntentState, Journey
 from models.outbox import Call, CallState, Message
 from models.schedule import Occurrence, OccurrenceState
-from scheduler import demo_clock
+from scheduler import demo_clock, runner
 from scheduler.schedule import JOBS
 from tests import factories
 from tests.moments import BANGKOK
@@ -165,3 +165,14 @@ def test_fs03_days_are_bangkoks(runtime):
         rows = session.execute(select(Occurrence.due_at, Occurrence.local_on)).all()
     assert all(local_day(row.due_at, BANGKOK) == row.local_on for row in rows)
     assert isinstance(rows[0].local_on, date)
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+def test_what_is_shared_is_kept_before_the_clock_is_set(runtime, monkeypatch, steps):
+    """Whether nothing lies ahead or too much does: the last write must not wait for itself."""
+    monkeypatch.setattr(runner, "SHARED_SECONDS", 60.0)
+    monkeypatch.setattr(demo_clock, "MAX_STEPS", steps)
+    before = shop.clock_offset(runtime.database)
+    demo_clock.advance(runtime, steps * DAY)
+    assert shop.clock_offset(runtime.database) >= before + steps * DAY
+    assert days_of(runtime, next(iter(JOBS)))
