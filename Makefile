@@ -39,7 +39,10 @@ check: $(VENV)/.installed-dev  ## Format, lint, types, layers, migrations, then 
 
 .PHONY: soak
 soak: $(VENV)/.installed-dev  ## Fault, race and kill tests at their full figures (long)
-	TAEM_SOAK=1 $(PYTEST) -m soak -n $(TEST_WORKERS) -o faulthandler_timeout=0
+	@failed=0; export TAEM_SOAK=1; \
+	$(PYTEST) -m "soak and not alone" -n $(TEST_WORKERS) --dist worksteal -o faulthandler_timeout=0 || failed=1; \
+	$(PYTEST) -m "soak and alone" -o faulthandler_timeout=0 || failed=1; \
+	exit $$failed
 
 .PHONY: bench
 bench: $(VENV)/.installed-dev  ## Benchmarks, each as a ratio to a limit measured in the same run

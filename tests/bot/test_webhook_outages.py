@@ -52,6 +52,7 @@ def count(database):
 
 
 @pytest.mark.soak
+@pytest.mark.alone
 def test_z3_fw16_lock_held_too_long_is_503_in_time_and_never_200_without_a_row(
     database, make_intake
 ):
@@ -95,6 +96,7 @@ def test_fw16_control_answer_before_the_commit_is_200_without_a_row(
 
 
 @pytest.mark.soak
+@pytest.mark.alone
 def test_z3_fw15_database_down_is_503_in_time_and_well_again_by_itself(
     database_url, make_intake, request
 ):

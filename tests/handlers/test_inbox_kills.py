@@ -205,6 +205,7 @@ def test_z6_replies_leave_at_most_once_through_kills_and_a_failing_line(
 
 
 @pytest.mark.soak
+@pytest.mark.alone
 @pytest.mark.slow
 def test_z3_every_event_comes_in_by_redelivery_after_the_database_was_away(
     database, processes, scale, engine_kind, request
@@ -254,6 +255,7 @@ def test_z26_sigterm_lets_the_work_under_way_finish(database, processes, engine_
 
 
 @pytest.mark.soak
+@pytest.mark.alone
 @pytest.mark.slow
 def test_fw27_events_come_in_on_time_while_a_campaign_is_sent(
     database, processes, scale, engine_kind, now
