@@ -51,6 +51,8 @@ def t(locale: str, key: str, /, **facts: Any) -> str:
     they are, never as a format, so a name such as `{0.__class__}` stays a name.
     """
     book = texts(locale if locale in LOCALES else "th")
+    if not facts:
+        return book[key]
     if "count" in facts and f"{key}.other" in book:
         key += ".one" if facts["count"] == 1 and locale == "en" else ".other"
     spoken = {k: v.in_(locale) if isinstance(v, Said) else v for k, v in facts.items()}

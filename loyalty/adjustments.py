@@ -144,12 +144,6 @@ def _refuse_unless_may(session: Session, member_id: int, staff: Staff) -> None:
         raise Refused("adjustments.own_account", status=403)
 
 
-def waiting_count(session: Session) -> int:
-    """How many adjustments wait for a second person."""
-    waiting = select(func.count()).where(ADJUSTMENTS.c.state == AdjustmentState.WAITING)
-    return session.scalar(waiting) or 0
-
-
 def recent_of(session: Session, member_id: int, limit: int = 10) -> Sequence[Adjustment]:
     """A member's last adjustments, newest first."""
     mine = select(Adjustment).where(Adjustment.member_id == member_id)

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select, text, update
+from sqlalchemy import bindparam, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from core.db import insert_into
@@ -106,9 +106,3 @@ def open_ones(session: Session) -> list[Alarm]:
 def is_open(session: Session, key: str) -> bool:
     """Whether this is wrong now, as far as anybody has looked."""
     return bool(session.scalar(select(Alarm.id).where(IS_OPEN, Alarm.key == key)))
-
-
-def unseen_total(session: Session) -> int:
-    """How many open alarms nobody has looked at."""
-    unseen = select(func.count()).select_from(Alarm).where(IS_OPEN, Alarm.seen_at.is_(None))
-    return session.scalar(unseen) or 0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core import ids
@@ -363,13 +363,3 @@ def lines_of(
         for row, picture_id, picture in rows
     ]
     return shown[::-1]
-
-
-def unread_total(session: Session) -> int:
-    """How many conversations wait for staff."""
-    return (
-        session.scalar(
-            select(func.count()).select_from(Conversation).where(Conversation.unread_count > 0)
-        )
-        or 0
-    )

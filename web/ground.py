@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-from flask import Flask, Request, abort, current_app, g, request
+from flask import Flask, Request, abort, current_app, g, has_request_context, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import BadRequest
 from werkzeug.routing import IntegerConverter, Rule
@@ -100,6 +100,16 @@ class TaemFlask(Flask):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.url_map.converters["int"] = RowNumber
+        self._plain: dict[str, str] = {}
+
+    def url_for(self, endpoint: str, **values: Any) -> str:
+        """As Flask's; an address without any value is built once, and pages hold dozens of them."""
+        is_plain = endpoint[0] != "." and all(value is None for value in values.values())
+        if not is_plain or not has_request_context() or request.root_path:
+            return super().url_for(endpoint, **values)
+        if endpoint not in self._plain:
+            self._plain[endpoint] = super().url_for(endpoint)
+        return self._plain[endpoint]
 
     def dispatch_request(self) -> Any:
         if request.routing_exception is not None or request.url_rule is None:

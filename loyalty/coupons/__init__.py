@@ -27,7 +27,6 @@ from loyalty.coupons.giving import (
     MOST_A_DAY,
     decide_gift,
     gift_ceiling,
-    gifts_waiting,
     give,
     giveable,
 )
@@ -79,7 +78,6 @@ __all__ = [
     "expire_vouchers",
     "expiry_of",
     "gift_ceiling",
-    "gifts_waiting",
     "give",
     "giveable",
     "is_open",

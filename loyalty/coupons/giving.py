@@ -131,11 +131,6 @@ def decide_gift(
     return gift
 
 
-def gifts_waiting(session: Session) -> int:
-    """How many gifts wait for a second person."""
-    return session.scalar(select(func.count()).where(GIFTS.c.state == GiftState.WAITING)) or 0
-
-
 def _giveable(session: Session, coupon_id: int) -> Coupon:
     coupon = session.get(Coupon, coupon_id)
     if coupon is None or coupon.state != CouponState.LIVE or coupon.obtained not in GIVEABLE:

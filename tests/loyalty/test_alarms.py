@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from sqlalchemy import select
 
-from loyalty import alarms
+from loyalty import alarms, waiting
 from models.results import Alarm
 from tests.moments import NOW
 
@@ -46,9 +46,9 @@ def test_M9_only_what_is_found_no_more_ends(session):
 def test_M9_seen_once(session):
     raised(session)
     [alarm] = alarms.open_ones(session)
-    assert alarms.unseen_total(session) == 1
+    assert waiting.count(session).alarms == 1
     assert [alarms.see(session, alarm.id, NOW), alarms.see(session, alarm.id, NOW)] == [True, False]
-    assert alarms.unseen_total(session) == 0
+    assert waiting.count(session).alarms == 0
 
 
 def test_M9_many_who_find_it_at_once_raise_one(database):

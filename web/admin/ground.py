@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Response, g, make_response, redirect, request, url_for
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
+from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from core.ids import token_hash
-from loyalty import adjustments, alarms, audit, conversations, coupons
+from loyalty import audit, waiting
 from models.staff import Role, Staff, StaffSession
 from web.auth import Access, Forbidden, SignInNeeded, resolver
 from web.ground import db, runtime
@@ -224,30 +225,38 @@ _GROUPS: Mapping[str, tuple[tuple[str, str, str, str], ...]] = {
 @resolver("staff")
 def _admit(access: Access) -> None:
     """Session cookie -> `g.staff`, checked against the rows each time (Z23)."""
-    held = session_of(db())
-    if held is None:
+    signed_in = session_of(db())
+    if signed_in is None:
         raise SignInNeeded
-    staff = db().get_one(Staff, held.staff_id)
+    held, staff = signed_in
     g.staff, g.staff_session, g.locale = staff, held, staff.locale
     if access.permission not in PERMISSIONS[staff.role]:
         raise Forbidden
 
 
-def session_of(session: Session) -> StaffSession | None:
-    """The console session of this browser, while it and its person are good."""
+#: Both at once: every request of the console begins with it.
+_SIGNED_IN = (
+    select(StaffSession, Staff)
+    .join(Staff, Staff.id == StaffSession.staff_id)
+    .where(StaffSession.token_hash == bindparam("hash"))
+)
+
+
+def session_of(session: Session) -> tuple[StaffSession, Staff] | None:
+    """The console session of this browser and its person, while both are good."""
     token = read_cookie(runtime().settings, "staff")
-    held = session.get(StaffSession, token_hash(token)) if token else None
+    found = session.execute(_SIGNED_IN, {"hash": token_hash(token)}).first() if token else None
+    if found is None:
+        return None
+    held, staff = found
     real = runtime().clock.real_now()
-    if held is None or held.revoked_at is not None or held.expires_at <= real:
+    if held.revoked_at is not None or held.expires_at <= real or held.last_seen_at < real - IDLE:
         return None
-    if held.last_seen_at < real - IDLE:
-        return None
-    staff = session.get(Staff, held.staff_id)
-    if staff is None or not staff.is_active:
+    if not staff.is_active:
         return None
     if request.method == "POST" and real - held.last_seen_at > SEEN_EVERY:
         held.last_seen_at = real
-    return held
+    return held, staff
 
 
 def freshly(view: View) -> View:
@@ -298,35 +307,34 @@ def context() -> dict[str, Any]:
     always = {"csrf": csrf_field, "here": here, "note": note, "may": may}
     if "staff" not in g or "session" not in g:
         return always
+    waits = waiting.count(db())
+    badges = {
+        "admin.conversations_list": waits.conversations if may("conversations.read") else 0,
+        "admin.adjustments": waits.adjustments + waits.gifts if may("adjustments.decide") else 0,
+        "admin.alarms": waits.alarms if may("alarms.read") else 0,
+    }
+    items = _navigation(g.staff.role)
+    return {
+        **always, "navigation": items, "is_here": is_here, "badges": badges, "staff": g.staff,
+    }  # fmt: skip
+
+
+@cache
+def _navigation(role: Role) -> tuple[dict[str, str], ...]:
+    """What this role's pages lead to; the first of a group brings its heading."""
     items = []
     for heading, group in _GROUPS.items():
-        allowed = [one for one in group if may(one[1])]
+        allowed = [one for one in group if one[1] in PERMISSIONS[role]]
         items += [
-            {
-                "endpoint": endpoint,
-                "key": key,
-                "icon": icon,
-                "is_here": is_here(endpoint),
-                "heading": heading if place == 0 else "",
-            }
+            {"endpoint": endpoint, "key": key, "icon": icon, "heading": "" if place else heading}
             for place, (endpoint, _permission, key, icon) in enumerate(allowed)
         ]
-    unread = conversations.unread_total(db()) if may("conversations.read") else 0
-    waiting = 0
-    if may("adjustments.decide"):
-        waiting = adjustments.waiting_count(db()) + coupons.gifts_waiting(db())
-    unseen = alarms.unseen_total(db()) if may("alarms.read") else 0
-    badges = {
-        "admin.conversations_list": unread,
-        "admin.adjustments": waiting,
-        "admin.alarms": unseen,
-    }
-    return {**always, "navigation": items, "badges": badges, "staff": g.staff}
+    return tuple(items)
 
 
-def is_here(endpoint: str) -> bool:
+def is_here(endpoint: str, path: str) -> bool:
     """Whether this request is on the page of a navigation item, or below it."""
-    return bool(request.endpoint and request.path.startswith(url_for(endpoint))) and (
+    return bool(request.endpoint and request.path.startswith(path)) and (
         endpoint != "admin.dashboard" or request.endpoint == endpoint
     )
 
