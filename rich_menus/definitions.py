@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 from urllib.parse import urlsplit
@@ -222,6 +223,11 @@ class MenuDefinition:
     def living(self) -> str | None:
         """What the pictures show of a member; None for a menu that looks the same to everybody."""
         return next((area.shows for tab in self.tabs for area in tab.areas if area.shows), None)
+
+    @cached_property
+    def written(self) -> Mapping[str, Any]:
+        """What `to_dict` writes, made once; not to be changed."""
+        return self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         """Write as JSON for a version row."""

@@ -16,10 +16,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from bot.gateway import Line
+from core.bulk import is_one_of
+from core.db import insert_into
 from core.errors import Refused
 from core.runtime import Runtime
 from loyalty import shop
@@ -74,19 +76,20 @@ class Wanted:
     @cached_property
     def content_hash(self) -> str:
         """Changes when LINE's object or the drawing would."""
-        drawn = [self.definition.to_dict(), self.tab.key, self.locale, images.VERSION]
+        drawn = [self.definition.written, self.tab.key, self.locale, images.VERSION]
         if self.variant != PLAIN:
             drawn.append(asdict(self.variant))
-        content = {
-            "object": line_object(self.definition, self.tab, self.locale, self.variant.key),
-            "drawn": drawn,
-        }
+        content = {"object": self._object, "drawn": drawn}
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def line_object(self) -> dict[str, Any]:
         """LINE's object, its name carrying our mark."""
-        made = line_object(self.definition, self.tab, self.locale, self.variant.key)
+        made = self._object
         return {**made, "name": f"{MARK}{made['name']}/{self.content_hash[:12]}"}
+
+    @cached_property
+    def _object(self) -> dict[str, Any]:
+        return line_object(self.definition, self.tab, self.locale, self.variant.key)
 
 
 @dataclass
@@ -235,10 +238,15 @@ def bring(
     report = Report()
     with runtime.database.read() as session:
         targets = wanted(session, is_newest=dry_run)
+        finished = _finished(session)
     at_line = {str(menu["richMenuId"]) for menu in line.menus()}
+    live, ready = (
+        {key: line_id for key, line_id in finished[state].items() if line_id in at_line}
+        for state in (PublicationState.LIVE, PublicationState.READY)
+    )
     by_menu: dict[int, list[Wanted]] = defaultdict(list)
     for target in targets:
-        if _live_id(runtime, target, at_line) is not None:
+        if (target.alias, target.content_hash) in live:
             report.kept.append(target.alias)
         else:
             report.made.append(target.alias)
@@ -250,12 +258,13 @@ def bring(
         made = []
         for target in missing:
             told(done, len(report.made))
-            made.append((target, _make(runtime, line, target, at_line)))
+            # What an earlier try left ready is used.
+            left = ready.get((target.alias, target.content_hash))
+            made.append((target, left or _make(runtime, line, target)))
             done += 1
         for target, line_id in made:
             line.set_alias(target.alias, line_id)
-            _go_live(runtime, target, line_id)
-        _relink(runtime, missing[0])
+        _go_live(runtime, made)
     if done:
         told(done, done)
     _point_aliases(runtime, line, targets)
@@ -265,30 +274,31 @@ def bring(
     return report
 
 
-def _live_id(runtime: Runtime, target: Wanted, at_line: set[str]) -> str | None:
-    with runtime.database.read() as session:
-        row = session.scalar(
-            select(MenuPublication).where(
-                MenuPublication.alias == target.alias,
-                MenuPublication.state == PublicationState.LIVE,
-                MenuPublication.content_hash == target.content_hash,
-            )
+def _finished(session: Session) -> dict[PublicationState, dict[tuple[str, str], str]]:
+    """Menus that have their picture, by state: LINE's ids by alias and content."""
+    found: dict[PublicationState, dict[tuple[str, str], str]] = {
+        PublicationState.LIVE: {},
+        PublicationState.READY: {},
+    }
+    rows = session.execute(
+        select(
+            MenuPublication.state,
+            MenuPublication.alias,
+            MenuPublication.content_hash,
+            MenuPublication.line_menu_id,
         )
-    return row.line_menu_id if row and row.line_menu_id in at_line else None
+        .where(MenuPublication.state.in_(found))
+        .order_by(MenuPublication.id)
+    )
+    for row in rows:
+        found[row.state][row.alias, row.content_hash] = str(row.line_menu_id)
+    return found
 
 
-def _make(runtime: Runtime, line: Line, target: Wanted, at_line: set[str]) -> str:
-    """Menu object, then picture; only then is it `ready`. A ready one of an earlier try is used."""
+def _make(runtime: Runtime, line: Line, target: Wanted) -> str:
+    """Menu object, then picture; only then is it `ready`."""
+    shown = picture(runtime, target)
     with runtime.database.write() as session:
-        ready = session.scalar(
-            select(MenuPublication).where(
-                MenuPublication.alias == target.alias,
-                MenuPublication.state == PublicationState.READY,
-                MenuPublication.content_hash == target.content_hash,
-            )
-        )
-        if ready is not None and ready.line_menu_id in at_line:
-            return str(ready.line_menu_id)
         row = MenuPublication(
             menu_id=target.menu_id,
             version_id=target.version_id,
@@ -304,10 +314,13 @@ def _make(runtime: Runtime, line: Line, target: Wanted, at_line: set[str]) -> st
         session.flush()  # the id is needed to record LINE's answers
         row_id = row.id
     line_id = line.create_menu(target.line_object())
-    _update(runtime, row_id, line_menu_id=line_id)
-    shown = picture(runtime, target)
     line.upload_menu_image(line_id, shown, images.type_of(shown))
-    _update(runtime, row_id, state=PublicationState.READY)
+    with runtime.database.write() as session:
+        session.execute(
+            update(MenuPublication)
+            .where(MenuPublication.id == row_id)
+            .values(line_menu_id=line_id, state=PublicationState.READY)
+        )
     return line_id
 
 
@@ -315,47 +328,44 @@ def picture(runtime: Runtime, target: Wanted) -> bytes:
     """The finished picture of a tab, kept by content."""
     with runtime.database.read() as session:
         kept = session.get(MenuPicture, target.content_hash)
-    if kept is not None:
-        return kept.png
-    with runtime.database.read() as session:
+        if kept is not None:
+            return kept.png
         upload = uploads.picture_of(session, target.tab, target.locale)
     png = images.draw_menu(target.definition, target.tab, target.locale, target.variant, upload)
     with runtime.database.write() as session:
-        session.merge(
-            MenuPicture(content_hash=target.content_hash, png=png, made_at=runtime.clock.real_now())
+        session.execute(
+            insert_into(session, MenuPicture)
+            .values(content_hash=target.content_hash, png=png, made_at=runtime.clock.real_now())
+            .on_conflict_do_nothing()
         )
     return png
 
 
-def _update(runtime: Runtime, row_id: int, **values: Any) -> None:
-    with runtime.database.write() as session:
-        row = session.get_one(MenuPublication, row_id)
-        for name, value in values.items():
-            setattr(row, name, value)
-
-
-def _go_live(runtime: Runtime, target: Wanted, line_id: str) -> None:
+def _go_live(runtime: Runtime, made: list[tuple[Wanted, str]]) -> None:
+    """One menu's new tabs take the places of the old ones, and its people are to be linked again."""
     now = runtime.clock.real_now()
+    line_ids = [line_id for _, line_id in made]
     with runtime.database.write() as session:
-        for old in session.scalars(
-            select(MenuPublication).where(
-                MenuPublication.alias == target.alias,
+        # One live row an alias: the old ones step down first.
+        session.execute(
+            update(MenuPublication)
+            .where(
+                MenuPublication.alias.in_([target.alias for target, _ in made]),
                 MenuPublication.state == PublicationState.LIVE,
-                MenuPublication.line_menu_id != line_id,
+                MenuPublication.line_menu_id.not_in(line_ids),
             )
-        ):
-            old.state = PublicationState.RETIRED
-        session.flush()  # one live row an alias: the old one steps down first
-        new = session.scalars(
-            select(MenuPublication).where(MenuPublication.line_menu_id == line_id)
-        ).one()
-        new.state, new.live_at = PublicationState.LIVE, now
-        session.get_one(MenuVersion, target.version_id).published_at = now
-
-
-def _relink(runtime: Runtime, target: Wanted) -> None:
-    with runtime.database.write() as session:
-        assign.relink(session, target.definition.key, runtime.clock.real_now())
+            .values(state=PublicationState.RETIRED)
+        )
+        session.execute(
+            update(MenuPublication)
+            .where(MenuPublication.line_menu_id.in_(line_ids))
+            .values(state=PublicationState.LIVE, live_at=now)
+        )
+        target = made[0][0]
+        session.execute(
+            update(MenuVersion).where(MenuVersion.id == target.version_id).values(published_at=now)
+        )
+        assign.relink(session, target.definition.key, now)
 
 
 def _point_aliases(runtime: Runtime, line: Line, targets: list[Wanted]) -> None:
@@ -384,11 +394,14 @@ def _retire(runtime: Runtime, targets: list[Wanted]) -> None:
     """Let what is live but wanted no more step down: archived menus, tabs and pictures taken out."""
     aliases = {target.alias for target in targets}
     with runtime.database.write() as session:
-        for row in session.scalars(
-            select(MenuPublication).where(MenuPublication.state == PublicationState.LIVE)
-        ).all():
-            if row.alias not in aliases:
-                row.state = PublicationState.RETIRED
+        session.execute(
+            update(MenuPublication)
+            .where(
+                MenuPublication.state == PublicationState.LIVE,
+                MenuPublication.alias.not_in(sorted(aliases)),
+            )
+            .values(state=PublicationState.RETIRED)
+        )
 
 
 def clean_up(runtime: Runtime, line: Line) -> tuple[list[str], bool]:
@@ -428,10 +441,19 @@ def clean_up(runtime: Runtime, line: Line) -> tuple[list[str], bool]:
         if name.startswith(MARK) and line_id not in standing | tried:
             line.delete_menu(line_id)
             removed.append(line_id)
-    gone = {row.id for row in rows if row.line_menu_id not in standing}
-    for row in rows:
-        if row.id in gone and row.state != PublicationState.REMOVED:
-            _update(runtime, row.id, state=PublicationState.REMOVED)
+    gone = [
+        row.id
+        for row in rows
+        if row.line_menu_id not in standing and row.state != PublicationState.REMOVED
+    ]
+    if gone:
+        with runtime.database.write() as session:
+            session.execute(
+                update(MenuPublication)
+                .where(is_one_of(session, MenuPublication.id, gone))
+                .values(state=PublicationState.REMOVED),
+                execution_options={"synchronize_session": False},
+            )
     is_left_over = bool(tried) or any(
         row.state == PublicationState.RETIRED and row.line_menu_id in standing for row in rows
     )

@@ -47,7 +47,14 @@ def test_Z7_an_hour_of_failure_costs_nothing(post: Post, kind: str, scale: Any):
     post.queue(late, prefix="too-late", words="ราตรีสวัสดิ์", not_after=night)
     post.line.switch(**FAULTS[kind])
     habits = dataclasses.replace(
-        QUICK, patience=1 / SPEED, lease_seconds=20 * SPEED, read_seconds=0.3, connect_seconds=0.3
+        QUICK,
+        patience=1 / SPEED,
+        lease_seconds=20 * SPEED,
+        read_seconds=0.3,
+        connect_seconds=0.3,
+        # Every five minutes of the hour: at its usual pace it would be most of the work here.
+        housekeeping_seconds=300.0,
+        low_quota_seconds=300.0,
     )
     sender = post.sender(habits)
     time.sleep(HOUR_SECONDS)
