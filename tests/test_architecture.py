@@ -8,9 +8,11 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,12 +69,21 @@ def parsed(path: Path) -> ast.AST:
     return ast.parse(path.read_text("utf-8"))
 
 
+@cache
+def walked(tree: ast.AST) -> dict[type[ast.AST], list[Any]]:
+    """Every node of a file by its kind: it is gone through once, whatever is asked of it."""
+    found: dict[type[ast.AST], list[Any]] = defaultdict(list)
+    for node in ast.walk(tree):
+        found[type(node)].append(node)
+    return found
+
+
 def imported(tree: ast.AST) -> Iterator[str]:
     """The first name of every module imported anywhere in the file."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+    for node in walked(tree)[ast.Import]:
+        yield from (alias.name.split(".")[0] for alias in node.names)
+    for node in walked(tree)[ast.ImportFrom]:
+        if node.module and not node.level:
             yield node.module.split(".")[0]
 
 
@@ -83,8 +94,8 @@ def dotted(node: ast.AST) -> str:
     return node.id if isinstance(node, ast.Name) else "?"
 
 
-def calls(tree: ast.AST) -> Iterator[ast.Call]:
-    return (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+def calls(tree: ast.AST) -> list[ast.Call]:
+    return walked(tree)[ast.Call]
 
 
 # The rules
@@ -116,8 +127,8 @@ def transaction_ends(tree: ast.AST) -> list[int]:
 def glued_sql(tree: ast.AST) -> list[int]:
     """Lines where a statement is put together from pieces."""
     makers = {"exec_driver_sql", "sa.text", "sqlalchemy.text"}
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sqlalchemy"):
+    for node in walked(tree)[ast.ImportFrom]:
+        if (node.module or "").startswith("sqlalchemy"):
             makers |= {alias.asname or "text" for alias in node.names if alias.name == "text"}
     return [
         call.lineno
@@ -150,9 +161,8 @@ def table_queries(tree: ast.AST) -> list[int]:
     """Lines of a model file that look rows up."""
     return [
         node.lineno
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        and any(alias.name in {"select", "update", "insert", "Session"} for alias in node.names)
+        for node in walked(tree)[ast.ImportFrom]
+        if any(alias.name in {"select", "update", "insert", "Session"} for alias in node.names)
     ]
 
 
@@ -161,9 +171,8 @@ def slow_transactions(tree: ast.AST) -> list[int]:
     slow = ("sleep", "urlopen", "subprocess.run", "requests.get", "requests.post")
     return [
         call.lineno
-        for block in ast.walk(tree)
-        if isinstance(block, ast.With)
-        and any(
+        for block in walked(tree)[ast.With]
+        if any(
             isinstance(item.context_expr, ast.Call)
             and isinstance(item.context_expr.func, ast.Attribute)
             and item.context_expr.func.attr in {"write", "transaction"}

@@ -13,7 +13,7 @@ import pytest
 
 from core.i18n import LOCALES
 from tests.processes import ROOT
-from tests.test_architecture import dotted, parsed, product_files, relative
+from tests.test_architecture import calls, dotted, parsed, product_files, relative, walked
 
 KEY = re.compile(r"[a-z][a-z_0-9]*(\.[a-z_0-9]+)+")
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
@@ -50,8 +50,8 @@ def literals() -> set[str]:
     found = {
         node.value
         for tree in trees().values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for node in walked(tree)[ast.Constant]
+        if isinstance(node.value, str)
     }
     for page in pages():
         text = page.read_text("utf-8")
@@ -69,9 +69,8 @@ def patterns() -> list[re.Pattern[str]]:
             for part in node.values
         )
         for tree in trees().values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.JoinedStr)
-        and isinstance(node.values[0], ast.Constant)
+        for node in walked(tree)[ast.JoinedStr]
+        if isinstance(node.values[0], ast.Constant)
         and re.match(r"[a-z][a-z_0-9]*\.", str(node.values[0].value))
     }
     shapes |= {
@@ -94,8 +93,8 @@ def refusals() -> set[str]:
     return REFUSALS | {
         node.name
         for tree in trees().values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and {dotted(base) for base in node.bases} & REFUSALS
+        for node in walked(tree)[ast.ClassDef]
+        if {dotted(base) for base in node.bases} & REFUSALS
     }
 
 
@@ -104,9 +103,8 @@ def endings() -> set[str]:
     return {
         str(node.values[1].value)
         for tree in trees().values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.JoinedStr)
-        and len(node.values) == 2
+        for node in walked(tree)[ast.JoinedStr]
+        if len(node.values) == 2
         and isinstance(node.values[1], ast.Constant)
         and re.fullmatch(r"[._][a-z_0-9.]+", str(node.values[1].value))
     }
@@ -114,15 +112,15 @@ def endings() -> set[str]:
 
 def said(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Line and key of every text asked for by name: `t(locale, key)`, `Refused(key)`."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            name = dotted(node.func).split(".")[-1]
-            place = 1 if name == "t" else 0
-            asked = node.args[place : place + 1] if name == "t" or name in refusals() else []
-            for argument in asked:
-                if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
-                    yield argument.lineno, argument.value
-        elif isinstance(node, ast.ClassDef) and node.name in refusals():
+    for node in calls(tree):
+        name = dotted(node.func).split(".")[-1]
+        place = 1 if name == "t" else 0
+        asked = node.args[place : place + 1] if name == "t" or name in refusals() else []
+        for argument in asked:
+            if isinstance(argument, ast.Constant) and isinstance(argument.value, str):
+                yield argument.lineno, argument.value
+    for node in walked(tree)[ast.ClassDef]:
+        if node.name in refusals():
             for line in node.body:
                 if isinstance(line, ast.Assign) and dotted(line.targets[0]) == "code":
                     yield line.lineno, ast.literal_eval(line.value)
