@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -347,7 +348,13 @@ def session(engine_kind: str, shared_databases: Callable[[str], Database]) -> It
 @pytest.fixture
 def settings(database_url: str) -> Settings:
     """Settings of the fresh database; `factories.make_settings(url, **more)` for others."""
-    return factories.make_settings(database_url)
+    return _checked_settings().model_copy(update={"database_url": database_url})
+
+
+@cache
+def _checked_settings() -> Settings:
+    """What all tests' settings have alike; reading it anew would cost more than many a test."""
+    return factories.make_settings("sqlite:///never-opened.db")
 
 
 @pytest.fixture(scope="session")
@@ -358,11 +365,17 @@ def vault() -> Vault:
 @pytest.fixture
 def runtime(settings: Settings, database: Database, clock: FixedClock) -> Runtime:
     """Everything wired as in production, on the fresh database, with the fixed clock."""
+    return dataclasses.replace(_wired(), settings=settings, database=database, clock=clock)
+
+
+@cache
+def _wired() -> Runtime:
+    """A runtime as `app.py` builds it, for what does not depend on the database: keys, reactions."""
     from app import build_runtime
 
-    built = build_runtime(settings)
+    built = build_runtime(_checked_settings())
     built.database.dispose()
-    return dataclasses.replace(built, database=database, clock=clock)
+    return built
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import ast
 import importlib
 import inspect
 import textwrap
+from functools import cache
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -51,6 +52,7 @@ def _is_record(function: Any) -> bool:
     return function.__module__ == "loyalty.audit" and function.__name__ == "record"
 
 
+@cache
 def _called_by(function: Any) -> list[Any]:
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
