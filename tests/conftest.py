@@ -54,6 +54,7 @@ hypothesis.settings.load_profile("taem")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # until everything is read, all of which stays
     if hasattr(config, "workerinput"):
         config.stash[FOLDER] = Path(config.workerinput["taem_folder"])
     else:
@@ -96,6 +97,8 @@ def pytest_collection_finish() -> None:
     # would be a tenth of its time.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000, 10, 10)
+    gc.enable()
 
 
 @pytest.hookimpl(optionalhook=True)
