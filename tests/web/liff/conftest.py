@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import pytest
 
+from config import Settings
 from loyalty import doors, joining, members
 from loyalty.joining import Answers, Surroundings
 from tests import factories
@@ -21,8 +23,13 @@ LOGIN_SECRET = "login-channel-secret-of-the-tests-0123"
 @pytest.fixture
 def settings(database_url):
     """LIFF is set up; tokens of the tests are signed with the login channel's secret."""
+    return _with_liff().model_copy(update={"database_url": database_url})
+
+
+@cache
+def _with_liff() -> Settings:
     return factories.make_settings(
-        database_url,
+        "sqlite:///never-opened.db",
         line_login_channel_id=LOGIN_CHANNEL,
         line_login_channel_secret=LOGIN_SECRET,
         liff_id=f"{LOGIN_CHANNEL}-AbcdEfgh",
