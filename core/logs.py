@@ -13,12 +13,16 @@ from collections.abc import MutableMapping
 from typing import Any
 
 # structlog would load rich for coloured tracebacks that we never print: 4 MB and a tenth of a second
-# of every process. It is hidden only while structlog looks for it.
-_is_hidden = sys.modules.setdefault("rich", None) is None  # type: ignore[arg-type]
+# of every process. It is hidden only while structlog looks for it, also where somebody else has
+# loaded it: a test would draw each logged fault in colours for a second.
+_hidden = sys.modules.pop("rich", None)
+sys.modules["rich"] = None  # type: ignore[assignment]
 import structlog  # noqa: E402
 
-if _is_hidden:
+if _hidden is None:
     del sys.modules["rich"]
+else:
+    sys.modules["rich"] = _hidden
 
 ALLOWED = frozenset(
     """event level logger timestamp kind place endpoint status job on reason role pid port url_kind

@@ -26,6 +26,7 @@ import hypothesis
 import pytest
 from sqlalchemy.orm import Session
 
+import core.logs  # noqa: F401  (the first to load structlog: it keeps the colours out)
 from config import Settings
 from core.clock import FixedClock
 from core.crypto import Vault
