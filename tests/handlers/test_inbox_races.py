@@ -86,7 +86,7 @@ def seen(monkeypatch):
 def test_many_workers_handle_each_event_once_and_each_person_in_order(
     arrive, runtime, database, seen, scale
 ):
-    number = max(200, scale(10_000))
+    number = scale(10_000)
     arrive(number)
     work(runtime, seen, database)
     with database.read() as session:
@@ -105,6 +105,6 @@ def test_control_without_claiming_workers_handle_events_twice(
         pytest.skip("SQLite's one writer is the claim; its control is db.immediate")
     monkeypatch.setenv("TAEM_TESTING", "1")
     monkeypatch.setenv("TAEM_SABOTAGE", "inbox.claim")
-    arrive(200)
+    arrive(100)
     work(runtime, seen, database)
-    assert len(seen) > 200
+    assert len(seen) > 100

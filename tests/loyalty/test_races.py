@@ -1,4 +1,4 @@
-"""Scarce things under real processes: four of them, four threads each (under `make soak` eight of
+"""Scarce things under real processes: three of them, four threads each (under `make soak` eight of
 eight), all at the same instant.
 
 Every race has its control: with the guard switched off the same race must go wrong, or it would
@@ -35,7 +35,7 @@ from tests.forks import ForkedTalker
 from tests.moments import BANGKOK, NOW
 from tests.processes import bare_environment
 
-PROCESSES, THREADS = (8, 8) if SOAK else (4, 4)
+PROCESSES, THREADS = (8, 8) if SOAK else (3, 4)
 #: How many tries go wrong without the guard, however busy the machine is.
 CONTROL = 64 if SOAK else 32
 START_IN_SECONDS = 0.1

@@ -148,7 +148,7 @@ def test_two_moves_at_once_add_up(runtime):
 def test_waits_no_longer_than_its_patience_for_a_line_that_never_answers(
     runtime, buyer, monkeypatch
 ):
-    monkeypatch.setattr(demo_clock, "SETTLE_SECONDS", 0.2)
+    monkeypatch.setattr(demo_clock, "SETTLE_SECONDS", 0.02)
     sending = dataclasses.replace(
         runtime, settings=factories.make_settings(runtime.database.url, sending="on")
     )
