@@ -154,7 +154,7 @@ def test_waits_no_longer_than_its_patience_for_a_line_that_never_answers(
     )
     with runtime.database.write() as session:
         session.execute(update(Intent).values(deadline=runtime.clock.now() + timedelta(hours=1)))
-    demo_clock.advance(sending, 2 * DAY)
+    demo_clock.advance(sending, DAY)
     with runtime.database.read() as session:
         assert set(session.scalars(select(Call.state))) == {CallState.WAITING}
 
