@@ -122,10 +122,11 @@ def test_columns_stay_as_chosen_in_this_browser_and_the_filter_stays(owner, crow
     assert owner.get("/admin/members").text.count('role="columnheader"') == len(MEMBERS.columns)
 
 
-@pytest.mark.parametrize("kept", ["members.", "members.zzz", "~~..~", "%00", "members.\x7f", "é"])
-def test_an_odd_choice_of_columns_shows_all(owner, crowd, kept):
-    owner.client.set_cookie("taem_lists", kept)
-    assert owner.get("/admin/members").text.count('role="columnheader"') == len(MEMBERS.columns)
+def test_an_odd_choice_of_columns_shows_all(owner, crowd):
+    for kept in ("members.", "members.zzz", "~~..~", "%00", "members.\x7f", "é"):
+        owner.client.set_cookie("taem_lists", kept)
+        shown = owner.get("/admin/members").text.count('role="columnheader"')
+        assert shown == len(MEMBERS.columns), kept
 
 
 def test_choosing_columns_leads_nowhere_else(owner, crowd):
