@@ -25,6 +25,9 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # A page lives for a second here: what its scripts would gain by being optimised is thrown
+    # away with it, and costs more than all else that they do. Plain machine code is enough.
+    "--js-flags=--always-sparkplug --no-maglev --no-opt",
 )
 
 

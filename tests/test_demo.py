@@ -71,7 +71,7 @@ def clone(folder: Path) -> Path:
 def first_start(run_folder: Path) -> Path:
     """The folder of a shop that has been opened and closed once; made once in a run.
 
-    What its start printed is in `printed` there.
+    What its start printed is in `printed` there, and how its SIGTERM ended it in `ended`.
     """
     opened = run_folder / "cafe"
     with (run_folder / "cafe.lock").open("w") as lock:
@@ -82,12 +82,25 @@ def first_start(run_folder: Path) -> Path:
             processes = Processes(run_folder)
             try:
                 cafe = start(clone(making), processes)
+                (making / "ended").write_text(json.dumps(end(cafe, signal.SIGTERM)))
             finally:
                 processes.stop_all(politely=True)
             links = f"{cafe.simulator_port}\n{cafe.port}\n"
             (making / "printed").write_text(links + cafe.output)
             making.rename(opened)
     return opened
+
+
+def end(cafe: Cafe, number: signal.Signals) -> list[object]:
+    """Send the demo this signal; the ports it had before, its exit code, and those it has after."""
+    ports = [cafe.port, cafe.simulator_port]
+    before = [is_listening(port) for port in ports]
+    cafe.process.send_signal(number)
+    return [before, cafe.process.wait(40), [is_listening(port) for port in ports]]
+
+
+#: Both of its ports were open, it ended with 0, and neither is.
+ENDED = [[True, True], 0, [False, False]]
 
 
 def start_again(run_folder: Path, folder: Path, processes: Processes) -> Cafe:
@@ -117,11 +130,16 @@ def second_start(run_folder: Path, tmp_path: Path, processes: Processes) -> Cafe
     return start_again(run_folder, tmp_path / "taem", processes)
 
 
-def test_an_own_shop_begins_with_nothing_but_its_owners_link(tmp_path, processes):
-    shop = start(clone(tmp_path / "taem"), processes, "--own-shop")
+def test_an_own_shop_begins_with_nothing_but_its_owners_link_and_ends_at_ctrl_c(
+    opened, tmp_path, processes
+):
+    code_alone = shutil.ignore_patterns("instance", "printed", "ended")
+    folder = shutil.copytree(opened, tmp_path / "taem", ignore=code_alone)
+    shop = start(folder, processes, "--own-shop")
     [link] = re.findall(r"http\S+/admin/welcome\?code=\S+", shop.output)
     with urllib.request.urlopen(link, timeout=30) as answer:
         assert "ยินดีต้อนรับ" in answer.read().decode()
+    assert end(shop, signal.SIGINT) == ENDED
     kept = shop.folder / "instance" / "own-shop" / "taem.db"
     with closing(sqlite3.connect(kept)) as connection:
         counts = [
@@ -205,12 +223,8 @@ def test_second_start_publishes_no_draft(cafe, opened):
     assert told[0].stat().st_mtime_ns == told[1].stat().st_mtime_ns
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_ends_with_everything_it_started(second_start, number):
-    second_start.process.send_signal(number)
-    assert second_start.process.wait(40) == 0
-    assert not is_listening(second_start.port)
-    assert not is_listening(second_start.simulator_port)
+def test_ends_with_everything_it_started(opened):
+    assert json.loads((opened / "ended").read_text()) == ENDED
 
 
 def test_leaves_nothing_running_when_it_is_killed(second_start):
