@@ -104,9 +104,13 @@ def test_FX05_unsafe_routes_need_the_form_token(app, client):
 
 
 @pytest.mark.parametrize("role", list(Role))
-def test_FX05_each_role_reaches_exactly_what_it_may(app, runtime, sign_in, role, monkeypatch):
-    # Every view does its work; its page is not written, which comes after whatever it may refuse.
-    monkeypatch.setattr("flask.templating._render", lambda *_: "")
+def test_FX05_each_role_reaches_exactly_what_it_may(
+    app, runtime, sign_in, role, monkeypatch, engine_kind
+):
+    # Every view does its work. What each role is shown is written on one engine, which makes no
+    # difference to it; the owner's pages are written by many other tests.
+    if engine_kind == "postgresql" or role == Role.OWNER:
+        monkeypatch.setattr("flask.templating._render", lambda *_: "")
     browser = sign_in(role.value)
     token = browser.token()
     asked = [one for one in routes(app, "staff") if not one[0].endswith(("sign-out", "language"))]
