@@ -104,6 +104,8 @@ class Desk:
         #: Every request has its answer.
         self._is_quiet = asyncio.Event()
         self._flushing: asyncio.Task[None] | None = None
+        #: A halt whose answer, and pauses that, are not written down yet.
+        self._is_halt_unwritten, self._unwritten_pauses = False, 0
         self._database_pool = ThreadPoolExecutor(2, "taem-sender-db")
         self._rare_pool = ThreadPoolExecutor(2, "taem-sender-line")
         self._http = aiohttp.ClientSession(
@@ -182,16 +184,30 @@ class Desk:
     def halt(self, verdict: Verdict, token: str | None) -> None:
         """The token, the account or the month: every sender stops, nothing is lost."""
         self.on_halt()
+        self._is_halt_unwritten = True  # until the answer, which is noted at once, is written
         why = HALTS[verdict]
         if verdict == Verdict.QUOTA or why == self.paused_for:
             return  # quota: recording the outcome says so
         self.paused_for = why
         digest = token_hash(token) if token else None
-        now = self.runtime.clock.now()
-        self.keep(
-            self.guarded(self.in_database(lambda session: calls.pause(session, why, digest, now)))
-        )
+        self.keep(self._pause(why, digest))
         log.error("sender: LINE answers %s; sending is paused", verdict.value)
+
+    @property
+    def is_halting(self) -> bool:
+        """Whether a halt is not written down yet: what is claimed now would know nothing of it."""
+        return self._is_halt_unwritten or self._unwritten_pauses > 0
+
+    async def _pause(self, why: str, digest: str | None) -> None:
+        now = self.runtime.clock.now()
+        self._unwritten_pauses += 1
+        try:
+            await self.guarded(
+                self.in_database(lambda session: calls.pause(session, why, digest, now))
+            )
+        finally:
+            self._unwritten_pauses -= 1
+            self.on_work()
 
     def reach(self, point: str) -> None:
         """Pass a named crash point (tests only)."""
@@ -244,6 +260,7 @@ class Desk:
         replies, self._replies = self._replies, []
         if not outcomes and not replies:
             return
+        ends_halt = self._is_halt_unwritten
         now = self.runtime.clock.now()
         done = [one for one in replies if one.answer.verdict == Verdict.DONE]
         others = [one for one in replies if one.answer.verdict != Verdict.DONE]
@@ -265,6 +282,8 @@ class Desk:
                 await asyncio.sleep(self.habits.sweep_seconds)
                 self._has_outcomes.set()
             return
+        if ends_halt:
+            self._is_halt_unwritten = False
         self.reach("outbox.recorded")
         if _leaves_work(outcomes):
             self.on_work()

@@ -84,7 +84,7 @@ class Lane:
         if self.trouble.until > now:
             await asyncio.sleep(min(self.trouble.until - now, sweep))
             return
-        if self.trouble.is_probing and self._in_flight:
+        if self._desk.is_halting or (self.trouble.is_probing and self._in_flight):
             await self._wait(sweep)
             return
         if now - self._checked_at >= 0.1:

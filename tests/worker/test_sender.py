@@ -25,6 +25,8 @@ from tests.fakes import FakeLine
 from tests.line import CHANNEL_ID
 from tests.processes import free_port, wait_until
 from tests.worker.conftest import QUICK, Post
+from worker import calls as worker_calls
+from worker.verdicts import Verdict
 
 PROMOTIONAL, TRANSACTIONAL = MessageClass.PROMOTIONAL, MessageClass.TRANSACTIONAL
 
@@ -351,6 +353,25 @@ def test_Z8_a_limit_we_were_not_told_of_stops_the_queue(post: Post):
     post.wait(sent=205)
     assert sum(post.line.received().values()) == 205
     assert post.line.received()[users[0]] == 2
+
+
+def test_Z8_nothing_leaves_while_a_slow_database_writes_the_limit_down(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+):
+    """Several sweeps pass before the others, and this sender itself, can know of it."""
+    record = worker_calls.record
+
+    def slowly(session: Any, outcomes: Any, **more: Any) -> None:
+        if any(one.answer.verdict == Verdict.QUOTA for one in outcomes):
+            time.sleep(0.8)
+        record(session, outcomes, **more)
+
+    monkeypatch.setattr(worker_calls, "record", slowly)
+    post.line.switch(push={"status": "429month", "after": 5})
+    post.queue(post.crowd(20), klass=PROMOTIONAL)
+    post.sender(dataclasses.replace(QUICK, in_flight=1, low_quota_seconds=3000.0))
+    post.wait(sent=5, parked=15)
+    assert post.line.answers("push")["429"] == 1
 
 
 def test_Z8_keeps_a_reserve_for_what_moved_value(post: Post):
