@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -17,6 +19,19 @@ from models.members import Member
 from models.staff import Branch
 from tests import factories
 from tests.moments import BANGKOK, NOW
+
+
+@pytest.fixture(scope="session")
+def everything_loaded() -> None:
+    """Every module of the product is imported.
+
+    Hypothesis draws from the constants of whatever of ours is loaded. A module that is first needed
+    in the middle would give the second of two plays other histories than the first.
+    """
+    for package in ("bot", "core", "engagement", "handlers", "insights", "loyalty", "models"):
+        path = importlib.import_module(package).__path__
+        for module in pkgutil.walk_packages(path, f"{package}."):
+            importlib.import_module(module.name)
 
 
 @dataclass

@@ -13,6 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
 from core.db import Database
@@ -116,7 +117,14 @@ def main() -> None:
     database = Database(url)
     grinder = Grinder(database, name, size)
     for number in range(grinder.done(), batches):
-        grinder.batch(number)
+        for patience in range(20, 0, -1):
+            try:
+                grinder.batch(number)
+                break
+            except OperationalError as fault:
+                # SQLite on a busy machine: it was not our turn for ten seconds. A till asks again.
+                if patience == 1 or "database is locked" not in str(fault):
+                    raise
     database.dispose()
 
 

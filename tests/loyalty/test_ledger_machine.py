@@ -367,6 +367,7 @@ def play(database: Database, examples: int, phases: Iterable[Phase] = Phase) -> 
     return ends
 
 
+@pytest.mark.usefixtures("everything_loaded")
 def test_any_history_keeps_every_sum_and_ends_alike_on_both_engines(shared_databases):
     examples = 500 if SOAK else 25
     on_sqlite = play(shared_databases("sqlite"), examples)

@@ -348,6 +348,7 @@ def play(database: Any, examples: int) -> list[list[Any]]:
 
 
 @pytest.mark.soak
+@pytest.mark.usefixtures("everything_loaded")
 def test_z10_any_history_of_the_programme_keeps_every_sum_alike_on_both_engines(shared_databases):
     examples = 200 if SOAK else 6
     on_sqlite = play(shared_databases("sqlite"), examples)

@@ -33,6 +33,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.soak
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", FAULTS)
 def test_Z7_an_hour_of_failure_costs_nothing(post: Post, kind: str, scale: Any):
     backlog = scale(10_000)
