@@ -28,7 +28,10 @@ CONFIGURATION = f"""
 fsync = off
 full_page_writes = off
 max_connections = {MAX_CONNECTIONS}
-shared_buffers = 64MB
+shared_buffers = 256MB
+max_wal_senders = 0
+wal_level = minimal
+update_process_title = off
 """
 
 
