@@ -19,7 +19,10 @@ export class Chat {
     scroller.addEventListener("scroll", () => this.noticePlace());
     newer.addEventListener("click", () => this.toBottom());
     // Pictures arrive late and the menu opens and closes: stay at the end if the reader was there.
-    const watcher = new ResizeObserver(() => this.atBottom && this.toBottom());
+    const watcher = new ResizeObserver(() => {
+      this.noticePlace();
+      if (this.atBottom) this.toBottom();
+    });
     watcher.observe(list);
     watcher.observe(scroller);
   }
@@ -49,6 +52,7 @@ export class Chat {
   }
 
   update(messages, shop) {
+    this.noticePlace();  // a move of this moment has not been announced yet
     const entries = arrange(messages);
     const known = this.drawn;
     const isFirstTime = known.size === 0;

@@ -18,7 +18,7 @@ from core.db import Database
 from core.runtime import Runtime
 from engagement import outbox
 from models.members import Member, MemberState
-from models.outbox import Call, Message, MessageClass
+from models.outbox import Call, CallState, Message, MessageClass
 from tests.factories import DATA_KEY, INDEX_KEY, make_settings
 from tests.fakes import FakeLine
 from tests.line import SimulatedLine, running_line
@@ -159,6 +159,16 @@ class Post:
     def counts(self) -> outbox.Counts:
         with self.database.read() as session:
             return outbox.counts(session)
+
+    def wait_until_quiet(self) -> None:
+        """What has left is answered, and the answers are written down."""
+        under_way = select(Call.id).where(Call.state == CallState.SENDING).limit(1)
+
+        def is_quiet() -> bool:
+            with self.database.read() as session:
+                return session.scalar(under_way) is None
+
+        wait_until(is_quiet, 40)
 
     def wait(self, within: float = 40.0, **expected: int) -> None:
         """Wait until these counts are reached, e.g. `sent=10`."""
