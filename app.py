@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+import core.logs  # noqa: F401  (the first to load structlog: it keeps the colours out)
 from config import Settings, load_settings
 from core.clock import SystemClock
 from core.crypto import Vault
@@ -26,7 +27,11 @@ def build_runtime(settings: Settings, wake: Wake | None = None) -> Runtime:
     from rich_menus import assign
 
     # The demo's data is made up, and a year of it is played in two minutes.
-    database = Database(settings.database_url, survives_power_cut=not settings.demo)
+    try:
+        database = Database(settings.database_url, survives_power_cut=not settings.demo)
+    except OSError as error:  # the folder of an SQLite file; whose name is part of the value
+        print(f"taem: DATABASE_URL: {error.strerror}", file=sys.stderr)
+        raise SystemExit(2) from None
     read_offset = (lambda: shop.clock_offset(database)) if settings.demo else None
     return Runtime(
         settings=settings,

@@ -1,4 +1,7 @@
-"""Commands for people at a terminal: `flask --app app COMMAND`. Each opens its own transaction."""
+"""Commands for people at a terminal: `flask --app app COMMAND`. Each opens its own transaction.
+
+Whatever fails ends with a sentence and an exit code, never with a traceback.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,11 @@ from typing import Any, BinaryIO, NoReturn
 
 import click
 from flask import Flask
-from flask.cli import AppGroup, with_appcontext
+from flask.cli import AppGroup, ScriptInfo, with_appcontext
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import local_day
+from core.crypto import Unopened
 from core.errors import OutsideFault, Refused
 from core.i18n import t
 from core.runtime import Runtime
@@ -50,27 +55,69 @@ def held() -> Runtime:
     return runtime()
 
 
-def fail(error: Refused | OutsideFault, code: int = 1) -> NoReturn:
+def fail(error: Refused | OutsideFault) -> NoReturn:
     """End with a sentence instead of a traceback."""
     if isinstance(error, Refused):
-        click.echo(t(held().settings.shop_locale, error.code, **error.facts), err=True)
-    else:
-        click.echo(t(held().settings.shop_locale, "cli.line_failed", why=str(error)), err=True)
-    sys.exit(code)
+        _say(error.code, **error.facts)
+    _say("cli.line_failed", why=str(error))
+
+
+def _say(key: str, **facts: object) -> NoReturn:
+    click.echo(t(held().settings.shop_locale, key, **facts), err=True)
+    sys.exit(1)
+
+
+class _Told:
+    """Ends with a sentence where the database, a file or a key does not serve a command."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)  # type: ignore[misc]
+        except (ConnectionError, TimeoutError):
+            raise  # of a network, or of a pipe whose reader has gone, as `head` does
+        except (SQLAlchemyError, OSError, Unopened) as error:
+            with context.ensure_object(ScriptInfo).load_app().app_context():
+                _say_why(error)
+
+
+def _say_why(error: SQLAlchemyError | OSError | Unopened) -> NoReturn:
+    from migrations.newest import Standing, standing
+
+    if isinstance(error, Unopened):
+        _say("cli.key_failed")
+    if isinstance(error, OSError):
+        _say("cli.file_failed", why=f"{error.filename or ''}: {error.strerror}".removeprefix(": "))
+    found = standing(held().database)
+    if found is not Standing.CURRENT:
+        _say(f"doctor.database_{found}")
+    cause = getattr(error, "orig", None) or error
+    what = next(iter(str(cause).splitlines()), "")  # what follows names values
+    _say("cli.database_failed", why=f"{type(cause).__name__}: {what}")
+
+
+class Group(_Told, AppGroup):
+    """Commands of one noun."""
+
+
+class Command(_Told, click.Command):
+    """A command without a noun."""
 
 
 # --- Database and demo ------------------------------------------------------------------------
 
-db = AppGroup("db", help="The database.")
-seed = AppGroup("seed", help="Example data.")
+db = Group("db", help="The database.")
+seed = Group("seed", help="Example data.")
 
 
 @db.command("upgrade")
 @with_appcontext
 def db_upgrade() -> None:
     """Migrate to this version, and make the rows every shop starts with."""
+    from migrations.newest import Standing, standing
     from migrations.run import upgrade
 
+    if standing(held().database) is Standing.NEWER:
+        _say("doctor.database_newer")
     upgrade(held().settings.database_url)
     _ensure_defaults()
 
@@ -130,11 +177,11 @@ def seed_demo(member_count: int, day_count: int) -> None:
 
 # --- People and tills ---------------------------------------------------------------------------
 
-staff = AppGroup("staff", help="People of the console.")
-cashiers = AppGroup("cashiers", help="People at the tills.")
-devices = AppGroup("devices", help="Tills.")
-api_keys = AppGroup("api-keys", help="Keys of till software.")
-branches = AppGroup("branches", help="Branches.")
+staff = Group("staff", help="People of the console.")
+cashiers = Group("cashiers", help="People at the tills.")
+devices = Group("devices", help="Tills.")
+api_keys = Group("api-keys", help="Keys of till software.")
+branches = Group("branches", help="Branches.")
 
 
 @staff.command("add")
@@ -308,7 +355,7 @@ def api_keys_revoke(name: str) -> None:
 
 # --- Other systems ------------------------------------------------------------------------------
 
-webhooks = AppGroup("webhooks", help="Signed events for other systems.")
+webhooks = Group("webhooks", help="Signed events for other systems.")
 
 
 @webhooks.command("add")
@@ -414,7 +461,7 @@ def webhooks_test(name: str) -> None:
 
 # --- The clock -----------------------------------------------------------------------------------
 
-jobs = AppGroup("jobs", help="The schedule.")
+jobs = Group("jobs", help="The schedule.")
 
 
 @jobs.command("list")
@@ -475,7 +522,7 @@ def _moment(text: str) -> datetime:
 
 # --- LINE -----------------------------------------------------------------------------------------
 
-menus = AppGroup("menus", help="Rich menus.")
+menus = Group("menus", help="Rich menus.")
 
 
 @menus.command("publish")
@@ -526,10 +573,10 @@ def menus_status() -> None:
 
 # --- Ledger and members -----------------------------------------------------------------------
 
-audit = AppGroup("audit", help="The chain of privileged acts.")
-sending = AppGroup("sending", help="Messages that leave.")
-ledger = AppGroup("ledger", help="The points ledger.")
-members = AppGroup("members", help="Members.")
+audit = Group("audit", help="The chain of privileged acts.")
+sending = Group("sending", help="Messages that leave.")
+ledger = Group("ledger", help="The points ledger.")
+members = Group("members", help="Members.")
 
 
 @ledger.command("check")
@@ -573,24 +620,33 @@ def members_erase(number: str) -> None:
 def members_export(file: Path) -> None:
     """Write every member with phone, birthday and points to FILE (CSV), as `import` reads it.
 
-    The file holds personal data: only its owner can read it.
+    The file holds personal data: only its owner can read it. It appears whole or not at all.
     """
     import os
 
     from core.spreadsheets import write_csv
     from loyalty import audit, exports
 
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with (
-        os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as out,
-        held().database.read() as session,
-    ):
-        rows = exports.member_rows(session, held().vault, held().clock.tz)
-        count = write_csv(out, rows) - 1
+    # As /dev/stdout is, which may lead to a file; a link stays a link.
+    is_special = file.is_symlink() or (file.exists() and not file.is_file())
+    partial = file if is_special else file.with_name(f"{file.name}.{os.getpid()}.partial")
+    try:
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with (
+            os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as out,
+            held().database.read() as session,
+        ):
+            rows = exports.member_rows(session, held().vault, held().clock.tz)
+            count = write_csv(out, rows) - 1
+        if not is_special:
+            partial.replace(file)
+    finally:
+        if not is_special:
+            partial.unlink(missing_ok=True)
     with held().transaction() as session:
         now = held().clock.real_now()
         audit.record(session, "cli", "members.exported", {"count": count}, now)
-    click.echo(f"{file}: {count:,} members")
+    click.echo(f"{file}: {count:,} members", err=is_special)  # no line of the list itself
 
 
 @members.command("import")
@@ -678,21 +734,27 @@ def audit_verify() -> None:
 # --- Backups ------------------------------------------------------------------------------------
 
 
-@click.command("backup")
+@click.command("backup", cls=Command)
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @with_appcontext
 def backup(file: Path) -> None:
     """Write everything into FILE while the shop stays open. The keys of .env are not in it."""
+    from core.backups import BadBackup
     from scheduler import backups
 
+    if not file.name:
+        raise click.BadParameter("a file needs a name")
     if not file.parent.is_dir():
         raise click.BadParameter(f"no such folder: {file.parent}")
-    manifest = backups.make(held(), file)
+    try:
+        manifest = backups.make(held(), file)
+    except BadBackup as error:
+        _say("cli.file_failed", why=str(error))
     backups.write_journal(held(), file.parent)
     click.echo(f"{file}: {manifest.rows:,} rows")
 
 
-@click.command("restore")
+@click.command("restore", cls=Command)
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--journal", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--other-keys", is_flag=True, help="Go on although DATA_KEY or INDEX_KEY differ")
@@ -708,7 +770,9 @@ def restore(file: Path, journal: Path | None, *, other_keys: bool) -> None:
     journals = [journal or file.with_name(restoring.JOURNAL)]
     try:
         done = restoring.restore(held(), file, journals, other_keys=other_keys)
-    except (BadBackup, Refused) as error:
+    except BadBackup as error:
+        _say("cli.file_failed", why=str(error))
+    except Refused as error:
         fail(error)
     click.echo(f"{done.rows:,} rows of {done.taken_at:%Y-%m-%d %H:%M} UTC restored")
     click.echo(f"{done.erased:,} members erased again")
@@ -732,8 +796,10 @@ def sending_release(*, is_dropped: bool) -> None:
         except Refused as error:
             fail(error)
     with held().transaction() as session:
-        now = held().clock.now()
-        found = restoring.release(session, is_sent=not is_dropped, actor="cli", now=now)
+        clock = held().clock
+        found = restoring.release(
+            session, is_sent=not is_dropped, actor="cli", now=clock.now(), tz=clock.tz
+        )
     if found is None:
         click.echo("nothing was restored")
         return
@@ -741,7 +807,7 @@ def sending_release(*, is_dropped: bool) -> None:
     click.echo(f"{found.messages:,} messages and {found.intents:,} wishes {fate}")
 
 
-@click.command("doctor")
+@click.command("doctor", cls=Command)
 @with_appcontext
 def doctor() -> None:
     """Check everything a live shop needs, and say what to do; exit code 1 on a problem."""

@@ -83,10 +83,27 @@ class Settings(BaseSettings):
     @field_validator("public_url", "line_api_url", "line_api_data_url", "liff_url", "liff_sdk_url")
     @classmethod
     def _web_address(cls, value: str) -> str:
-        parts = urlsplit(value)
+        value = value.strip()
+        try:
+            parts = urlsplit(value)
+            _ = parts.port  # looked at only when asked for
+        except ValueError as error:  # whose own words quote the value
+            raise ValueError("not a web address") from error
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.fragment:
             raise ValueError("not a web address")
+        if " " in value or not value.isprintable():
+            raise ValueError("not a web address")
         return value.rstrip("/")
+
+    @field_validator("line_channel_access_token", "line_login_channel_secret")
+    @classmethod
+    def _sendable(cls, value: str) -> str:
+        return _refuse_unsendable(value.strip())
+
+    @field_validator("line_channel_secret")
+    @classmethod
+    def _all_sendable(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(_refuse_unsendable(secret) for secret in value)
 
     @field_validator("database_url")
     @classmethod
@@ -97,7 +114,7 @@ class Settings(BaseSettings):
 
         try:
             backend = make_url(value).drivername
-        except ArgumentError as error:
+        except (ArgumentError, ValueError) as error:  # a ValueError quotes what stands at the port
             raise ValueError("not a database URL") from error
         if backend not in ("sqlite", "postgresql+psycopg"):
             raise ValueError("not a database Taem speaks")
@@ -165,6 +182,10 @@ def load_settings(**overrides: Any) -> Settings:
             keep_demo_settings()
             settings = Settings(_env_file=(".env", DEMO_FILE), **overrides)
         _require_secrets(settings)
+    except (OSError, UnicodeError) as error:
+        name = getattr(error, "filename", None) or ".env"
+        print(f"taem: {name}: cannot be read as UTF-8 text", file=sys.stderr)
+        raise SystemExit(2) from None
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
             name = "_".join(str(part) for part in problem["loc"][:1]).upper()
@@ -202,6 +223,18 @@ def _require_secrets(settings: Settings) -> None:
     if os.environ.get("FLASK_DEBUG", "0").lower() not in ("", "0", "false"):
         print("taem: FLASK_DEBUG: must be off", file=sys.stderr)
         raise SystemExit(2)
+
+
+def is_sendable(value: str) -> bool:
+    """Whether a header can hold it: one broken over two lines or pasted with hidden signs cannot
+    go into one."""
+    return value.isascii() and value.isprintable() and " " not in value
+
+
+def _refuse_unsendable(value: str) -> str:
+    if not is_sendable(value):
+        raise ValueError("has a space, a line break or a hidden character in it")
+    return value
 
 
 def _refuse_weak(value: str) -> str:

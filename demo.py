@@ -10,7 +10,6 @@ import ctypes
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from types import FrameType
 from typing import BinaryIO
 
 from config import keep_demo_settings
+from core.ports import Closed, open_address
 from migrations.newest import newest_migration
 
 ROOT = Path(__file__).resolve().parent
@@ -131,6 +131,11 @@ def main(arguments: list[str]) -> int:
     except Failed as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1
+    except OSError as problem:
+        print(f"\n{problem.filename or INSTANCE}: {problem.strerror or problem}", file=sys.stderr)
+        if isinstance(problem, PermissionError):
+            print(f'Did it run under sudo once?  sudo chown -R "$USER" {INSTANCE}', file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print(f"\nStopping. The shop's data stays in {INSTANCE}/.", flush=True)
         return 0
@@ -238,7 +243,7 @@ def wait_for(url: str, children: Children) -> None:
 def links(port: int, simulator_port: int) -> str:
     """What a newcomer reads last: where to look and how to get in."""
     taem = f"http://{HOST}:{port}"
-    lines = _log_of("seed").read_text("utf-8").splitlines()
+    lines = _written("seed")
     if IS_OWN and has_owner():
         lines = [f"{OWNER} signs in with the password chosen at first"]
     sign_ins = "".join(f"  {line}\n" for line in lines)
@@ -267,15 +272,15 @@ def port_of(variable: str, usual: int) -> int:
     text = os.environ.get(variable) or str(usual)
     if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or not 0 < int(text) < 65536:
         raise Failed(f"{variable}: not a port number")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, int(text)))
-        except OSError as error:
-            raise Failed(
-                f"Port {text} is in use on this machine. Is the demo running already?\n"
-                f"Another port can be chosen:  {variable}={int(text) + 1} make run"
-            ) from error
+    try:
+        open_address(HOST, int(text))
+    except Closed as closed:
+        why = f"Port {text} cannot be used on this machine: {closed}."
+        other = usual
+        if closed.is_taken:
+            why = f"Port {text} is in use on this machine. Is the demo running already?"
+            other = int(text) % 65535 + 1
+        raise Failed(f"{why}\nAnother port can be chosen:  {variable}={other} make run") from closed
     return int(text)
 
 
@@ -303,9 +308,16 @@ def _log_of(name: str) -> Path:
     return INSTANCE / f"{name}.log"
 
 
+def _written(name: str) -> list[str]:
+    """The lines of a log; none where it was tidied away, or the café was seeded by hand."""
+    try:
+        return _log_of(name).read_text("utf-8", "replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
 def _last_words(name: str) -> str:
-    lines = _log_of(name).read_text("utf-8", "replace").splitlines()
-    return "\n".join(f"  {line}" for line in lines[-LOG_LINES_SHOWN:])
+    return "\n".join(f"  {line}" for line in _written(name)[-LOG_LINES_SHOWN:])
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -23,6 +23,7 @@ from urllib.parse import quote
 from bot.tokens import TokenSource
 from config import Settings
 from core.errors import OutsideFault
+from core.text import clean
 
 #: Seconds to connect and to read; LINE answers in well under one (`faults.md` FL05).
 TIMEOUT = (3.0, 10.0)
@@ -645,6 +646,9 @@ def _translated_errors(family: Any) -> Iterator[None]:
         raise LineUnavailable("an answer that cannot be read") from error
     except OSError as error:
         raise LineUnavailable(type(error).__name__) from error
+    except ValueError as error:
+        # A header that cannot be written. Its words, and so the chain, would quote the token.
+        raise LineUnavailable(type(error).__name__) from None
 
 
 def _from_answer(error: Any) -> OutsideFault:
@@ -672,12 +676,12 @@ def read_refusal(body: bytes | str | None) -> tuple[str, list[dict[str, str]]]:
         return "", []
     details = parsed.get("details")
     words = [
-        {name: str(one.get(name, ""))[:MAX_WORDS] for name in ("message", "property")}
+        {name: clean(str(one.get(name, "")), MAX_WORDS) for name in ("message", "property")}
         for one in (details if isinstance(details, list) else [])[:20]
         if isinstance(one, dict)
     ]
     message = parsed.get("message") or parsed.get("error_description") or ""
-    return str(message)[:MAX_WORDS], words
+    return clean(str(message), MAX_WORDS), words
 
 
 @contextmanager

@@ -14,7 +14,11 @@ def replay_event(session: Session, event_id: int, now: datetime) -> bool:
     """Give a failed or dismissed event five new tries; False if it is neither."""
     replayed = session.execute(
         update(Event)
-        .where(Event.id == event_id, Event.state.in_((EventState.FAILED, EventState.DISMISSED)))
+        .where(
+            Event.id == event_id,
+            Event.state.in_((EventState.FAILED, EventState.DISMISSED)),
+            Event.line_user_id.is_not(None),  # whoever sent it has left, and took it along
+        )
         .values(state=EventState.PENDING, attempts=0, next_try_at=now, error=None)
         .returning(Event.id)
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dotenv import dotenv_values
 
-from config import Settings
+from config import Settings, is_sendable
 from core.errors import OutsideFault
 from core.ids import token_hash
 
@@ -118,8 +118,12 @@ class TokenSource:
         if stamp is None or stamp == self._env_stamp or self._env_file is None:
             return
         self._env_stamp = stamp
-        token = dotenv_values(self._env_file, encoding="utf-8").get(VARIABLE)
-        if token and (self._held is None or self._held.token != token):
+        try:
+            token = dotenv_values(self._env_file, encoding="utf-8").get(VARIABLE) or ""
+        except (OSError, UnicodeError):
+            return  # half written, or no text: the next change of it is looked at again
+        token = token.strip()
+        if token and is_sendable(token) and (self._held is None or self._held.token != token):
             self._held = _Held(token, False, float("inf"))
 
     def _stamp(self) -> tuple[int, int] | None:

@@ -17,6 +17,10 @@ KEY_BYTES = 32
 NONCE_BYTES = 12
 
 
+class Unopened(ValueError):
+    """What was sealed with a key that is not here, or was moved or changed since."""
+
+
 class Vault:
     """Wraps member keys (AES-256-GCM) and makes blind indexes (HMAC-SHA-256).
 
@@ -42,29 +46,29 @@ class Vault:
         return _seal(self._member_cipher(wrapped, owner), plain, f"{field}:{owner}")
 
     def decrypt(self, wrapped: bytes, owner: str, field: str, sealed: bytes) -> str:
-        """The text that `encrypt` took. Raises ValueError if it was moved or changed."""
+        """The text that `encrypt` took. Raises Unopened if it was moved or changed."""
         return self.decrypt_bytes(wrapped, owner, field, sealed).decode("utf-8")
 
     def decrypt_bytes(self, wrapped: bytes, owner: str, field: str, sealed: bytes) -> bytes:
-        """What `encrypt_bytes` took. Raises ValueError if it was moved or changed."""
+        """What `encrypt_bytes` took. Raises Unopened if it was moved or changed."""
         cipher = self._member_cipher(wrapped, owner)
         try:
             return _open(cipher, sealed, f"{field}:{owner}")
         except InvalidTag as error:
-            raise ValueError(field) from error
+            raise Unopened(field) from error
 
     def seal(self, place: str, plain: bytes) -> bytes:
         """Bytes that belong to the shop rather than to a member, bound to their place."""
         return _seal(self._wrapping[0], plain, f"shop:{place}")
 
     def unseal(self, place: str, sealed: bytes) -> bytes:
-        """What `seal` took. Raises ValueError if it was moved or changed."""
+        """What `seal` took. Raises Unopened if it was moved or changed."""
         for cipher in self._wrapping:
             try:
                 return _open(cipher, sealed, f"shop:{place}")
             except InvalidTag:
                 continue
-        raise ValueError(place)
+        raise Unopened(place)
 
     def blind_index(self, purpose: str, value: str) -> str:
         """A keyed hash of `value` for look-ups, 64 hex letters; different for each purpose."""
@@ -80,7 +84,7 @@ class Vault:
                 return AESGCM(_open(cipher, wrapped, f"key:{owner}"))
             except InvalidTag:
                 continue
-        raise ValueError("member key cannot be unwrapped")
+        raise Unopened("member key cannot be unwrapped")
 
 
 def _derive(secret: str, purpose: bytes) -> bytes:

@@ -196,6 +196,7 @@ def _make_engine(
             max_overflow=10,
             pool_timeout=pool_timeout,
             pool_pre_ping=True,
+            hide_parameters=True,  # an error's text may be read by anybody; they are of people
             query_cache_size=STATEMENTS_KEPT,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_SECONDS,
@@ -213,6 +214,7 @@ def _make_engine(
         pool_size=pool_size,
         max_overflow=10,
         pool_timeout=pool_timeout,
+        hide_parameters=True,
         query_cache_size=STATEMENTS_KEPT,
         connect_args={
             "timeout": busy_timeout,

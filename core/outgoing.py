@@ -87,6 +87,8 @@ def refuse_unless_public(address: Address, *, allows_local: bool) -> None:
     inner = _inside(address)
     for one in (address, *inner):
         is_odd = one.is_multicast or one.is_reserved or one.is_unspecified
+        # Python calls these global; they are IPv6's private addresses of old.
+        is_odd = is_odd or (isinstance(one, ipaddress.IPv6Address) and one.is_site_local)
         if is_odd or not one.is_global:
             raise BadAddress("not public")
 

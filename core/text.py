@@ -19,6 +19,12 @@ _ZERO_WIDTH = "\u200b\u200c\u2060\ufeff\u00ad"
 _JOINER = "\u200d"
 _STRIP = str.maketrans("", "", _BIDI + _ZERO_WIDTH)
 _STRIP_ALL = str.maketrans("", "", _BIDI + _ZERO_WIDTH + _JOINER)
+_CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
+#: Dashes and spaces that telephones put into a number that is copied.
+_DASHES = str.maketrans(
+    dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-")
+    | dict.fromkeys("\u00a0\u2007\u202f", " ")
+)
 _THAI_DIGITS = str.maketrans("๐๑๒๓๔๕๖๗๘๙", "0123456789")
 _WHOLE = re.compile(r"\d{1,15}", re.ASCII)
 _BAHT = re.compile(r"(\d{1,9})(?:\.(\d{1,2}))?", re.ASCII)
@@ -28,6 +34,19 @@ _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d{1,2})?", re.ASCII)
 def clean(text: str, limit: int = NAME_GRAPHEMES) -> str:
     """Text for showing on one line: NFC, nothing invisible, at most `limit` graphemes."""
     return _clean(text, limit, keep_lines=False)
+
+
+def fit(text: str, letters: int, limit: int = NAME_GRAPHEMES) -> str:
+    """Like `clean`, for a column that counts letters, of which a grapheme may have many."""
+    text = clean(text, limit)
+    if len(text) <= letters:
+        return text
+    kept = ""
+    for grapheme in regex.findall(r"\X", text):
+        if len(kept) + len(grapheme) > letters:
+            break
+        kept += grapheme
+    return kept.strip()
 
 
 def clean_lines(text: str, limit: int) -> str:
@@ -65,8 +84,13 @@ def clean_name(name: str | None, fallback: str) -> str:
 
 def match_key(text: str) -> str:
     """The form in which chat words and codes are compared: NFKC, case-folded, no zero-width."""
-    text = text.encode("utf-8", "ignore").decode("utf-8")
+    text = text.encode("utf-8", "ignore").decode("utf-8").translate(_CONTROLS)
     return " ".join(unicodedata.normalize("NFKC", text.translate(_STRIP_ALL)).casefold().split())
+
+
+def plain_number(text: str) -> str:
+    """A number as copied from elsewhere, without what cannot be seen, its dashes and spaces plain."""
+    return text.translate(_STRIP_ALL).translate(_DASHES).strip()
 
 
 def western_digits(text: str) -> str:
@@ -92,6 +116,9 @@ def parse_satang(text: str) -> int | None:
 
 
 def receipt_key(text: str) -> str:
-    """A bill number as compared: NFKC, upper case, no spaces, no leading zeros."""
-    text = unicodedata.normalize("NFKC", clean(text)).upper()
-    return "".join(text.split()).lstrip("0") or "0"
+    """A bill number as compared: NFKC, upper case, no spaces, no leading zeros.
+
+    Empty when nothing in it can be seen: that is no number, and not the same as another such.
+    """
+    key = "".join(unicodedata.normalize("NFKC", clean(text)).upper().split())
+    return key.lstrip("0") or key[:1]

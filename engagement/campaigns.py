@@ -80,7 +80,7 @@ MAX_HOURS = 168
 FREE = (CampaignState.DRAFT,)
 RUNNING = (CampaignState.FREEZING, CampaignState.SENDING)
 
-STAFF, TOO_LATE_START, STOP = "staff", "late", "stop"
+STAFF, TOO_LATE_START, STOP, RESTORED = "staff", "late", "stop", "restored"
 CANCELLED = "campaigns.cancelled"
 NO_GIFT = "campaigns.gift_gone"
 _NAMED = re.compile(r"\{([a-z]+)\}")
@@ -293,6 +293,19 @@ def pause(session: Session, campaign: Campaign, now: datetime, why: str = STAFF)
     return len(_call_back(session, campaign, now))
 
 
+def pause_restored(session: Session, now: datetime) -> None:
+    """Pause what a backup believes to be under way, or due by now: it may have gone out since.
+
+    Nothing is called back, unlike in `pause`: messages keep the retry keys LINE may know.
+    """
+    is_due = (Campaign.state == CampaignState.SCHEDULED) & (Campaign.starts_at <= now)
+    session.execute(
+        update(Campaign)
+        .where(or_(Campaign.state.in_(RUNNING), is_due))
+        .values(state=CampaignState.PAUSED, paused_for=RESTORED)
+    )
+
+
 def resume(session: Session, campaign: Campaign, now: datetime) -> None:
     """Go on where it stopped: whoever is pending passes the gate again."""
     _lock(session, campaign)
@@ -307,14 +320,13 @@ def resume(session: Session, campaign: Campaign, now: datetime) -> None:
 
 
 def cancel(session: Session, campaign: Campaign, now: datetime) -> None:
-    """Nobody else gets it; vouchers that nobody heard of are taken back with it."""
+    """Nobody else gets it; the steps that follow take back the vouchers that nobody heard of."""
     _lock(session, campaign)
     if campaign.state not in (*RUNNING, CampaignState.SCHEDULED, CampaignState.PAUSED):
         raise Refused("campaigns.not_running")
     campaign.state, campaign.paused_for = CampaignState.CANCELLED, None
     session.flush()
-    called_back = _call_back(session, campaign, now)
-    _void_unannounced(session, campaign, called_back, now)
+    _call_back(session, campaign, now)
     if campaign.audience is None:  # stopped while freezing, or before: what is there is all
         campaign.audience = _frozen(session, campaign.id)
     session.flush()
@@ -388,23 +400,6 @@ def _call_back(session: Session, campaign: Campaign, now: datetime) -> list[int]
 
 def _parts(ids: Sequence[int], size: int = 500) -> Iterable[Sequence[int]]:
     return (ids[start : start + size] for start in range(0, len(ids), size))
-
-
-def _void_unannounced(
-    session: Session, campaign: Campaign, member_ids: Sequence[int], now: datetime
-) -> None:
-    if not campaign.coupon_key:
-        return
-    for some in _parts(member_ids):
-        for voucher in session.scalars(
-            select(Voucher).where(
-                Voucher.source == "campaign",
-                Voucher.source_id == str(campaign.id),
-                is_one_of(session, Voucher.member_id, some),
-                Voucher.state == VoucherState.ISSUED,
-            )
-        ).all():
-            coupons.void(session, voucher, now=now, reason=CANCELLED)
 
 
 # --- Working: one short transaction's worth each time -------------------------------------------
@@ -485,7 +480,7 @@ def _work(
     session: Session, runtime: Runtime, campaign: Campaign, now: datetime, limit: int | None
 ) -> int:
     if campaign.state == CampaignState.CANCELLED:
-        return _skip_rest(session, campaign, now)
+        return _skip_rest(session, campaign, now, limit)
     if campaign.state == CampaignState.SCHEDULED:
         assert campaign.starts_at is not None
         if now - campaign.starts_at > LATE:
@@ -653,22 +648,48 @@ def _finish(session: Session, campaign: Campaign, now: datetime) -> int:
     return 1
 
 
-def _skip_rest(session: Session, campaign: Campaign, now: datetime) -> int:
+def _skip_rest(session: Session, campaign: Campaign, now: datetime, limit: int | None) -> int:
+    """Skip the next of those whom it never reached, and take back the gifts they had been given."""
     some = (
         select(CampaignRecipient.id)
         .where(CampaignRecipient.campaign_id == campaign.id, costs.IS_PENDING)
-        .limit(UNDER_WAY)
+        .order_by(CampaignRecipient.id)
+        .limit(limit or (GIFT_BATCH if campaign.coupon_key else UNDER_WAY))
     )
-    skipped: Any = session.execute(
+    skipped = session.scalars(
         update(CampaignRecipient)
         .where(CampaignRecipient.id.in_(some))
         .values(state=RecipientState.SKIPPED, reason=CANCELLED, decided_at=now)
+        .returning(CampaignRecipient.member_id)
         .execution_options(synchronize_session=False)
-    )
-    if not skipped.rowcount:
+    ).all()
+    if not skipped:
         campaign.ended_at = now
         return 1
-    return int(skipped.rowcount)
+    if campaign.coupon_key:
+        _void_unannounced(session, campaign, skipped, now)
+    return len(skipped)
+
+
+def _void_unannounced(
+    session: Session, campaign: Campaign, member_ids: Sequence[int], now: datetime
+) -> None:
+    """Take back what a message was to announce: whoever was paused has it since before the pause."""
+    vouchers = session.scalars(
+        select(Voucher)
+        .where(
+            Voucher.source == "campaign",
+            Voucher.source_id == str(campaign.id),
+            is_one_of(session, Voucher.member_id, member_ids),
+            Voucher.state == VoucherState.ISSUED,
+        )
+        .order_by(Voucher.id)
+        # All of them before their coupon, as a till takes its one: neither waits for the other.
+        .with_for_update(of=Voucher)
+        .execution_options(populate_existing=True)
+    ).all()
+    for voucher in vouchers:
+        coupons.void(session, voucher, now=now, reason=CANCELLED)
 
 
 def _queue(

@@ -15,7 +15,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.errors import Refused
-from core.text import clean
+from core.text import fit
 from engagement import journey_shapes
 from engagement.shipped import DEFAULTS
 from models.journeys import Enrolment, EnrolmentState, Journey, JourneyVersion
@@ -162,7 +162,7 @@ def create(
     now: datetime,
 ) -> Journey:
     """A journey of the shop's own; switched off until somebody has looked at it."""
-    title = clean(name, NAME_LETTERS)
+    title = fit(name, NAME_LETTERS)
     if not title:
         raise Refused("journeys.needs_name", status=422)
     journey_shapes.check(definition)

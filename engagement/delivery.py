@@ -35,7 +35,7 @@ from core.bulk import is_among
 from core.clock import at_local, local_day
 from core.crypto import Vault
 from core.db import is_sqlite
-from engagement import costs, topics
+from engagement import costs, outbox, topics
 from engagement.outbox import TOO_LATE, UNREACHABLE
 from engagement.topics import Choice
 from loyalty import consents, personal, shop
@@ -222,6 +222,14 @@ def _unwanted(known: Known, rules: Rules, klass: MessageClass, topic: str | None
     if klass == MessageClass.PROMOTIONAL and known.sent >= known.choice.cap(rules.weekly_cap):
         return CAPPED
     return None
+
+
+def keep_quiet(session: Session, now: datetime, tz: ZoneInfo) -> None:
+    """What passed the gate by day and was kept back, by the quota or by a pause, is not made up
+    for at night: it leaves when the quiet hours end. For whoever lets sending go on."""
+    rules = Rules.of(session)
+    if rules.is_quiet(now, tz):
+        outbox.put_off(session, now, rules.next_loud(now, tz))
 
 
 def _wait(rules: Rules, now: datetime, tz: ZoneInfo, not_after: datetime | None) -> Decision:

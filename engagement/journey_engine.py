@@ -30,6 +30,7 @@ from models.activities import Activity
 from models.coupons import Coupon, CouponState
 from models.journeys import (
     IS_ACTIVE,
+    Arm,
     Enrolment,
     EnrolmentState,
     Intent,
@@ -432,12 +433,23 @@ def _take(walk: Walk, step: Mapping[str, Any]) -> Next:
     if step["kind"] in ACTS and walk.is_too_late():
         walk.note(step["key"], "too_late")
         return Next()
+    if step["kind"] in GIFTS and _is_held_out(walk):
+        walk.note(step["key"], "held_out")
+        return Next()
     recorded = len(walk.session.info.get("activities", ()))
     way = STEPS[step["kind"]](walk, step)
     # What a step does is no fact for another journey: two could begin each other for ever.
     made = walk.session.info.get("activities", [])[recorded:]
     walk.session.info.setdefault("by_journeys", []).extend(made)
     return way
+
+
+def _is_held_out(walk: Walk) -> bool:
+    """Whether a gift is kept from this member to compare: who gets one is no control group (M8)."""
+    journey = walk.plan.journey
+    if journey.klass != MessageClass.PROMOTIONAL:
+        return False
+    return journeys.keep_arm(walk.session, journey, walk.enrolment, walk.now) == Arm.HELD_OUT
 
 
 def _why_leaves(walk: Walk, *, is_late: bool) -> str | None:
@@ -718,6 +730,8 @@ def _call_webhook(walk: Walk, step: Mapping[str, Any]) -> Next:
 
 #: Steps that do something for the member; left out when their day is over.
 ACTS = frozenset(journey_shapes.KINDS) - {"wait", "branch", "split"}
+#: Steps that give something of worth.
+GIFTS = frozenset({"issue_voucher", "give_points"})
 STEPS: dict[str, Callable[[Walk, Mapping[str, Any]], Next]] = {
     "send": _send,
     "wait": _wait,

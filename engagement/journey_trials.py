@@ -130,6 +130,8 @@ def _try_step(
         place = journey_engine.part_of(plan, step, member.id)
         to = step["parts"][place].get("to")
         return Moment(at, key, kind, "part", {"part": place + 1}), at, to
+    if kind in journey_engine.GIFTS and _is_held_out(session, plan, member, at):
+        return Moment(at, key, kind, "held_out"), at, None
     if kind != "send":
         return Moment(at, key, kind, "does"), at, None
     return _try_send(session, runtime, plan, member, walker, step, at)
@@ -148,7 +150,7 @@ def _try_send(
     window_from, deadline, not_after = journeys.window_of(session, plan.journey.klass, step, at, tz)
     words = words_for(session, member, step, walker.facts, at, tz)
     facts: dict[str, Any] = {"from": window_from, "deadline": deadline, "not_after": not_after}
-    if journeys.arm_of(session, plan.journey, member.id, at) == Arm.HELD_OUT:
+    if _is_held_out(session, plan, member, at):
         return Moment(at, key, "send", "held_out", facts, words), at, None
     decision = delivery.decide(
         session, runtime.vault, member, plan.journey.klass,
@@ -159,6 +161,10 @@ def _try_send(
         return Moment(at, key, "send", "refused", facts, words), deadline, None
     sent = decision.until or deadline
     return Moment(at, key, "send", "sends", facts | {"deadline": sent}, words), sent, None
+
+
+def _is_held_out(session: Session, plan: Plan, member: Member, at: datetime) -> bool:
+    return journeys.arm_of(session, plan.journey, member.id, at) == Arm.HELD_OUT
 
 
 def words_for(

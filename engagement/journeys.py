@@ -55,6 +55,8 @@ TURN_BATCH = 200
 RETRY_AFTER = timedelta(hours=1)
 #: How long after its hour what belongs to a day may still leave: LINE may be away at that hour.
 LATE_GREETING = timedelta(hours=1)
+#: Where an enrolment keeps the arm that a gift was given or kept back by.
+ARM = "arm"
 BIRTHDAY = "members.birthday"
 SWITCHED_OFF = "journeys.switched_off"
 POINTS_USED = "journeys.points_used"
@@ -84,6 +86,16 @@ _DUE = (
 )
 _DUE_OF_ONE = _DUE.where(
     Intent.journey_id.in_(select(Journey.id).where(Journey.key == bindparam("journey_key")))
+)
+_LAST_ARM = (
+    select(Intent.arm)
+    .where(
+        Intent.member_id == bindparam("member"),
+        Intent.journey_id == bindparam("journey"),
+        Intent.enrolment_id == bindparam("enrolment"),
+    )
+    .order_by(Intent.id.desc())
+    .limit(1)
 )
 _TIER_KEY = (
     select(Tier.key)
@@ -130,10 +142,11 @@ def wish(
 ) -> IntentState | None:
     """Write the intent of one step of one occasion, once for ever; None when it was there before.
 
-    The arm is drawn here, before gate and channel (M8).
+    The arm is drawn here, before gate and channel (M8), unless a gift before it has drawn it.
     """
     window_from, deadline, not_after = window_of(session, plan.journey.klass, step, now, tz)
-    arm = arm_of(session, plan.journey, enrolment.member_id, now)
+    kept = enrolment.facts.get(ARM)
+    arm = Arm(kept) if kept else arm_of(session, plan.journey, enrolment.member_id, now)
     state = IntentState.HELD_OUT if arm == Arm.HELD_OUT else IntentState.WAITING
     row = {
         "member_id": enrolment.member_id,
@@ -187,6 +200,20 @@ def arm_of(session: Session, journey: Journey, member_id: int, now: datetime) ->
     digest = hashlib.sha256(f"{member_id}:{journey.key}:{epoch}".encode()).digest()
     share = int.from_bytes(digest[:4]) % 100
     return Arm.HELD_OUT if share < journey.holdout_percent else Arm.TREATED
+
+
+def keep_arm(session: Session, journey: Journey, enrolment: Enrolment, now: datetime) -> Arm:
+    """The arm for a gift: that of the last message before it, or else drawn now.
+
+    Kept with the enrolment: a message that follows belongs to the arm that had the gift, or had
+    not, even if another would be drawn by then.
+    """
+    if kept := enrolment.facts.get(ARM):
+        return Arm(kept)
+    ids = {"member": enrolment.member_id, "journey": journey.id, "enrolment": enrolment.id}
+    arm = session.scalar(_LAST_ARM, ids) or arm_of(session, journey, enrolment.member_id, now)
+    enrolment.facts = {**enrolment.facts, ARM: arm.value}
+    return arm
 
 
 def _has_enough(session: Session, journey: Journey, now: datetime) -> bool:

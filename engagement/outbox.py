@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import delete, func, insert, or_, select, text, update
+from sqlalchemy import Select, delete, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from bot import palette
@@ -615,22 +615,29 @@ def withdraw(session: Session, message: Message, why: str, now: datetime) -> boo
     touched: they wait to be grouped anew.
     """
     session.flush()
-    if message.state not in OWED:
-        return False
-    if message.call_id is not None:
-        freed = _close_unsent(session, message.call_id, now)
-        if freed is None:
-            return False
-        others = [one for one in freed if one != message.id]
-        if others:
-            _regroup(session, message.call_id, others, now)
-    session.execute(
-        update(Message)
-        .where(Message.id == message.id)
-        .values(state=MessageState.SKIPPED, reason=why, finished_at=now, content=None)
-    )
-    session.refresh(message)
-    return True
+    while message.state in OWED:
+        if message.call_id is not None:
+            freed = _close_unsent(session, message.call_id, now)
+            if freed is None:
+                return False
+            others = [one for one in freed if one != message.id]
+            if others:
+                _regroup(session, message.call_id, others, now)
+        # Somebody may be putting it into a call at this moment: then that call is closed as well.
+        taken = session.execute(
+            update(Message)
+            .where(
+                Message.id == message.id,
+                Message.state.in_(OWED),
+                Message.call_id.is_not_distinct_from(message.call_id),
+            )
+            .values(state=MessageState.SKIPPED, reason=why, finished_at=now, content=None),
+            execution_options={"synchronize_session": False},
+        )
+        session.refresh(message)
+        if _touched(taken):
+            return True
+    return False
 
 
 def withdraw_member(
@@ -654,13 +661,18 @@ def withdraw_member(
 
 
 def _close_unsent(session: Session, call_id: int, now: datetime) -> list[int] | None:
-    """Drop a call that is not on its way; its messages' ids, or None if it is too late."""
+    """Drop a call that is not on its way; its messages' ids, or None if it is too late.
+
+    A multicast that was tried may have arrived. Only its own retry key may repeat it: grouped anew
+    under another one, the others would get it twice.
+    """
     closed = session.execute(
         update(Call)
         .where(
             Call.id == call_id,
             Call.kind.in_(KEPT_KINDS),
             Call.state.in_([CallState.WAITING, CallState.PARKED]),
+            or_(Call.kind != CallKind.MULTICAST, Call.first_try_at.is_(None)),
         )
         .values(state=CallState.DROPPED, finished_at=now)
     )
@@ -700,30 +712,10 @@ def park_due(
 
     With `keeps_transactional` those go on into the reserve.
     """
-    due = (
-        select(Call.id)
-        .where(
-            IS_OPEN,
-            Call.state == CallState.WAITING,
-            Call.kind.in_(KEPT_KINDS),
-            Call.next_try_at <= now,
-        )
-        .order_by(Call.next_try_at, Call.id)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    loose = (
-        select(Message.id)
-        .where(IS_UNGROUPED, Message.due_at <= now)
-        .limit(limit)
-        .with_for_update(skip_locked=True)
-    )
-    if keeps_transactional:
-        due = due.where(Call.klass != MessageClass.TRANSACTIONAL)
-        loose = loose.where(Message.klass != MessageClass.TRANSACTIONAL)
-    call_ids = list(session.scalars(due))
+    due, loose = _due(now, keeps_transactional=keeps_transactional)
+    call_ids = list(session.scalars(due.order_by(Call.next_try_at, Call.id).limit(limit)))
     park_calls(session, call_ids, reason)
-    message_ids = list(session.scalars(loose))
+    message_ids = list(session.scalars(loose.limit(limit)))
     for start in range(0, len(message_ids), CHUNK):
         _move_messages(
             session, is_one_of(session, Message.id, message_ids[start : start + CHUNK]),
@@ -731,6 +723,22 @@ def park_due(
             MessageState.PARKED, reason,
         )  # fmt: skip
     return len(call_ids) + len(message_ids)
+
+
+def _due(now: datetime, *, keeps_transactional: bool) -> tuple[Select[int], Select[int]]:
+    """The ids of calls and of ungrouped messages that are due, locked, but what another has; with
+    `keeps_transactional` without those that move value."""
+    calls = select(Call.id).where(
+        IS_OPEN,
+        Call.state == CallState.WAITING,
+        Call.kind.in_(KEPT_KINDS),
+        Call.next_try_at <= now,
+    )
+    loose = select(Message.id).where(IS_UNGROUPED, Message.due_at <= now)
+    if keeps_transactional:
+        calls = calls.where(Call.klass != MessageClass.TRANSACTIONAL)
+        loose = loose.where(Message.klass != MessageClass.TRANSACTIONAL)
+    return calls.with_for_update(skip_locked=True), loose.with_for_update(skip_locked=True)
 
 
 def park_calls(session: Session, call_ids: Sequence[int], reason: str) -> None:
@@ -790,6 +798,19 @@ def resume_parked(
     if resumed:
         wake_senders(session)
     return resumed
+
+
+def put_off(session: Session, now: datetime, until: datetime) -> None:
+    """Let what is due by now and moves no value wait until then."""
+    calls, loose = _due(now, keeps_transactional=True)
+    session.execute(
+        update(Call).where(Call.id.in_(calls)).values(next_try_at=until),
+        execution_options={"synchronize_session": False},
+    )
+    session.execute(
+        update(Message).where(Message.id.in_(loose)).values(due_at=until),
+        execution_options={"synchronize_session": False},
+    )
 
 
 def _resume_calls(

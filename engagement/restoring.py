@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, select, update
+from sqlalchemy import ColumnElement, func, inspect, select, update
 from sqlalchemy.orm import Session
 
 from bot.gateway import Line
 from core.errors import OutsideFault, Refused
-from engagement import outbox
+from engagement import campaigns, delivery, outbox
 from loyalty import audit, shop
+from models.campaigns import Campaign
 from models.journeys import Intent, IntentState
 from models.outbox import Call, CallState, Message, MessageState
 
@@ -37,10 +39,16 @@ class Pending:
 
 
 def hold(session: Session, taken_at: datetime, now: datetime) -> None:
-    """Remember what was restored, and stop every sender before its next call."""
+    """Remember what was restored; stop every sender before its next call, and every campaign.
+
+    A campaign would write anew to everybody whom the backup believes unwritten to, and those
+    messages would be newer than what `release` drops.
+    """
     moments = {"taken_at": taken_at.isoformat(), "restored_at": now.isoformat()}
     shop.set(session, "backups.restored", moments, now)
     outbox.pause_sending(session, HELD, now)
+    if inspect(session.connection()).has_table(Campaign.__tablename__):  # older backups have none
+        campaigns.pause_restored(session, now)
     audit.record(session, "cli", "backups.restored", moments, now)
 
 
@@ -71,7 +79,9 @@ def refuse_while_elsewhere(line: Line, public_url: str) -> None:
         raise Refused("backups.elsewhere", elsewhere=endpoint.url, here=here)
 
 
-def release(session: Session, *, is_sent: bool, actor: str, now: datetime) -> Pending | None:
+def release(
+    session: Session, *, is_sent: bool, actor: str, now: datetime, tz: ZoneInfo
+) -> Pending | None:
     """Let sending go on; what was pending is sent, or dropped for good. Returns what it was.
 
     Messages keep their retry keys: what LINE has taken within a day is not shown twice.
@@ -82,6 +92,7 @@ def release(session: Session, *, is_sent: bool, actor: str, now: datetime) -> Pe
     if not is_sent:
         _drop(session, found.restored_at, now)
     shop.set(session, "backups.restored", None, now)
+    delivery.keep_quiet(session, now, tz)
     outbox.resume_sending(session)
     facts = {"messages": found.messages, "intents": found.intents, "sent": is_sent}
     audit.record(session, actor, "backups.released", facts, now)

@@ -16,7 +16,7 @@ from core.i18n import t
 from core.text import parse_whole
 from handlers import links
 from loyalty import coupons, typed_codes, vouchers
-from models.coupons import Coupon, Voucher, VoucherState
+from models.coupons import Coupon, Voucher
 
 if TYPE_CHECKING:
     from handlers.router import Context, Messages
@@ -129,7 +129,7 @@ def voucher_view(ctx: Context, voucher: Voucher) -> VoucherView:
         expires_on=last_day(voucher.expires_at, tz) if voucher.expires_at else None,
         terms=(coupon.terms_en if ctx.locale == "en" else coupon.terms_th) or None,
         picture_url=coupon.picture_url,
-        is_held=voucher.state == VoucherState.HELD,
+        is_held=vouchers.is_at_till(ctx.session, voucher, ctx.real_now),
         is_waiting=vouchers.waits_for_proof(ctx.session, voucher, ctx.member),
         conditions=coupons.describe(ctx.session, coupon, ctx.locale),
         left=left.in_(ctx.locale) if left else None,

@@ -33,7 +33,7 @@ from core.sabotage import is_sabotaged, reach
 from engagement import outbox
 from handlers import router
 from handlers.router import Context, Messages
-from loyalty import members, shop
+from loyalty import members, shop, traces
 from models.inbox import Event, EventState
 from models.journeys import Intent, IntentState
 from models.members import JoinForm, Member
@@ -355,7 +355,8 @@ class Inbox:
         session = batch.session
         session.expunge_all()
         roll_back(session)
-        session.info.pop("activities", None)
+        for note in ("activities", "tracked_links", "wakes_senders"):
+            session.info.pop(note, None)
         session.info["memo"].clear()
         del session.info.get("after_commit", [])[after_commit:]
         line_ids = list(batch.people)
@@ -424,7 +425,8 @@ def body_of(session: Session, token: str, messages: Messages) -> bytes:
 
 
 def forget_message(session: Session, line_user_id: str, message_id: str) -> None:
-    """Take an unsent text out of the stored event that brought it (FW24)."""
+    """Take an unsent text out of the stored event that brought it, read or not (FW24)."""
+    traces.forget_text(session, message_id)
     stored = session.execute(
         select(Event.id, Event.payload).where(
             Event.line_user_id == line_user_id, Event.kind == "message"

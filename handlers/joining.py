@@ -11,7 +11,7 @@ from core.clock import local_day
 from core.errors import Refused
 from core.i18n import t
 from handlers import links
-from loyalty import consents, joining, points, shop
+from loyalty import consents, conversations, joining, points, shop
 from loyalty.joining import Kind, Outcome, Surroundings
 from loyalty.members import shown_name
 from models.members import MemberState, Purpose
@@ -54,9 +54,14 @@ def take(ctx: Context, is_word: bool) -> Messages | None:
         if form.step == "name" and not form.is_paused:
             return say(ctx, joining.offer_word_as_name(surroundings(ctx), form, ctx.text.strip()))
         return pause(ctx)
-    if form.is_paused and not joining.is_answer_word(ctx.text):
+    if form.is_paused and (not joining.is_answer_word(ctx.text) or _is_with_staff(ctx)):
         return None
     return _answer(ctx, ctx.text)
+
+
+def _is_with_staff(ctx: Context) -> bool:
+    """Whether a person has the chat: "cancel" and "yes" are said to them, not to a form (M11)."""
+    return conversations.is_bot_silent(conversations.of(ctx.session, ctx.member), ctx.now)
 
 
 def pause(ctx: Context) -> Messages | None:

@@ -216,13 +216,13 @@ def _answer(ctx: Context) -> Messages:
 
 
 def find_word(text: str) -> tuple[Handler, str] | None:
-    """The handler of a chat word, typed exactly, and what followed it."""
+    """The handler of a chat word, typed exactly, and what followed it, folded as codes are."""
     key = match_key(text)
     if handler := _words().get(key):
         return handler, ""
     first, _, rest = key.partition(" ")
     if rest and (handler := _prefixes().get(first)):
-        return handler, text.strip().split(maxsplit=1)[1]
+        return handler, rest
     return None
 
 
@@ -254,6 +254,9 @@ def parse_postback(found: Any) -> Postback | None:
     if not isinstance(extra, dict):
         extra = {}
     chosen = {str(key): str(value) for key, value in extra.items()}
+    # What no button of ours holds, and no database can be asked for: NUL, half of a character.
+    if not all(map(str.isprintable, (*params.values(), *chosen.values(), source or ""))):
+        return None
     return Postback(action, params, chosen, source)
 
 

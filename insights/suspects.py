@@ -107,7 +107,9 @@ def cashiers(session: Session, now: datetime, real_now: datetime, tz: ZoneInfo) 
         if row.nights >= LEAST_NIGHT:
             flag(row.cashier_id, "nights", bills=row.nights)
     for row in _favourites(session, since):
-        sums = tills[row.cashier_id]
+        sums = tills.get(row.cashier_id)
+        if sums is None:
+            continue  # all of it was bought before, and recorded since
         if sums.bills >= LEAST_BILLS and int(row.points) * 100 > SHARE_PERCENT * int(sums.points):
             flag(
                 row.cashier_id, "favourite", member=row.name or row.member_no, bills=row.bills,

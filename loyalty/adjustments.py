@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid, NotFound, Refused
-from core.text import clean
+from core.text import fit
 from loyalty import points, second_person
 from models.base import table_of
 from models.members import Member
@@ -56,7 +56,7 @@ def give(
     `members.not_joined`, and as `points.adjust` refuses.
     """
     _refuse_unless_may(session, member.id, staff)
-    why = clean(reason, REASON_LETTERS)
+    why = fit(reason, REASON_LETTERS, REASON_LETTERS)
     if not why:
         raise Invalid("adjustments.needs_reason")
     if not amount or abs(amount) > MOST:

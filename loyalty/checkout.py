@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid, Refused
-from loyalty import ceilings, codes, coupons, purchases, tiers
+from loyalty import ceilings, codes, coupons, points, purchases, tiers
 from loyalty.coupons import RedemptionResult
 from loyalty.purchases import BillItem, PurchaseResult
 from models.coupons import CodePurpose, Coupon, CouponKind, Voucher
@@ -90,6 +90,8 @@ def confirm(
     assert (paid_satang is None) != (bill_satang is None)
     if len(holds) + len(parsed) > MAX_VOUCHERS:
         raise Invalid("errors.invalid_field", field="vouchers")
+    if parsed:
+        points.lock_member(session, member_id)  # before the vouchers, as everywhere
     scans = [codes.held(session, hold, holder, real_now) for hold in holds]
     scans += [
         codes.scan(session, one, holder, now, real_now, tz, purpose=CodePurpose.REDEEM)
@@ -106,7 +108,7 @@ def confirm(
             tier_off = tier_discount(session, member_id, bill_satang, now)
         bills, paid = _bills_down(vouchers, bill_satang - tier_off)
     else:
-        bills, paid = _bills_up(vouchers, paid_satang), paid_satang
+        bills, paid = _bills_up(vouchers, paid_satang, items), paid_satang
     who: dict[str, Any] = {
         "cashier_id": cashier_id,
         "device_id": device_id,
@@ -188,7 +190,21 @@ def _bills_down(vouchers: Sequence[Voucher], bill: int) -> tuple[list[int], int]
     return bills, bill
 
 
-def _bills_up(vouchers: Sequence[Voucher], paid: int) -> list[int]:
+def _bills_up(vouchers: Sequence[Voucher], paid: int, items: Sequence[BillItem]) -> list[int]:
+    """The bill before each voucher, from what was paid after all of them.
+
+    Nothing paid does not tell how much of a voucher that keeps its change was needed: its lines do.
+    """
+    if paid == 0 and any(
+        voucher.coupon.kind == CouponKind.CASH and voucher.coupon.keeps_change
+        for voucher in vouchers
+    ):
+        bill = sum(item.amount_satang for item in items)
+        if bill == 0:
+            raise Invalid("errors.invalid_field", field="amount")
+        if bill > purchases.MAX_BILL_SATANG:
+            raise Refused("limits.over")
+        return _bills_down(vouchers, bill)[0]
     bills: list[int] = []
     for voucher in reversed(vouchers):
         paid = bill_before(voucher.coupon, voucher, paid)

@@ -17,6 +17,7 @@ import hashlib
 import hmac
 import math
 import secrets
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -483,6 +484,38 @@ def move_turns(session: Session, source: int, target: int) -> list[list[int]]:
         moved.append([row.id, row.ordinal])
     _forget_turns(session)
     return moved
+
+
+def swap_turns(session: Session, account: int, person: int) -> None:
+    """Let turns follow the public ids that an account and a person have swapped.
+
+    Numbers are made of public id and ordinal, so what was played keeps its ordinal: no number
+    comes twice. What the account has yet to play stays with it, behind the person's turns. Both
+    members are locked by the caller.
+    """
+    rows = session.execute(
+        select(TURNS)
+        .where(TURNS.c.member_id.in_((account, person)))
+        .order_by(TURNS.c.member_id != person, TURNS.c.ordinal)
+    ).all()
+    for row in rows:  # out of each other's way: ordinals and causes are unique
+        aside = {"ordinal": -row.ordinal, "source_id": f"swap:{row.id}"}
+        session.execute(update(TURNS).where(TURNS.c.id == row.id).values(aside))
+    last: Counter[int] = Counter()
+    for row in rows:
+        target, place, cause = account, row.ordinal, row.source_id
+        if row.member_id == person:
+            last[row.draw_id] = max(last[row.draw_id], place)
+        elif row.played_at is not None:
+            target = person
+        else:
+            last[row.draw_id] += 1
+            place = last[row.draw_id]
+        if row.source == BY_DAY:
+            cause = f"{target}:{cause.partition(':')[2]}"
+        values = {"member_id": target, "ordinal": place, "source_id": cause}
+        session.execute(update(TURNS).where(TURNS.c.id == row.id).values(values))
+    _forget_turns(session)
 
 
 def return_turns(session: Session, moved: Sequence[Sequence[int]], kept: int, gone: int) -> None:

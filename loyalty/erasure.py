@@ -69,9 +69,16 @@ def erase(
         tombstones.put(session, vault, tombstones.LINE_ID, line_user_id, now)
     if member.is_member and phone:
         tombstones.put(session, vault, tombstones.PHONE, phone, now)
+    is_shadow = (Member.merged_into_id == member.id) & (Member.state != MemberState.ERASED)
+    shadows = session.scalars(select(Member).where(is_shadow)).all()
+    # A backup may be older than the merge, and know each of them as a member.
+    journal = [
+        {"member_public_id": one.public_id, "asked_by": asked_by, "at": now}
+        for one in (member, *shadows)
+    ]
     session.execute(
         insert_into(session, Erasure)
-        .values(member_public_id=member.public_id, asked_by=asked_by, at=now)
+        .values(journal)
         .on_conflict_do_nothing(index_elements=["member_public_id"])
     )
     for purpose in Purpose:
@@ -83,7 +90,7 @@ def erase(
     if line_user_id:
         traces.forget_person(session, line_user_id, event_id)
     numbers = [number] if number else []
-    for shadow in session.scalars(select(Member).where(Member.merged_into_id == member.id)).all():
+    for shadow in shadows:
         numbers += [shadow.member_no] if shadow.member_no else []
         _empty(session, shadow, now)  # what a merge kept so that it could be undone
     _empty(session, member, now)
@@ -99,10 +106,13 @@ def erase(
 def replay(session: Session, vault: Vault, now: datetime, journal: list[str]) -> int:
     """Erase again whoever a restored backup brought back. Returns how many."""
     found = session.scalars(
-        select(Member).where(Member.public_id.in_(journal), Member.state != MemberState.ERASED)
+        select(Member)
+        .where(Member.public_id.in_(journal), Member.state != MemberState.ERASED)
+        .order_by(Member.merged_into_id.is_not(None), Member.id)
     ).all()
     for member in found:
-        erase(session, vault, member, asked_by="restore", now=now)
+        if member.state != MemberState.ERASED:  # not gone along with whom it was merged into
+            erase(session, vault, member, asked_by="restore", now=now)
     return len(found)
 
 

@@ -23,7 +23,7 @@ from core.crypto import Vault
 from core.db import is_sqlite
 from core.errors import NotFound, Refused
 from core.runtime import Runtime
-from core.text import clean
+from core.text import fit
 from loyalty import audit
 from models.activities import Activity
 from models.base import Base, table_of
@@ -244,7 +244,7 @@ def add_target(
     actor: str,
 ) -> NewTarget:
     """A place where signed events are posted from now on. Raises Refused; writes the audit row."""
-    shown = clean(name, 60)
+    shown = fit(name, 60, 60)
     if not shown:
         raise Refused("webhooks.no_name", status=422)
     if session.scalar(select(TARGETS.c.id).where(TARGETS.c.name == shown)) is not None:

@@ -33,6 +33,11 @@ from models.members import JoinForm, Member, Purpose
 WELCOME_GIFT = "welcome_gift"
 STEPS = ("consent", "marketing", "name", "phone", "birthday", "guardian")
 FIELDS = ("name", "phone", "birthday")
+#: The steps that show a text, and the word that agrees to it.
+_SHOWN = {
+    "consent": (Purpose.MEMBERSHIP, "accept"),
+    "marketing": (Purpose.MARKETING, "marketing_yes"),
+}
 CORRECT = "correct:"
 
 
@@ -124,7 +129,9 @@ def start(around: Surroundings) -> Outcome:
         activities.record(
             around.session, around.member.id, "members.joining_started", around.now, {}
         )
-    form.is_paused = False
+        # Begun in the language that was spoken: LINE's word of the telephone comes too late.
+        around.member.profile_seen_at = around.member.profile_seen_at or around.now
+    form.is_paused, form.updated_at = False, around.now
     return Outcome(Kind.ASK, form.step)
 
 
@@ -172,8 +179,8 @@ def is_answer_word(text: str) -> bool:
 
 def answer(around: Surroundings, form: JoinForm, text: str) -> Outcome:
     """Take one answer to the question the form stands at."""
+    asked_at, form.updated_at = form.updated_at, around.now
     form.is_paused = False
-    form.updated_at = around.now
     if _says(text, "cancel"):
         cancel(around.session, around.member)
         return Outcome(Kind.CANCELLED, form.step)
@@ -183,7 +190,19 @@ def answer(around: Surroundings, form: JoinForm, text: str) -> Outcome:
     if _says(text, "back"):
         form.step = STEPS[max(0, STEPS.index(form.step) - 1)]
         return Outcome(Kind.ASK, form.step)
+    if _agrees_to_another_text(around, form.step, text, asked_at):
+        return Outcome(Kind.ASK, form.step)
     return _TAKE[form.step](around, form, answers, text)
+
+
+def _agrees_to_another_text(around: Surroundings, step: str, text: str, asked_at: datetime) -> bool:
+    """Whether this agrees to a text that was put in force after the question was asked: nobody
+    agrees to what was not on the screen. Declining needs no text."""
+    purpose, word = _SHOWN.get(step, (None, ""))
+    if purpose is None or not _says(text, word):
+        return False
+    since = consents.current(around.session, purpose).published_at
+    return since is not None and since > asked_at
 
 
 def offer_word_as_name(around: Surroundings, form: JoinForm, word: str) -> Outcome:

@@ -20,7 +20,7 @@ from core.bulk import is_one_of
 from core.crypto import Vault
 from core.db import insert_into, is_sqlite
 from core.errors import NotFound, Refused
-from core.text import clean, western_digits
+from core.text import fit, plain_number, western_digits
 from loyalty import activities, consents, personal, shop
 from loyalty.birthdays import is_minor
 from models.base import table_of
@@ -149,10 +149,7 @@ def called(member: Member) -> str:
 
 def fit_name(name: str) -> str:
     """A stranger's name cleaned and short enough to keep; empty when nothing readable is left."""
-    cleaned = clean(name)
-    while len(cleaned) > NAME_LETTERS:
-        cleaned = clean(cleaned, len(regex.findall(r"\X", cleaned)) - 1)
-    return cleaned
+    return fit(name, NAME_LETTERS)
 
 
 def masked(name: str) -> str:
@@ -222,8 +219,11 @@ def take_profile(
     if member.profile_seen_at is None and member.state == MemberState.FRIEND and language:
         member.locale = "th" if language.lower().startswith("th") else "en"
     member.line_name = fit_name(name) or None
-    is_safe = bool(picture_url) and str(picture_url).startswith(("https://", "http://127.0.0.1"))
-    member.picture_url = picture_url if is_safe and len(str(picture_url)) <= 2000 else None
+    address = picture_url or ""
+    is_safe = address.startswith(("https://", "http://127.0.0.1")) and len(address) <= 2000
+    # A control or half a character in it could not be stored, nor would it be an address.
+    is_plain = address.isascii() and address.isprintable()
+    member.picture_url = address if is_safe and is_plain else None
     member.profile_due_at = None
     member.profile_seen_at = now
 
@@ -343,7 +343,7 @@ def parse_phone(text: str) -> E164 | None:
     """A phone as people write it (08x, 668x, +668x, spaces, dashes, Thai digits) in E.164."""
     import phonenumbers  # tables of every country: read when the first phone is typed
 
-    plain = western_digits(text.strip())
+    plain = western_digits(plain_number(text))
     if not _PHONE_LETTERS.fullmatch(plain):
         return None
     digits = re.sub(r"[^0-9]", "", plain)
@@ -424,8 +424,9 @@ def set_birthday(
 
 
 def set_locale(session: Session, member: Member, locale: str, now: datetime) -> None:
-    """Speak this language from now on."""
+    """Speak this language from now on, whatever LINE will say of the telephone."""
     wanted = locale if locale in ("th", "en") else "th"
+    member.profile_seen_at = member.profile_seen_at or now
     if member.locale != wanted:
         member.locale = wanted
         activities.record(session, member.id, "members.language_changed", now)

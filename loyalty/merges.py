@@ -32,6 +32,7 @@ from loyalty import (
     points,
     stamps,
     surveys,
+    tiers,
 )
 from loyalty.purchases import recount_totals
 from models.activities import Activity
@@ -165,7 +166,8 @@ def merge(
     moved["consents"] = _merge_consents(session, gone_id, kept_id, now)
     moved["referrals"] = _move_referrals(session, gone_id, kept_id)
     moved["person"] = _move_person(session, vault, gone, kept, now)
-    moved |= _move_wishes(session, gone_id, kept_id, now)
+    moved |= move_wishes(session, gone_id, kept_id, now)
+    moved["tier"] = tiers.hand_over(session, gone_id, kept_id, now)
     moved["answers"] = surveys.hand_over(session, gone, kept, now)
     moved["shadows"] = list(
         session.scalars(
@@ -399,7 +401,7 @@ def _move_person(
     return taken
 
 
-def _move_wishes(session: Session, gone_id: int, kept_id: int, now: datetime) -> dict[str, Any]:
+def move_wishes(session: Session, gone_id: int, kept_id: int, now: datetime) -> dict[str, Any]:
     """Tags add up, of two wishes about messages the quieter holds, and a campaign that only the
     gone row was in reaches the kept one."""
     tags = []
@@ -510,6 +512,7 @@ def unmerge(
     _person_back(session, gone, kept, moved["person"], now)
     _back(session, CampaignRecipient, moved.get("campaigns", []), kept_id, gone_id)
     _wishes_back(session, row)
+    tiers.hand_back(session, kept_id, moved.get("tier"), now)
     surveys.hand_over(session, kept, gone, now, only=moved.get("answers", []))
     session.execute(
         update(Member)

@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.crypto import Vault
 from core.errors import Refused
-from loyalty import activities, coupons, members, personal, points, tombstones
+from loyalty import activities, coupons, draws, members, merges, personal, points, tiers, tombstones
 from models.activities import Activity
 from models.conversations import Conversation, Ticket
 from models.coupons import Redemption, ScanCode, Voucher
@@ -36,8 +36,10 @@ from models.outbox import Message
 from models.points import LedgerEntry
 from models.purchases import Purchase
 from models.results import Tap
+from models.segments import MemberChoice, MemberTag
 from models.staff import Cashier
 from models.stamps import StampCard
+from models.tiers import MemberTier
 
 #: Rows that go with the person. None of them carries points, bills or stamps.
 _LIGHT = (
@@ -132,16 +134,20 @@ def _take_over(session: Session, account: Member, person: Member) -> None:
         update(MemberKey).where(MemberKey.member_id == person.id).values(member_id=account.id)
     )
     session.flush()
+    draws.swap_turns(session, account.id, person.id)
 
 
 def _retire(session: Session, gone: Member, stays: Member) -> None:
-    """Make a row the shadow of another; its number leads there."""
+    """Make a row the shadow of another; its number leads there, as do those of its own shadows."""
     gone.state = MemberState.MERGED
     gone.merged_into_id = stays.id
     gone.phone_proven_at = None
     gone.phone_proven_by = None
     for name in _PERSONAL:
         setattr(gone, name, False if name == "is_following" else None)
+    session.execute(
+        update(Member).where(Member.merged_into_id == gone.id).values(merged_into_id=stays.id)
+    )
     session.flush()
 
 
@@ -161,6 +167,10 @@ def _move(session: Session, source: int, target: int, now: datetime) -> None:
             .execution_options(synchronize_session=False)
         )
     _move_consents(session, source, target, now)
+    merges.move_wishes(session, source, target, now)
+    tiers.hand_over(session, source, target, now)
+    for own in (MemberTag, MemberChoice, MemberTier):  # a claim is never undone
+        session.execute(delete(own).where(own.member_id == source))
     highest = session.scalar(select(func.max(Voucher.ordinal)).where(Voucher.member_id == target))
     session.execute(
         update(Voucher)

@@ -24,6 +24,8 @@ from models.purchases import Operation
 OPERATIONS = table_of(Operation)
 REMEMBERED = timedelta(hours=48)
 WAIT_SECONDS = 5
+#: PostgreSQL's word for a wait that was longer than `lock_timeout`.
+LOCK_NOT_AVAILABLE = "55P03"
 
 # PostgreSQL's wait for a lock is a setting of the transaction. The same statement that inserts
 # shortens it before, as the row comes from there, and puts it back with what it returns.
@@ -95,6 +97,8 @@ def _insert_within(session: Session, row: dict[str, Any]) -> bool:
     try:
         made = session.execute(_NEW_POSTGRES, row).first() is not None
     except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) != LOCK_NOT_AVAILABLE:
+            raise  # a server that is gone is nobody else's operation
         raise Refused("operations.in_progress") from error
     if not made:  # nothing was returned, so nothing has set the usual wait again
         session.execute(select(_WAIT_AS_USUAL))

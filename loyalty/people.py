@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from core import ids
 from core.errors import NotFound, Refused
-from core.text import clean
+from core.text import fit
 from loyalty import audit
 from models.staff import (
     ApiKey,
@@ -35,6 +35,8 @@ PIN_DIGITS = 6
 PIN_TRIES = 5
 PIN_LOCK = timedelta(minutes=15)
 PASSWORD_MIN = 12
+#: What the columns of staff, cashiers, tills and keys hold.
+NAME_LETTERS = 100
 BRANCH_CODE = re.compile(r"[A-Z0-9_-]{2,20}")
 EMAIL = re.compile(r"[^@\s]{1,64}@[^@\s]{1,180}\.[^@\s.]{2,60}")
 API_SCOPES = (
@@ -142,7 +144,7 @@ def invite_staff(
         Staff(
             email=email,
             role=Role(role),
-            name=clean(name) or email.partition("@")[0],
+            name=fit(name, NAME_LETTERS) or email.partition("@")[0],
             branch_id=branch_id,
             setup_hash=ids.token_hash(secret),
             setup_expires_at=now + SETUP_LIFE,
@@ -217,7 +219,7 @@ def add_cashier(
     """Add a cashier; returns the personal PIN, which is shown once."""
     branch = branch_of(session, branch_code)
     pin = pin or _new_pin()
-    shown = clean(name)
+    shown = fit(name, NAME_LETTERS)
     if not shown:
         raise Refused("cashiers.no_name", status=422)
     cashier = Cashier(
@@ -265,7 +267,7 @@ def change_cashier(
     actor: str,
 ) -> None:
     """Change a cashier. Moving or dismissing somebody closes every till they have open (AA7)."""
-    shown = clean(name)
+    shown = fit(name, NAME_LETTERS)
     if not shown:
         raise Refused("cashiers.no_name", status=422)
     if branch_id != cashier.branch_id or not is_active:
@@ -339,7 +341,7 @@ def enrol(session: Session, code: str, name: str, now: datetime) -> tuple[Device
     row.used_at = now
     token = ids.secret_token()
     device = Device(
-        name=clean(name, 60) or "Till",
+        name=fit(name, NAME_LETTERS) or "Till",
         branch_id=row.branch_id,
         token_hash=ids.token_hash(token),
         enrolled_at=now,
@@ -381,7 +383,7 @@ def create_api_key(
             status=422,
             known=", ".join(API_SCOPES),
         )
-    shown = clean(name)
+    shown = fit(name, NAME_LETTERS)
     if not shown or session.scalar(select(ApiKey.id).where(ApiKey.name == shown)) is not None:
         raise Refused("api_keys.known_name")
     key = f"taem_{ids.secret_token()}"

@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from core.i18n import t
-from core.text import clean
+from core.text import fit
 from loyalty import activities
 from models.conversations import Conversation, Ticket, TicketState
 
@@ -29,7 +29,7 @@ def open_ticket(session: Session, member_id: int, subject: str, now: datetime) -
         conversation_id=session.scalar(
             select(Conversation.id).where(Conversation.member_id == member_id)
         ),
-        subject=clean(subject, SUBJECT_LETTERS),
+        subject=fit(subject, SUBJECT_LETTERS, SUBJECT_LETTERS),
         state=TicketState.OPEN,
         opened_at=now,
     )

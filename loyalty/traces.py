@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, update
+from sqlalchemy import ColumnElement, case, func, or_, update
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from core.db import is_sqlite
@@ -26,12 +26,34 @@ def forget_person(session: Session, line_user_id: str, event_id: int | None) -> 
         session,
         update(Event)
         .where(Event.line_user_id == line_user_id, is_over)
-        .values(line_user_id=None, lane=Event.webhook_event_id, payload=EMPTIED),
+        .values(
+            line_user_id=None,
+            lane=Event.webhook_event_id,
+            payload=EMPTIED,
+            # Nothing is left of it that a replay could do.
+            state=case((Event.state == EventState.FAILED, EventState.DISMISSED), else_=Event.state),
+        ),
     )
     _run(
         session,
         update(Quarantined)
         .where(_holds(session, Quarantined.content, line_user_id))
+        .values(content=b"", state=QuarantineState.DISMISSED),
+    )
+
+
+def forget_text(session: Session, message_id: str) -> None:
+    """Empty the events that could not be read and hold this message. Whole bodies that could not
+    be are kept: they may hold what others said."""
+    if not message_id.isdigit():
+        return
+    _run(
+        session,
+        update(Quarantined)
+        .where(
+            Quarantined.kind == "event",
+            _holds(session, Quarantined.content, f'"{message_id}"'),
+        )
         .values(content=b"", state=QuarantineState.DISMISSED),
     )
 

@@ -52,7 +52,12 @@ def waits_for_proof(session: Session, voucher: Voucher, member: Member) -> bool:
 
 
 def is_at_till(session: Session, voucher: Voucher, real_now: datetime) -> bool:
-    """Whether a till holds it at this moment: no new code is shown then (C5)."""
+    """Whether a till holds it at this moment: no new code is shown then (C5).
+
+    A hold that ran out leaves the voucher's state as it was until somebody scans it again.
+    """
+    if voucher.state != VoucherState.HELD:
+        return False
     return codes.live_hold(session, voucher.id, real_now) is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
@@ -10,6 +11,16 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.db import Database
+
+
+class Standing(StrEnum):
+    """How a database stands to this code."""
+
+    CURRENT = "ok"
+    BEHIND = "old"  # or never migrated
+    NEWER = "newer"
+    DOWN = "down"
+
 
 _FOLDER = Path(__file__).resolve().parent / "versions"
 _LINE = re.compile(r'^(down_revision|revision)\b[^=]*=\s*(?:"([^"]*)"|None)', re.MULTILINE)
@@ -23,17 +34,21 @@ def newest_migration() -> str | None:
     return next(iter(heads)) if len(heads) == 1 else None
 
 
-def unknown_migration(database: Database) -> str | None:
-    """The revision of a database that a newer Taem has migrated; None where there is none.
-
-    A database that cannot be asked, or was never migrated, is no reason to refuse: it may come.
-    """
+def standing(database: Database) -> Standing:
+    """Whether it can be asked, and has the tables this code expects."""
+    try:
+        with database.read() as session:
+            session.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        return Standing.DOWN
     try:
         with database.read() as session:
             held = session.scalar(text("SELECT version_num FROM alembic_version"))
     except SQLAlchemyError:
-        return None
-    return None if held is None or held in _history()[0] else str(held)
+        return Standing.BEHIND
+    if held == newest_migration():
+        return Standing.CURRENT
+    return Standing.BEHIND if held is None or knows(held) else Standing.NEWER
 
 
 def knows(revision: str) -> bool:

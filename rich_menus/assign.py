@@ -168,6 +168,8 @@ class Claim:
     user_id: str
     #: None for the default, which nobody is linked to.
     menu_id: str | None
+    #: Until when it is ours; another moment in the row says that it was wished anew meanwhile.
+    until: datetime
     #: Any of these is right: a tap on a tab links the person to that one.
     right: frozenset[str] = frozenset()
     is_check: bool = False
@@ -207,8 +209,10 @@ def _claim(runtime: Runtime, limit: int) -> list[Claim]:
         claimed: list[Claim] = []
         for link, user_id in rows:
             if link.leaving_user_id is not None:
-                link.next_try_at = real + LEASE
-                claimed.append(Claim(link.member_id, link.leaving_user_id, None, is_leaving=True))
+                until = link.next_try_at = real + LEASE
+                claimed.append(
+                    Claim(link.member_id, link.leaving_user_id, None, until, is_leaving=True)
+                )
                 continue
             is_default = link.wanted_key == f"{default}:{runtime.settings.shop_locale}"
             menu_id = live.get(link.wanted_key) or live.get(plain_key(link.wanted_key))
@@ -218,13 +222,14 @@ def _claim(runtime: Runtime, limit: int) -> list[Claim]:
             elif menu_id is None and not is_default:
                 link.next_try_at = real + NOT_PUBLISHED_YET
             else:
-                link.next_try_at = real + LEASE
+                until = link.next_try_at = real + LEASE
                 right = sets.get(link.wanted_key) or sets.get(plain_key(link.wanted_key), set())
                 claimed.append(
                     Claim(
                         link.member_id,
                         user_id,
                         None if is_default else menu_id,
+                        until,
                         frozenset(right),
                         is_check=link.is_check,
                     )
@@ -270,10 +275,13 @@ def _record(runtime: Runtime, people: Sequence[Claim], *, is_done: bool) -> None
     real = runtime.clock.real_now()
     by_id = {one.member_id: one for one in people}
     with runtime.database.write() as session:
-        links = session.scalars(select(MenuLink).where(MenuLink.member_id.in_(by_id))).all()
-        for link in links:
+        ours = select(MenuLink).where(MenuLink.member_id.in_(by_id)).order_by(MenuLink.member_id)
+        for link in session.scalars(ours.with_for_update()).all():
             claim = by_id[link.member_id]
-            if is_done and claim.is_leaving:
+            if link.next_try_at != claim.until:  # the new wish stands, and is told to LINE next
+                if is_done and not claim.is_leaving:
+                    link.linked_line_menu_id, link.confirmed_at = claim.menu_id, None
+            elif is_done and claim.is_leaving:
                 session.delete(link)
                 _greet_again(session, claim.user_id, real)
             elif is_done:

@@ -116,15 +116,23 @@ def write_journal(runtime: Runtime, folder: Path) -> int:
     return len(new)
 
 
-def journal(path: Path) -> list[str]:
-    """Whom a journal names; a line that a power cut broke off is passed over."""
+def journal(path: Path, *, is_checked: bool = False) -> list[str]:
+    """Whom a journal names; a line that a power cut broke off is passed over.
+
+    With `is_checked`, any other line that names nobody raises BadBackup: it is no journal at all.
+    """
     found = []
-    if path.exists():
-        for line in path.read_text("utf-8").splitlines():
-            try:
-                found.append(str(json.loads(line)["erased"]))
-            except (ValueError, KeyError, TypeError):
-                continue
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    for number, line in enumerate(lines, 1):
+        try:
+            found.append(str(json.loads(line)["erased"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            begun = line.strip(b"\0 ")[:1]  # what was never written may be read as zeros
+            is_torn = not begun or (begun == b"{" and isinstance(error, ValueError))
+            if is_checked and not is_torn:
+                raise backups.BadBackup(
+                    f"{path.name}: line {number} names nobody who was erased; is it a journal?"
+                ) from error
     return found
 
 

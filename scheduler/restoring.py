@@ -43,7 +43,8 @@ def restore(
 ) -> Restored:
     """Read a backup into this empty database. Raises BadBackup before anything is touched.
 
-    1. The file is read whole and checked; then the database is migrated as far as the backup was.
+    1. The file is read whole and checked, and so are the journals; then the database is migrated
+       as far as the backup was.
     2. The rows come with the hold on sending, in one transaction: nothing can slip out between.
     3. The rest of the migrations, then the erasures since; jobs that only speak to members do not
        repeat the hours between.
@@ -55,6 +56,7 @@ def restore(
         raise files.BadBackup(
             f"{path.name}: made with another DATA_KEY or INDEX_KEY; put those into the settings"
         )
+    gone = [name for one in journals for name in backups.journal(one, is_checked=True)]
     url, now = runtime.settings.database_url, runtime.clock.now()
     if not _is_ready(runtime, path, manifest.migration):
         upgrade(url, manifest.migration)
@@ -63,7 +65,6 @@ def restore(
         restoring.hold(session, manifest.taken_at, now)
     if manifest.migration != newest_migration():
         upgrade(url)
-    gone = [name for journal in journals for name in backups.journal(journal)]
     with runtime.transaction() as session:
         erased = erasure.replay(session, runtime.vault, now, gone)
     _skip_missed(runtime, manifest.taken_at, now)

@@ -35,18 +35,28 @@ def main() -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(arguments.certificate, arguments.key)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings, context))
+        try:
+            runner.run(_serve(settings, context))
+        except OSError as error:  # of the door alone: whatever comes in is answered
+            sys.exit(f"simulator: cannot listen on {settings.host}:{settings.port} ({error})")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="simulator", description="A stand-in LINE platform.")
     parser.add_argument("--host")
-    parser.add_argument("--port", type=int)
+    parser.add_argument("--port", type=_port)
     parser.add_argument("--state", type=Path, help="keep customers, chats and menus in this file")
     parser.add_argument("--journal", type=int, help="how many accepted sends to remember")
     parser.add_argument("--certificate", help="serve TLS with this certificate chain")
     parser.add_argument("--key", help="private key of the certificate")
     return parser.parse_args()
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number < 65536:
+        raise ValueError
+    return number
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

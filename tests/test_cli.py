@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
+import socket
+import threading
 
+import psutil
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select, text, update
 
+from app import create_app
 from bot import gateway
+from core import spreadsheets
 from core.clock import local_day
 from core.i18n import t
 from core.ids import token_hash
 from insights import breach
-from loyalty import audit, people
+from loyalty import audit, members, people
 from models.members import Member, MemberState, MemberTotals
 from models.staff import (
     ApiKey,
@@ -29,8 +35,8 @@ from models.staff import (
 from rich_menus import upkeep
 from tests import factories, lives
 from tests.fakes import FakeLine
-from tests.forks import Forked
-from tests.processes import bare_environment, free_port
+from tests.forks import Forked, ForkedRole
+from tests.processes import answers, bare_environment, free_port, wait_until
 
 
 @pytest.fixture
@@ -191,6 +197,25 @@ def test_menus_and_doctor_say_when_line_is_away(run):
     assert factories.CHANNEL_TOKEN not in "".join(one.stdout + one.stderr for one in results)
 
 
+def test_doctor_says_when_something_else_answers_at_the_public_url(runtime):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        answering = threading.Thread(target=answer_no_http, args=(server,))
+        answering.start()
+        app = create_app(runtime.settings.model_copy(update={"public_url": url}))
+        result = app.test_cli_runner().invoke(args=("doctor",), catch_exceptions=False)
+        answering.join()
+    assert t("th", "doctor.public_url_down") in result.stdout
+    app.extensions["taem"].database.dispose()
+
+
+def answer_no_http(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(1000)
+        connection.sendall(b"220 a mail server\r\n")
+
+
 SOUND = {
     "SECRET_KEY": factories.SECRET_KEY, "DATA_KEY": factories.DATA_KEY,
     "INDEX_KEY": factories.INDEX_KEY, "LINE_API_URL": "http://127.0.0.1:9",
@@ -201,6 +226,11 @@ BAD = [
     ("INDEX_KEY", "password"), ("FLASK_DEBUG", "1"), ("PORT", "99999"),
     ("DATABASE_URL", "mysql://planted-value"), ("SHOP_TIMEZONE", "Mars/Planted"),
     ("PUBLIC_URL", "ftp://planted"), ("WEB_THREADS", "planted"), ("SENDING", "planted"),
+    ("DATABASE_URL", "postgresql+psycopg://taem:p@ss:planted@db/taem"),
+    ("PUBLIC_URL", "https://shop.example:planted"), ("PUBLIC_URL", "https://shop planted.example"),
+    ("LINE_API_URL", "http://[planted"), ("LINE_CHANNEL_ACCESS_TOKEN", "planted\nvalue"),
+    ("LINE_CHANNEL_ACCESS_TOKEN", "planted\u200b"), ("LINE_CHANNEL_SECRET", "sound,planted value"),
+    ("LINE_LOGIN_CHANNEL_SECRET", "planted\u0e01"),
 ]  # fmt: skip
 
 
@@ -215,13 +245,104 @@ def test_sound_settings_start(tmp_path):
     assert start(tmp_path) == (0, "")
 
 
+@pytest.mark.parametrize("role", ["all", "web"])
+def test_a_port_of_somebody_else_is_named_and_nothing_starts(tmp_path, role):
+    log = tmp_path / "said.log"
+    unused = f"sqlite:///{tmp_path / 'never-opened.db'}"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = factories.make_settings(unused, port=taken.getsockname()[1])
+        environment = bare_environment() | factories.environment(settings)
+        assert ForkedRole(role, environment, log).wait(30) == 2
+    assert "taem: PORT: cannot listen" in log.read_text()
+    assert "Is Taem running already?" in log.read_text()
+    assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("role", ["all", "web"])
+def test_a_host_that_is_not_this_machine_is_named_and_its_value_is_not(tmp_path, role):
+    log = tmp_path / "said.log"
+    settings = factories.make_settings("sqlite://", host="192.0.2.7", port=free_port())
+    environment = bare_environment() | factories.environment(settings)
+    assert ForkedRole(role, environment, log).wait(30) == 2
+    assert log.read_text().startswith("taem: HOST: cannot listen there (")
+    assert "192.0.2.7" not in log.read_text()
+    assert "running already" not in log.read_text()
+
+
+def listening(processes, tmp_path, role, host):
+    """A role of the product that hears that host."""
+    port = free_port()
+    settings = factories.make_settings(f"sqlite:///{tmp_path}/x.db", host=host, port=port)
+    started = processes.fork(role, bare_environment() | factories.environment(settings))
+    wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"), within=30)
+    return started
+
+
+def test_web_ends_with_a_fault_when_its_own_process_dies(processes, tmp_path):
+    """Or whoever restarts it on failure never does."""
+    web = listening(processes, tmp_path, "web", "localhost")
+    for child in psutil.Process(web.pid).children():
+        child.kill()
+    assert web.wait(30) == 1
+
+
+def test_a_stop_that_granians_process_hears_first_is_no_fault(processes, tmp_path):
+    """As systemd may tell it to all of a unit's processes."""
+    web = listening(processes, tmp_path, "web", "")
+    parent = psutil.Process(web.pid)
+    (child,) = parent.children()
+    parent.suspend()
+    child.terminate()
+    wait_until(lambda: child.status() == psutil.STATUS_ZOMBIE, within=30)
+    parent.terminate()
+    parent.resume()
+    assert web.wait(30) == 0
+
+
+def test_everything_in_one_process_listens_where_no_host_is_named(processes, tmp_path):
+    everything = listening(processes, tmp_path, "all", "")
+    everything.terminate()
+    assert everything.wait(30) == 0
+
+
 @pytest.mark.parametrize("name,value", BAD)
 def test_FX17_bad_setting_is_named_and_stops_the_start(tmp_path, name, value):
     exit_code, said = start(tmp_path, **{name: value})
     assert exit_code == 2
     assert name in said
     assert not value or value == "1" or value not in said
+    assert "planted" not in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "tis-620"])
+def test_an_env_file_that_is_not_utf_8_is_named_and_stops_the_start(tmp_path, encoding):
+    (tmp_path / ".env").write_text("# ร้านกาแฟ\nSECRET_KEY=planted\n", encoding)
+    exit_code, said = start(tmp_path)
+    assert (exit_code, said) == (2, "taem: .env: cannot be read as UTF-8 text\n")
+
+
+def test_spaces_around_a_token_are_no_part_of_it():
+    settings = factories.make_settings("sqlite://", line_channel_access_token=" token\n")
+    assert settings.line_channel_access_token == "token"
+
+
+@pytest.mark.parametrize("role", ["all", "worker"])
+def test_a_folder_that_cannot_be_made_names_its_variable_in_every_role(tmp_path, role):
+    log = tmp_path / "said.log"
+    nowhere = f"sqlite:///{log / 'planted' / 'taem.db'}"  # below a file
+    settings = factories.make_settings(nowhere, port=free_port())
+    environment = bare_environment() | factories.environment(settings)
+    assert ForkedRole(role, environment, log).wait(30) == 2
+    assert "taem: DATABASE_URL: " in log.read_text()
+    assert "planted" not in log.read_text()
+
+
+def test_a_folder_that_cannot_be_made_stops_every_command(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match="2"):
+        create_app(factories.make_settings(f"sqlite:///{tmp_path}/file/planted/taem.db"))
+    assert capsys.readouterr().err.startswith("taem: DATABASE_URL: ")
 
 
 def test_FX17_demo_is_refused_off_loopback(tmp_path):
@@ -300,17 +421,28 @@ def test_menus_say_what_to_do_when_line_is_away(run):
 def test_backup_and_restore_say_what_they_did(run, runtime, database, siam, tmp_path):
     path = tmp_path / "taem.backup"
     assert run("backup", str(path)).exit_code == 0
-    assert run("backup", str(tmp_path / "nowhere" / "taem.backup")).exit_code == 2
+    for nowhere in (str(tmp_path / "nowhere" / "taem.backup"), ""):
+        assert run("backup", nowhere).exit_code == 2
     with runtime.transaction() as session:
         factories.make_member(session, "สมชาย")
     refused = run("restore", str(path))
     assert (refused.exit_code, "in use" in refused.stderr) == (1, True)
+    path.write_bytes(b"PK\3\4 and nothing more")
+    damaged = run("restore", str(path))
+    assert (damaged.exit_code, "damaged" in damaged.stderr) == (1, True)
+    assert "LINE" not in refused.stderr + damaged.stderr
     assert run("sending", "release", "--drop").stdout.strip() == "nothing was restored"
 
 
 def test_restore_into_an_empty_shop_holds_sending(run, runtime, siam, tmp_path, monkeypatch):
     path = tmp_path / "taem.backup"
     assert run("backup", str(path)).exit_code == 0
+    for wrong in (b"PK\3\4\xff", b"number,name\n1,A\n", b'{"erased": "A1"}\n{"name": "A"}\n'):
+        (tmp_path / "other.jsonl").write_bytes(wrong)
+        refused = run("restore", str(path), "--journal", str(tmp_path / "other.jsonl"))
+        assert (refused.exit_code, "names nobody" in refused.stderr) == (1, True)
+    torn = b'{"era\n\0\0\n{"erased": "nobody"}\n'  # what a power cut leaves hinders nobody
+    (tmp_path / "erasures.jsonl").write_bytes(torn)
     done = run("restore", str(path))
     assert done.exit_code == 0, done.stderr
     assert "sending is held" in done.stdout
@@ -330,6 +462,112 @@ def test_members_export_writes_a_list_that_only_its_owner_reads(run, runtime, tm
     assert "1 members" in run("members", "export", str(path)).stdout
     assert path.stat().st_mode & 0o077 == 0
     assert "สมชาย" in path.read_text("utf-8-sig")
+
+
+def test_members_export_leaves_no_half_list_and_names_a_place_it_cannot_write(
+    run, runtime, tmp_path, monkeypatch
+):
+    path = tmp_path / "members.csv"
+    path.write_text("yesterday's")
+    for place in (tmp_path / "nowhere" / "x.csv", ""):
+        result = run("members", "export", str(place))
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "ใช้ไฟล์นี้ไม่ได้" in result.stderr
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(spreadsheets, "write_csv", full)
+    result = run("members", "export", str(path))
+    assert (result.exit_code, "No space left" in result.stderr) == (1, True)
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [
+        ("members.csv", "yesterday's")
+    ]
+
+
+def test_members_export_writes_through_a_link_and_leaves_it_a_link(run, tmp_path):
+    """So it is with `members export /dev/stdout > list.csv`."""
+    (tmp_path / "stdout").symlink_to(tmp_path / "list.csv")
+    for _ in range(2):
+        result = run("members", "export", str(tmp_path / "stdout"))
+        assert (result.exit_code, result.stdout) == (0, ""), result.output
+        assert (tmp_path / "stdout").is_symlink()
+        assert "phone" in (tmp_path / "list.csv").read_text("utf-8-sig")
+
+
+def test_what_another_key_sealed_is_a_sentence(run, runtime, tmp_path):
+    with runtime.transaction() as session:
+        somchai, phone = factories.somchai(session), members.parse_phone("0812345678")
+        members.set_phone(session, runtime.vault, somchai, phone, runtime.clock.now())
+    run("webhooks", "add", "ERP", f"http://127.0.0.1:{free_port()}/x")
+    other = {"data_key": (factories.DATA_KEY[::-1],)}
+    app = create_app(runtime.settings.model_copy(update=other))
+    for words in (("members", "export", str(tmp_path / "x.csv")), ("webhooks", "test", "ERP")):
+        result = app.test_cli_runner().invoke(args=words, catch_exceptions=False)
+        assert (result.exit_code, "DATA_KEY" in result.stderr) == (1, True), result.output
+    app.extensions["taem"].database.dispose()
+
+
+#: What reads or writes rows, first of all.
+NEEDS_TABLES = [
+    ("staff", "add", "prem@taem.example", "--role", "owner"), ("branches", "list"),
+    ("ledger", "check"), ("audit", "verify"), ("jobs", "run", "points.expire"),
+    ("api-keys", "list"), ("webhooks", "list"), ("seed", "demo"),
+    ("cashiers", "add", "นก", "--branch", "SIAM"), ("sending", "release", "--drop"), ("doctor",),
+]  # fmt: skip
+
+
+def test_before_its_database_is_ready_every_command_says_what_to_run(
+    engine_kind, database, settings, tmp_path
+):
+    url = f"sqlite:///{tmp_path / 'new.db'}"
+    if engine_kind == "postgresql":
+        url = settings.database_url
+        with database.write() as session:
+            session.execute(text("DROP SCHEMA public CASCADE"))
+            session.execute(text("CREATE SCHEMA public"))
+    app = create_app(settings.model_copy(update={"database_url": url}))
+    runner = app.test_cli_runner()
+    path = str(tmp_path / "taem.backup")
+    for words in (*NEEDS_TABLES, ("backup", path), ("members", "export", f"{path}.csv")):
+        result = runner.invoke(args=words, catch_exceptions=False)
+        assert result.exit_code == 1, (words, result.output)
+        assert "flask --app app db upgrade" in result.output, (words, result.output)
+        assert "prem@" not in result.output
+    assert not list(tmp_path.glob("taem.backup*"))
+    assert runner.invoke(args=("db", "upgrade"), catch_exceptions=False).exit_code == 0
+    assert runner.invoke(args=NEEDS_TABLES[0], catch_exceptions=False).exit_code == 0
+    app.extensions["taem"].database.dispose()
+
+
+def test_a_database_that_is_away_is_a_sentence(tmp_path):
+    broken = tmp_path / "broken.db"
+    broken.write_bytes(b"no database at all, and long enough to be read as a page" * 20)
+    for url in (f"sqlite:///{broken}", f"postgresql+psycopg://taem@127.0.0.1:{free_port()}/taem"):
+        runner = create_app(factories.make_settings(url)).test_cli_runner()
+        for words in (("db", "upgrade"), ("ledger", "check"), ("doctor",)):
+            result = runner.invoke(args=words, catch_exceptions=False)
+            assert (result.exit_code, "DATABASE_URL" in result.output) == (1, True), result.output
+
+
+def test_fs14_an_older_taem_says_so_instead_of_migrating(run, database):
+    with database.write() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for words in (("db", "upgrade"), ("doctor",)):
+        result = run(*words)
+        assert (result.exit_code, t("th", "doctor.database_newer") in result.output) == (1, True)
+
+
+def test_a_fault_of_the_database_is_told_without_the_values(run, runtime, monkeypatch):
+    def twice(session, number):
+        session.execute(
+            text("INSERT INTO shop_settings (key) VALUES (:key)"), {"key": "0812345678"}
+        )
+
+    monkeypatch.setattr(members, "of_number", twice)
+    result = run("members", "erase", "A1")
+    assert (result.exit_code, "0812345678" in result.output) == (1, False), result.output
+    assert "flask --app app doctor" in result.stderr
 
 
 def test_audit_verify_prints_the_head(run):

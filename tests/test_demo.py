@@ -258,6 +258,35 @@ def test_a_port_of_somebody_else_is_left_alone():
             demo.port_of("PORT", port)
 
 
+def test_a_port_it_may_not_have_is_not_said_to_be_in_use(monkeypatch):
+    monkeypatch.setattr(demo, "HOST", "192.0.2.7")
+    with pytest.raises(demo.Failed, match="cannot be used on this machine: ") as told:
+        demo.port_of("PORT", 5000)
+    assert "in use" not in str(told.value)
+
+
+def test_says_which_of_its_files_is_in_the_way(tmp_path):
+    shutil.copy(ROOT / "demo.py", tmp_path)
+    for needed in ("config.py", "core", "migrations"):
+        (tmp_path / needed).symlink_to(ROOT / needed)
+    (tmp_path / "instance").touch()
+    result = subprocess.run(
+        [sys.executable, "demo.py"],
+        cwd=tmp_path,
+        env=bare_environment() | {"PORT": str(free_port()), "SIM_PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (1, "\ninstance: File exists\n")
+
+
+def test_prints_its_links_where_the_cafe_was_seeded_by_hand(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # without a log of that
+    assert "http://127.0.0.1:5001/cashier" in demo.links(5001, 9001)
+
+
 @pytest.mark.parametrize("asked", ["-h", "--help"])
 def test_explains_itself_and_starts_nothing_when_asked(capsys, asked):
     assert demo.main([asked]) == 0

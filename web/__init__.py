@@ -29,7 +29,9 @@ def create(runtime: Runtime) -> Flask:
         SECRET_KEY=runtime.settings.secret_key,
         BOOTSTRAP_SERVE_LOCAL=True,
         WTF_CSRF_TIME_LIMIT=None,  # the token dies with its session
-        WTF_CSRF_SSL_STRICT=True,
+        # The form's token and Lax cookies keep other sites out. A Referer as well would lock people
+        # out: chat links answer `no-referrer`, and browsers may be told to send none at all.
+        WTF_CSRF_SSL_STRICT=False,
     )
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     Bootstrap5(app)

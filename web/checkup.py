@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from http.client import HTTPException
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
-
-from sqlalchemy import text
-from sqlalchemy.exc import SQLAlchemyError
 
 from config import is_loopback
 from core.errors import OutsideFault
@@ -58,16 +56,10 @@ def _settings(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]
 
 
 def _database(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]:
-    from migrations.newest import newest_migration
+    from migrations.newest import Standing, standing
 
-    try:
-        with runtime.database.read() as session:
-            held = session.scalar(text("SELECT version_num FROM alembic_version"))
-    except SQLAlchemyError:
-        yield False, "doctor.database_down", {}
-        return
-    is_current = held == newest_migration()
-    yield is_current, *_either(is_current, "doctor.database_ok", "doctor.database_old")
+    found = standing(runtime.database)
+    yield found is Standing.CURRENT, f"doctor.database_{found}", {}
 
 
 def _fonts(_runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]:
@@ -87,7 +79,7 @@ def _public_url(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]
         request = Request(f"{url}/healthz", headers={"User-Agent": "taem-doctor"})  # noqa: S310
         with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310  (our own setting)
             is_well = answer.status == 200
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         is_well = False
     yield is_well, *_either(is_well, "doctor.public_url_ok", "doctor.public_url_down")
 

@@ -14,6 +14,7 @@ from werkzeug.exceptions import HTTPException, SecurityError
 from core.errors import Refused
 from core.i18n import t
 from web.ground import locale
+from web.limits import seconds_to_wait
 
 log = structlog.get_logger("web")
 PROBLEM_BASE = "urn:taem:problem:"
@@ -56,6 +57,8 @@ def _http(error: HTTPException) -> Any:
     for name, value in error.get_headers():
         if name in ("Allow", "Retry-After", "WWW-Authenticate"):
             response.headers[name] = value
+    if status == 429 and (seconds := seconds_to_wait()) is not None:
+        response.headers["Retry-After"] = str(seconds)
     return response
 
 

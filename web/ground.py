@@ -38,6 +38,8 @@ LOGO = "/admin/settings/logo"
 LOGO_BYTES = 2_000_000
 FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
+#: Letters that PostgreSQL keeps in no text, and those that no UTF-8 can write.
+UNKEEPABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 #: Figures that took longer than this to find are shown again for a while.
@@ -139,7 +141,7 @@ class TaemFlask(Flask):
                 admit()
             finally:
                 g.pop("session", None)
-        _refuse_nul()
+        _refuse_unkeepable()
         view = self.view_functions[request.endpoint or ""]
         return self.ensure_sync(view)(**(request.view_args or {}))
 
@@ -149,7 +151,7 @@ class TaemFlask(Flask):
         g.session = session
         try:
             admit()
-            _refuse_nul()
+            _refuse_unkeepable()
             return self.ensure_sync(self.view_functions[request.endpoint or ""])(
                 **(request.view_args or {})
             )
@@ -157,8 +159,11 @@ class TaemFlask(Flask):
             g.pop("session", None)
 
 
-def _refuse_nul() -> None:
-    """NUL never reaches a rule: PostgreSQL keeps no text with one, SQLite does (Z4, FX08)."""
+def _refuse_unkeepable() -> None:
+    """NUL and lone surrogates never reach a rule: no column keeps both on both engines (Z4, FX08).
+
+    Only NUL can come in addresses and forms, whose decoding leaves no surrogate.
+    """
     if any("\x00" in str(value) for value in (request.view_args or {}).values()):
         abort(404)
     values = list(request.args.items(multi=True))
@@ -167,8 +172,23 @@ def _refuse_nul() -> None:
     for name, value in values:
         if "\x00" in value:
             raise Invalid("errors.invalid_field", field=name)
-    if request.is_json and b"\\u0000" in request.get_data(cache=True):
+    # Looked for in what was read, not in the bytes: JSON may be UTF-16 and escape any letter.
+    if request.is_json and not _is_keepable(request.get_json(silent=True)):
         raise Invalid("errors.invalid_field", field="body")
+
+
+def _is_keepable(body: Any) -> bool:
+    """Whether every text in what a JSON body said can be stored, names of fields too."""
+    waiting = [body]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str) and UNKEEPABLE.search(value):
+            return False
+        if isinstance(value, dict):
+            waiting += [*value, *value.values()]
+        elif isinstance(value, list):
+            waiting += value
+    return True
 
 
 def outside(view: View) -> View:

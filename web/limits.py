@@ -24,10 +24,30 @@ def address() -> str:
     return request.remote_addr or "nowhere"
 
 
+#: Keys (their hashes) that were good once. Only they are counted each on its own: whoever makes
+#: keys up would begin anew with every one of them. Each process learns them as they come.
+_GOOD_KEYS: set[str] = set()
+#: Above any shop's keys; then they are learnt again.
+KEYS_KEPT = 10_000
+
+
 def bearer() -> str:
-    """The caller's key (its hash), or its address without one."""
-    header = request.headers.get("Authorization", "")
-    return token_hash(header) if header else address()
+    """The caller's key (its hash) once it was good; the address of everybody else."""
+    key = token_hash(request.headers.get("Authorization", ""))
+    return key if key in _GOOD_KEYS else address()
+
+
+def note_good_key() -> None:
+    """This request's key is one of ours."""
+    if len(_GOOD_KEYS) >= KEYS_KEPT:
+        _GOOD_KEYS.clear()
+    _GOOD_KEYS.add(token_hash(request.headers.get("Authorization", "")))
+
+
+def seconds_to_wait() -> int | None:
+    """After how many seconds at the latest whoever has just knocked too often may knock again."""
+    broken = limiter.current_limit
+    return broken.limit.get_expiry() if broken is not None else None
 
 
 limiter = Limiter(key_func=address, in_memory_fallback_enabled=True)

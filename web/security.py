@@ -15,6 +15,9 @@ COOKIE_NAMES = ("member", "device", "cashier", "staff", "session", "lists")
 SECRET_PATHS = ("/s/", "/l/", "/p/")
 #: Pages a member opens on the phone; the demo's phone may frame them.
 MEMBER_PATHS = ("/m", "/l/", "/s/")
+#: The longest form of the console is a menu's: 20 areas of up to 25 controls, and 21 of its own,
+#: are 521 parts; the rest is room for what its page may learn.
+FORM_PARTS = 1000
 
 
 def secure(app: Flask, settings: Settings) -> None:
@@ -32,7 +35,7 @@ def secure(app: Flask, settings: Settings) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         MAX_CONTENT_LENGTH=2 * 1024 * 1024,
         MAX_FORM_MEMORY_SIZE=512 * 1024,
-        MAX_FORM_PARTS=300,
+        MAX_FORM_PARTS=FORM_PARTS,
     )
     app.jinja_env.globals["csp_nonce"] = nonce
 

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Integer, bindparam, case, select, text, update
 from sqlalchemy.orm import Session
 
 from core.bulk import is_one_of
 from core.db import is_sqlite
-from engagement import outbox
+from engagement import delivery, outbox
 from models.base import UtcDateTime
 from models.inbox import Event
 from models.members import Member
@@ -111,6 +112,7 @@ class Look:
     lease_seconds: float
     now: datetime
     real_now: datetime
+    tz: ZoneInfo
     #: Hash of the token in force, if one is.
     token_hash: str | None
     #: Whether a fresh token was just issued: reason enough to try again.
@@ -180,6 +182,7 @@ def take_stock(session: Session, look: Look) -> Stock:
             stock.paused_for = channel.paused_for
             return stock
         stock.is_probe, limit = True, 1
+        delivery.keep_quiet(session, look.now, look.tz)
     room: dict[bool, int] | None = None
     if channel.quota_exhausted_at is not None:
         stock.is_more = bool(_park(session, look, outbox.NO_QUOTA, keeps_transactional=False))
@@ -696,6 +699,7 @@ def note_quota(
     reading: Reading,
     *,
     rests: timedelta,
+    tz: ZoneInfo,
 ) -> int:
     """Take over LINE's figures and resume what they allow; returns recipients resumed.
 
@@ -715,7 +719,10 @@ def note_quota(
             return 0
         channel.quota_exhausted_at = None
     session.flush()  # resuming reads the limit
-    return outbox.resume_parked(session, now, quota_left=left)
+    resumed = outbox.resume_parked(session, now, quota_left=left)
+    if resumed:
+        delivery.keep_quiet(session, now, tz)
+    return resumed
 
 
 def _exhaust_quota(session: Session, now: datetime) -> None:

@@ -13,9 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import aiohttp
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnection
 from sqlalchemy.orm import Session
 
 from bot.tokens import TokenSource
@@ -40,6 +44,8 @@ PATHS = {
 MAX_ANSWER_BYTES = 256 * 1024
 #: Verdicts after which every sender stops, and what the channel is then paused for.
 HALTS = {Verdict.TOKEN: "token", Verdict.FORBIDDEN: "forbidden", Verdict.QUOTA: "quota"}
+#: The database's own trouble, which passes; whatever else fails is about what was to be written.
+AWAY = (OperationalError, InterfaceError, NoConnection)
 
 log = logging.getLogger("taem.sender")
 
@@ -271,22 +277,47 @@ class Desk:
             for other in others:
                 calls.record_reply(session, other, now=now)
 
+        kept, kept_replies = list[Outcome](), list[ReplyOutcome]()
         try:
             await self.in_database(work)
         except Exception as error:
             # Kept and tried again; were we to die now, the same keys would be repeated.
             log.error("sender: recording failed: %s", type(error).__name__)
-            self._outcomes = outcomes + self._outcomes
-            self._replies = replies + self._replies
-            if not self.is_stopping:
+            kept, kept_replies = outcomes, replies
+            if not isinstance(error, AWAY):  # one that cannot be written must not hold up the rest
+                kept, kept_replies = await self._record_apart(outcomes, replies, now)
+            self._outcomes = kept + self._outcomes
+            self._replies = kept_replies + self._replies
+            if (kept or kept_replies) and not self.is_stopping:
                 await asyncio.sleep(self.habits.sweep_seconds)
                 self._has_outcomes.set()
-            return
-        if ends_halt:
+            if len(kept) + len(kept_replies) == len(outcomes) + len(replies):
+                return
+        left = [one.answer.verdict for one in kept] + [one.answer.verdict for one in kept_replies]
+        if ends_halt and HALTS.keys().isdisjoint(left):
             self._is_halt_unwritten = False
         self.reach("outbox.recorded")
         if _leaves_work(outcomes):
             self.on_work()
+
+    async def _record_apart(
+        self, outcomes: list[Outcome], replies: list[ReplyOutcome], now: datetime
+    ) -> tuple[list[Outcome], list[ReplyOutcome]]:
+        """Write each outcome down by itself, where one of them cannot be; returns what is left."""
+        kept, kept_replies = list[Outcome](), list[ReplyOutcome]()
+        for one in outcomes:
+            try:
+                await self.in_database(
+                    partial(calls.record, outcomes=[one], now=now, worker=self.name)
+                )
+            except Exception:
+                kept.append(one)
+        for reply in replies:
+            try:
+                await self.in_database(partial(calls.record_reply, outcome=reply, now=now))
+            except Exception:
+                kept_replies.append(reply)
+        return kept, kept_replies
 
     # Threads and tasks
 

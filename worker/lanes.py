@@ -171,6 +171,7 @@ class Lane:
                 lease_seconds=desk.habits.lease_seconds,
                 now=clock.now(),
                 real_now=clock.real_now(),
+                tz=clock.tz,
                 token_hash=desk.tokens.fingerprint,
                 has_new_token=has_new_token,
             )

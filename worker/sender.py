@@ -283,10 +283,10 @@ class Sender:
             return
         metrics.quota_limit.set(-1 if quota.limit is None else quota.limit)
         metrics.quota_used.set(quota.used)
-        now = self._runtime.clock.now()
+        now, tz = self._runtime.clock.now(), self._runtime.clock.tz
         if await desk.in_database(
             lambda session: calls.note_quota(
-                session, quota.limit, quota.used, now, reading, rests=usual
+                session, quota.limit, quota.used, now, reading, rests=usual, tz=tz
             )
         ):
             self._stir()

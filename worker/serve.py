@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from config import Settings
 from core import logs
+from core.ports import Closed, open_address
 from core.runtime import Runtime
-from migrations.newest import unknown_migration
+from migrations.newest import Standing, standing
 from worker.wake import LocalWake, wake_for
 
 if TYPE_CHECKING:
@@ -65,13 +66,22 @@ def _run(
     create_app: CreateApp,
     make_clock: Callable[[Runtime], Clock],
 ) -> int:
+    if role in ("all", "web"):
+        try:
+            open_address(settings.host, settings.port)
+        except Closed as closed:
+            question = " Is Taem running already?" if closed.is_taken else ""
+            sys.stderr.write(
+                f"taem: {closed.variable}: cannot listen there ({closed}).{question}\n"
+            )
+            return 2
     wake = wake_for(settings)
     runtime = build_runtime(settings, wake)
-    newer = unknown_migration(runtime.database)
-    if newer is not None:
+    # One that cannot be asked, or was never migrated, is no reason to refuse: it may come.
+    if standing(runtime.database) is Standing.NEWER:
         sys.stderr.write(
-            f"The database was migrated by a newer Taem (revision {newer}). Start that version, or"
-            " restore the backup made before it.\n"
+            "The database was migrated by a newer Taem. Start that version, or restore the backup"
+            " made before it.\n"
         )
         return 2
     if role == "web":
@@ -107,7 +117,7 @@ def serve_web(
     multiprocessing.set_start_method("fork", force=True)
     server = Server(
         "app",
-        address=settings.host,
+        address=open_address(settings.host, settings.port),  # it takes figures only
         port=settings.port,
         interface=Interfaces.WSGI,
         blocking_threads=settings.web_threads,
@@ -124,7 +134,11 @@ def serve_web(
         finally:
             on_stop()
 
-    server.serve(spawn_target=serve_then_stop, target_loader=lambda: app, wrap_loader=False)
+    try:
+        server.serve(spawn_target=serve_then_stop, target_loader=lambda: app, wrap_loader=False)
+    except SystemExit:  # granian's process has ended by itself, unless systemd told both to stop
+        if not server.interrupt_signal:
+            raise
     return 0
 
 
@@ -141,7 +155,7 @@ def serve_all(
     app = create_app(settings, runtime)
     server = create_server(
         app,
-        host=settings.host,
+        host=settings.host or "*",
         port=settings.port,
         threads=settings.web_threads,
         ident=None,
@@ -211,7 +225,9 @@ def ending_politely() -> Iterator[None]:
     previous = signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
     try:
         yield
-    except (SystemExit, KeyboardInterrupt):
+    except (SystemExit, KeyboardInterrupt) as told:
+        if isinstance(told, SystemExit) and told.code:
+            raise  # nobody asked: a setting that is no good, or granian whose process died
         log.info("stopping")
     finally:
         signal.signal(signal.SIGTERM, previous)

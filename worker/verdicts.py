@@ -41,6 +41,10 @@ class Verdict(StrEnum):
 CERTAINLY_NOT = frozenset({Verdict.RATE, Verdict.QUOTA, Verdict.TOKEN, Verdict.FORBIDDEN})
 
 
+#: What the column holds; LINE's own have 36.
+REQUEST_ID_LETTERS = 64
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A verdict and what is kept of the answer. `status` 0 means that none came."""
@@ -56,6 +60,7 @@ def judge(
     status: int, raw: bytes, request_id: str | None = None, accepted_id: str | None = None
 ) -> Answer:
     """Read one answer. `accepted_id` is the `x-line-accepted-request-id` of a 409."""
+    request_id, accepted_id = _storable(request_id), _storable(accepted_id)
     if 200 <= status < 300:
         if _is_object(raw):
             return Answer(Verdict.DONE, status, request_id)
@@ -69,6 +74,13 @@ def judge(
     if details:
         words["details"] = details
     return Answer(_refusal(status, message, details), status, request_id, words)
+
+
+def _storable(header: str | None) -> str | None:
+    """A header as it can be kept: one that could not be would hold up all other outcomes."""
+    if header is None or (len(header) <= REQUEST_ID_LETTERS and header.isascii()):
+        return header
+    return header.encode("ascii", "ignore").decode()[:REQUEST_ID_LETTERS]
 
 
 def no_answer(error: BaseException) -> Answer:

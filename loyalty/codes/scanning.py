@@ -111,14 +111,17 @@ def _refuse_unusable(
             session.flush()  # so that the new hold is the only one
 
 
-def release(session: Session, hold_id: str, holder: str) -> bool:
-    """Give a hold back before its time; False if this holder has no such hold."""
+def release(session: Session, hold_id: str, holder: str, real_now: datetime) -> bool:
+    """Give a hold back before its time; False if this holder has no such hold, or no longer.
+
+    Once it is over, the voucher may be at another till.
+    """
     code = hold_of(session, hold_id, holder)
-    if code is None or code.state != CodeState.HELD:
+    if code is None or not is_held(code, real_now):
         return False
     voucher = coupons.lock_voucher(session, code.voucher_id) if code.voucher_id else None
     code = read_again(session, code, is_locking=voucher is None)
-    if code.state != CodeState.HELD:
+    if not is_held(code, real_now):
         return False
     code.state = CodeState.REVOKED  # it has had its one scan
     session.flush()  # before the voucher is free for the next code

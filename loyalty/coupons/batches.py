@@ -21,7 +21,7 @@ from core.db import is_sqlite
 from core.errors import Invalid, NotFound, Refused
 from core.ids import LOOK_ALIKE_FREE
 from core.sabotage import is_sabotaged
-from core.text import clean
+from core.text import fit
 from loyalty.coupons.rows import coupon_of
 from models.base import table_of
 from models.coupons import CodeBatch, Coupon, Obtained, TypedCode
@@ -89,7 +89,7 @@ def make_batch(
     coupon = coupon_of(session, coupon_id)
     if coupon.obtained != Obtained.CODE:
         raise Refused("codes.not_by_code")
-    if not 1 <= size <= MOST_CODES or not (label := clean(label, 100)):
+    if not 1 <= size <= MOST_CODES or not (label := fit(label, 100)):
         raise Invalid("errors.invalid_field", field="size" if label else "label")
     batch = CodeBatch(coupon_id=coupon.id, label=label, size=size, created_at=now, ends_at=ends_at)
     session.add(batch)

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from core.errors import Invalid, NotFound, Refused
 from core.sabotage import is_sabotaged
-from core.text import clean
+from core.text import fit
 from loyalty import second_person
 from loyalty.coupons.issuing import issue
 from models.base import table_of
@@ -65,7 +65,7 @@ def give(
     `coupons.sold_out`, and as `issue` refuses; Invalid without a reason. Locks the giver's row,
     so that no two gifts at once pass the ceiling.
     """
-    why = clean(reason, REASON_LETTERS)
+    why = fit(reason, REASON_LETTERS, REASON_LETTERS)
     if not why:
         raise Invalid("coupons.reason_needed")
     _refuse_unless_may(session, member.id, staff)

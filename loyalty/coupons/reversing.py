@@ -23,6 +23,7 @@ from loyalty.coupons.rows import (
     set_voucher,
 )
 from loyalty.coupons.using import count_use
+from models.base import table_of
 from models.coupons import (
     Coupon,
     CouponState,
@@ -30,6 +31,9 @@ from models.coupons import (
     Voucher,
     VoucherState,
 )
+from models.members import MemberTotals
+
+TOTALS = table_of(MemberTotals)
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ def reverse(
 ) -> ReversalResult:
     """Undo one use, once: the voucher comes back while it is still valid (C3).
 
-    A voucher past its date stays ended, and its price in points is given back (FG06).
+    A voucher past its date, or taken away meanwhile, stays ended; its price in points is given back
+    with the last of its uses (FG06).
     Refused `coupons.already_reversed` the second time.
     """
     points.lock_member(session, redemption.member_id)  # always before vouchers and coupons
@@ -65,7 +70,8 @@ def reverse(
         raise Refused("coupons.already_reversed")
     session.expire(redemption)
     coupon = voucher.coupon
-    is_valid = voucher.expires_at is None or voucher.expires_at > now
+    is_in_time = voucher.expires_at is None or voucher.expires_at > now
+    is_valid = is_in_time and voucher.state != VoucherState.VOID
     back: dict[str, Any] = {"state": VoucherState.ISSUED, "redeemed_at": None}
     if voucher.left_satang is not None:
         back["left_satang"] = voucher.left_satang + redemption.discount_satang
@@ -170,8 +176,20 @@ def void_all(session: Session, member_id: int, *, now: datetime, source: str | N
 def withdraw(session: Session, coupon: Coupon, *, now: datetime, tz: ZoneInfo) -> int:
     """Close an offer and take its unused vouchers away, also from tills; returns how many.
 
-    Whoever paid points for one gets them back. Members are locked in the order of their ids.
+    Whoever paid points for one gets them back, unless a part of it is spent: then they come back
+    when that use is undone (`reverse`). Members are locked first, in the order of their ids: all
+    that is done with a voucher takes the member before the coupon.
     """
+    session.flush()  # Core statements must see what the caller has added so far
+    holders = select(VOUCHERS.c.member_id).where(
+        VOUCHERS.c.coupon_id == coupon.id, VOUCHERS.c.state.in_(USABLE)
+    )
+    session.execute(
+        select(TOTALS.c.member_id)
+        .where(TOTALS.c.member_id.in_(holders))
+        .order_by(TOTALS.c.member_id)
+        .with_for_update()
+    ).all()
     session.connection().execute(
         update(COUPONS).where(COUPONS.c.id == coupon.id).values(state=CouponState.CLOSED)
     )
@@ -181,12 +199,12 @@ def withdraw(session: Session, coupon: Coupon, *, now: datetime, tz: ZoneInfo) -
     rows = session.execute(unused.order_by(Voucher.member_id, Voucher.id)).all()
     gone = 0
     for voucher_id, member_id in rows:
-        points.lock_member(session, member_id)
+        points.lock_member(session, member_id)  # for whoever got theirs just before it closed
         voucher = lock_voucher(session, voucher_id)
         if not void(session, voucher, now=now, reason="offer_withdrawn"):
             continue
         gone += 1
-        if voucher.source == "points":
+        if voucher.source == "points" and not _stands_used(session, voucher_id):
             points.give_back(
                 session,
                 member_id,

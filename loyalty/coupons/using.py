@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from core import ids
 from core.clock import local_day, start_of_day
 from core.db import insert_into
-from core.errors import Refused
+from core.errors import Invalid, Refused
 from core.i18n import Said
 from core.sabotage import is_sabotaged
 from core.text import receipt_key
@@ -205,6 +205,8 @@ def use(
 
     The caller (codes.redeem) holds the voucher's row lock and has checked the hold.
     """
+    if receipt_no and not receipt_key(receipt_no):
+        raise Invalid("errors.invalid_field", field="receipt_no")
     coupon = voucher.coupon
     refuse_unless_fits(
         session,

@@ -12,6 +12,7 @@ from loyalty.purchases.recording import (
     BillItem,
     PurchaseResult,
     record_purchase,
+    refuse_bad_bill,
 )
 from loyalty.purchases.returning import ReturnResult, return_purchase
 from loyalty.purchases.totals import check_points, check_totals, own_gap, recount_totals
@@ -27,5 +28,6 @@ __all__ = [
     "own_gap",
     "record_purchase",
     "recount_totals",
+    "refuse_bad_bill",
     "return_purchase",
 ]

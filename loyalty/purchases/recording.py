@@ -15,7 +15,7 @@ from core import ids
 from core.clock import local_day
 from core.db import insert_into
 from core.errors import Invalid, Refused
-from core.text import clean, receipt_key
+from core.text import fit, receipt_key
 from loyalty import activities, earn_rules, earning, points, shop, stamps, tiers
 from loyalty.earn_rules import Extra
 from loyalty.purchases.totals import PURCHASES, add_to_totals
@@ -82,11 +82,19 @@ def record_purchase(
     timeline.
 
     Refused: `members.not_joined`, `cashiers.own_account`, `errors.invalid_field`, `limits.over`,
-    `purchases.too_old`, and `purchases.already_recorded` (facts `id`, `points`) for a bill
-    number that this branch has had on that day. Locks the member's totals row.
+    `stamps.too_many`, `purchases.too_old`, and `purchases.already_recorded` (facts `id`, `points`)
+    for a bill number that this branch has had on that day. Locks the member's totals row.
     """
     bought_at = purchased_at or now
-    _refuse_bad_bill(session, amount_satang, bought_at, now, api_key_id, items)
+    refuse_bad_bill(
+        session,
+        amount_satang=amount_satang,
+        bought_at=bought_at,
+        now=now,
+        receipt_no=receipt_no,
+        api_key_id=api_key_id,
+        items=items,
+    )
     member = session.get(Member, member_id)
     if member is None:
         raise Refused("members.not_joined")
@@ -117,7 +125,7 @@ def record_purchase(
             "member_id": member_id,
             "branch_id": branch.id,
             "operation_id": operation_id,
-            "receipt_no": clean(receipt_no, 64) if receipt_no else None,
+            "receipt_no": fit(receipt_no, 64) if receipt_no else None,
             "receipt_key": receipt_key(receipt_no)[:64] if receipt_no else None,
             "local_on": local_day(bought_at, tz),
             "purchased_at": bought_at,
@@ -208,18 +216,24 @@ def _give_stamps(
     )
 
 
-def _refuse_bad_bill(
+def refuse_bad_bill(
     session: Session,
+    *,
     amount_satang: int,
     bought_at: datetime,
     now: datetime,
+    receipt_no: str | None,
     api_key_id: int | None,
     items: Sequence[BillItem],
 ) -> None:
+    """What can be said of a bill before anybody is looked up for it, so that the answer tells
+    nothing of them. Refused as `record_purchase` says."""
     if amount_satang <= 0:
         raise Invalid("errors.invalid_field", field="amount")
     if amount_satang > MAX_BILL_SATANG:
         raise Refused("limits.over")
+    if receipt_no and not receipt_key(receipt_no):
+        raise Invalid("errors.invalid_field", field="receipt_no")
     if len(items) > MAX_ITEMS or any(
         not 0 < item.quantity <= MAX_BILL_SATANG or not 0 <= item.amount_satang <= MAX_BILL_SATANG
         for item in items
@@ -271,7 +285,7 @@ def _write_items(session: Session, purchase_id: int, items: Sequence[BillItem]) 
             [
                 {
                     "purchase_id": purchase_id,
-                    "sku": clean(item.sku, 64)[:64],
+                    "sku": fit(item.sku, 64),
                     "quantity": item.quantity,
                     "amount_satang": item.amount_satang,
                 }

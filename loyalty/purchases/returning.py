@@ -111,6 +111,8 @@ def return_purchase(
         },
     )
     _mark_returned(session, purchase, returned, is_void=is_void, now=now)
+    # Rules before coupons, as a bill takes them: two tills must not wait for each other.
+    earn_rules.take_back(session, purchase.id, purchase.amount_satang, returned)
     reversed_uses = (
         coupons.reverse_of_purchase(session, purchase.id, now=now, tz=tz) if is_void else ()
     )
@@ -128,7 +130,6 @@ def return_purchase(
         facts=_return_facts(session, purchase, amount, is_void=is_void),
     )
     _lower_carry(session, purchase.member_id, carry_taken)
-    earn_rules.take_back(session, purchase.id, purchase.amount_satang, returned)
     recount_totals(session, purchase.member_id)
     stamped = stamps.take_back(
         session,

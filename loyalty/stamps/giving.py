@@ -12,6 +12,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.clock import local_day
+from core.errors import Invalid
 from loyalty import activities, coupons, earning, points
 from loyalty.stamps.cards import (
     CardView,
@@ -32,6 +33,10 @@ from models.stamps import (
     StampProgram,
     StampRule,
 )
+
+#: Of one programme for one bill: ten of the largest cards. More is a slip of the fingers or of a
+#: till's software, and every stamp is a row and every full card a prize, all in one transaction.
+MOST_AT_ONCE = 500
 
 
 class Item(Protocol):
@@ -72,14 +77,14 @@ def give_stamps(
     `at` is when it was bought (its local day is what limits count); `now` by default.
     `is_locked` says that the caller has locked the member, `is_new` that the cause was written in
     this transaction, so that it cannot have stamped before.
+
+    Invalid: `stamps.too_many` (fact `most`) for more stamps than a bill may give.
     """
     if not is_locked:
         points.lock_member(session, member_id)
     at = at or now
     day = local_day(at, tz)
-    given = 0
-    views: list[CardView] = []
-    vouchers: list[Voucher] = []
+    due: list[tuple[StampProgram, StampCard | None, int]] = []
     for current in current_programs(session):
         card = live_card(session, member_id, current.key, now)
         program = session.get_one(StampProgram, card.program_id) if card else current
@@ -87,7 +92,15 @@ def give_stamps(
         if is_running(program, day, branch):
             count = stamps_for(program, amount_satang, items)
             count = _within_day(session, member_id, program, day, count)
-        if count and (is_new or not _was_given(session, program.key, source, source_id)):
+        if count > MOST_AT_ONCE:
+            field = "items" if program.rule == StampRule.PER_ITEM else "amount"
+            raise Invalid("stamps.too_many", field=field, most=MOST_AT_ONCE)
+        due.append((current, card, count))
+    given = 0
+    views: list[CardView] = []
+    vouchers: list[Voucher] = []
+    for current, card, count in due:
+        if count and (is_new or not _was_given(session, current.key, source, source_id)):
             marker = _Marker(session, member_id, current, card, source, source_id, at, now, tz)
             marker.mark(count)
             card = marker.card

@@ -122,6 +122,78 @@ def end_by_hand(session: Session, member_id: int, now: datetime, tz: ZoneInfo) -
     return requalify(session, member_id, now, tz)
 
 
+def hand_over(session: Session, source: int, target: int, now: datetime) -> dict[str, Any] | None:
+    """Give a member what was set by hand for another row of the same person, if it is more (R1).
+
+    Nothing is reached by that: no gift, no word. Returns what `hand_back` needs, or None when all
+    stays as it is; the source's row stays. Both members are locked by the caller.
+    """
+    theirs, own = _row(session, source), _row(session, target)
+    if theirs is None or not theirs.is_manual or theirs.holds_until <= now:
+        return None
+    tier = session.get_one(Tier, theirs.tier_id)
+    if not tier.is_on:
+        return None
+    held = session.get_one(Tier, own.tier_id) if own is not None else None
+    more = (tier.threshold, theirs.holds_until)
+    if own is not None and held is not None and more <= (held.threshold, own.holds_until):
+        return None
+    before = _held(own, held)
+    handed = {
+        "tier": tier.key,
+        "until": theirs.holds_until.isoformat(),
+        "before": {**before, "is_manual": own.is_manual} if own and before else None,
+    }
+    if own is None:
+        own = MemberTier(member_id=target, since=now)
+        session.add(own)
+    elif held is not tier:
+        own.since = now
+    own.tier_id, own.is_manual, own.warned_at = tier.id, True, None
+    own.qualified_at, own.holds_until = now, theirs.holds_until
+    _note(session, target, held, tier, BY_HAND, now)
+    return handed
+
+
+def hand_back(session: Session, target: int, handed: dict[str, Any] | None, now: datetime) -> None:
+    """Undo `hand_over`, unless the member's tier has changed since."""
+    own = _row(session, target)
+    if handed is None or own is None or not own.is_manual:
+        return
+    tier = session.get_one(Tier, own.tier_id)
+    if (tier.key, own.holds_until.isoformat()) != (handed["tier"], handed["until"]):
+        return
+    before = handed["before"]
+    back = session.scalar(select(Tier).where(Tier.key == before["tier"])) if before else None
+    if back is None:
+        session.delete(own)
+    else:
+        own.tier_id, own.is_manual, own.warned_at = back.id, before["is_manual"], None
+        own.since = datetime.fromisoformat(before["since"])
+        own.qualified_at = datetime.fromisoformat(before["qualified_at"])
+        own.holds_until = datetime.fromisoformat(before["until"])
+    _note(session, target, tier, back, REVERSED, now)
+
+
+def _note(
+    session: Session,
+    member_id: int,
+    before: Tier | None,
+    after: Tier | None,
+    cause: str,
+    now: datetime,
+) -> None:
+    if after is not before:
+        names = [one.key if one else NO_TIER for one in (before, after)]
+        session.add(
+            StageChange(
+                member_id=member_id, field=FIELD, before=names[0], after=names[1],
+                why={"cause": cause}, at=now,
+            )
+        )  # fmt: skip
+    session.flush()
+
+
 def due_members(session: Session, now: datetime, limit: int) -> Sequence[int]:
     """Members whose hold has ended, or whose tier was switched off: soonest first."""
     due = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -326,6 +327,15 @@ def test_FL04_follows_no_redirect(sdk: SdkLine, simulated: SimulatedLine):
     assert simulated.answers("account.info") == {"302": 1}
 
 
+@pytest.mark.parametrize("odd", ["\n", "\u200b"])
+def test_a_token_that_no_header_can_carry_is_not_quoted(sdk: SdkLine, odd: str):
+    """One written into `.env` while running has met no check."""
+    sdk.tokens.replace(f"planted{odd}token")
+    with pytest.raises(LineUnavailable) as told:
+        sdk.bot_info()
+    assert "planted" not in "".join(traceback.format_exception(told.value))
+
+
 def test_says_so_when_nobody_listens():
     settings = make_settings("sqlite://")
     with pytest.raises(LineUnavailable):
@@ -393,6 +403,9 @@ def test_takes_over_a_token_written_into_the_env_file(
     env_file.write_text("LINE_CHANNEL_ACCESS_TOKEN=older-than-the-start\n")
     tokens = TokenSource(make_settings("sqlite://"), env_file=env_file)
     before = tokens.get()
+    for broken in (b"LINE_CHANNEL_ACCESS_TOKEN='two\nlines'\n", b"\xff\xfeL\0I\0N\0E\0"):
+        env_file.write_bytes(broken)
+        assert tokens.get() == before
     env_file.write_text("LINE_CHANNEL_ACCESS_TOKEN=a-brand-new-token\n")
     assert (before, tokens.get()) == ("channel-access-token-of-the-tests", "a-brand-new-token")
 

@@ -33,6 +33,16 @@ def test_fx02_caps_stacked_marks_and_length():
     assert len(regex.findall(r"\X", text.clean("ก" * 500))) == text.NAME_GRAPHEMES
 
 
+def test_fits_a_column_without_cutting_a_letter_from_its_marks():
+    assert text.fit("ก้" * 60, 100) == "ก้" * 50
+    assert text.fit("xก้" + "ก้" * 60, 100) == "xก้" + "ก้" * 48
+    assert text.fit("\ufb2c" * 60, 100) == "\ufb2c".join([""] * 34).replace(
+        "\ufb2c", "ש\u05bc\u05c1"
+    )
+    assert text.fit(" ก้ข ", 3) == "ก้ข"
+    assert text.fit("ก้" * 60, 400, 30) == "ก้" * 30
+
+
 def test_falls_back_when_nothing_is_left():
     assert text.clean_name("\u202e", "สมาชิก") == "สมาชิก"
     assert text.clean_name(None, "สมาชิก") == "สมาชิก"
@@ -89,3 +99,8 @@ def test_reads_whole_numbers_strictly(typed, number):
 @pytest.mark.parametrize("same", ["a-0012", "A-0012", " ａ-0012 ", "00A-0012", "A\x00-0012"])
 def test_fq13_bill_numbers_are_compared_normalised(same):
     assert text.receipt_key(same) == "A-0012"
+
+
+@pytest.mark.parametrize("typed, key", [("000", "0"), (" 0", "0"), (" ", ""), ("\u200b", "")])
+def test_K5_a_bill_number_of_nothing_is_not_number_zero(typed, key):
+    assert text.receipt_key(typed) == key

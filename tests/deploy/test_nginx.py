@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from loyalty import sheets
+from rich_menus import images
 from tests.processes import wait_until
 from tests.servers import Nginx
+from web import ground
 
 
 class Upstream(http.server.ThreadingHTTPServer):
@@ -97,6 +100,24 @@ def test_AO3_body_over_1_mib_is_413_and_never_reaches_taem(nginx, upstream):
 
 def test_AO3_body_of_exactly_1_mib_passes(nginx):
     assert ask(nginx, "POST", "/callback", b"x" * (1024 * 1024)) == 200
+
+
+@pytest.mark.parametrize(
+    "path,size",
+    [
+        ("/admin/imports", sheets.MAX_BYTES),
+        ("/admin/conversations/7/reply", ground.PHOTOGRAPH_BYTES),
+        ("/admin/settings/logo", ground.LOGO_BYTES),
+        ("/admin/menus/member.main", 2 * images.MAX_BYTES),
+        ("/admin/menus/member.main/try", 2 * images.MAX_BYTES),
+    ],
+)
+def test_what_taem_takes_in_the_console_passes_and_much_more_does_not(nginx, upstream, path, size):
+    around = 65_536  # the other fields of the form
+    assert ask(nginx, "POST", path, b"x" * (size + around)) == 200
+    upstream.seen.clear()
+    assert ask(nginx, "POST", path, b"x" * (size + 2 * 1024 * 1024)) == 413
+    assert upstream.seen == []
 
 
 def test_AO3_half_sent_body_never_reaches_taem_and_ends_within_seconds(nginx, upstream):

@@ -435,16 +435,28 @@ def test_a_coupon_goes_with_it_and_ends_what_promised_it(cafe: Shop) -> None:
     assert owners <= {one.id for one in people}
 
 
-def test_cancelling_takes_back_vouchers_nobody_heard_of(cafe: Shop) -> None:
-    factories.make_coupon(cafe.session, "latte", obtained=Obtained.JOURNEY)
-    cafe.join(3)
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_cancelling_takes_back_vouchers_nobody_heard_of(cafe: Shop, is_paused: bool) -> None:
+    coupon = factories.make_coupon(cafe.session, "latte", obtained=Obtained.JOURNEY, total_units=9)
+    cafe.join(5)
     campaign = cafe.start(coupon_key="latte")
     cafe.step()
-    cafe.step(2)
+    cafe.step(1)
+    (told,) = cafe.send()
+    cafe.step(3)
+    if is_paused:
+        campaigns.pause(cafe.session, campaign, cafe.now)
     campaigns.cancel(cafe.session, campaign, cafe.now)
+    taken = select(func.count()).where(Voucher.state == VoucherState.VOID)
+    assert cafe.step(2) == 2
+    assert cafe.session.scalar(taken) == 2, "so many in a transaction, however many there are"
     found = cafe.finish(campaign)
-    assert (found.sent, found.reasons) == (0, {campaigns.CANCELLED: 3})
-    assert set(cafe.session.scalars(select(Voucher.state))) == {VoucherState.VOID}
+    assert (found.sent, found.reasons) == (1, {campaigns.CANCELLED: 4})
+    assert cafe.session.scalar(taken) == 3
+    left = select(Voucher.member_id).where(Voucher.state == VoucherState.ISSUED)
+    assert cafe.session.scalars(left).all() == [told]
+    cafe.session.refresh(coupon)
+    assert coupon.left == 8
 
 
 def test_testers_get_every_text_whatever_the_segment(cafe: Shop) -> None:

@@ -9,14 +9,15 @@ from sqlalchemy import func, select
 
 from core.clock import start_of_day
 from core.errors import Refused
-from engagement import definitions, journey_engine, journey_shapes
-from loyalty import activities, coupons, erasure
+from engagement import definitions, journey_engine, journey_shapes, journey_trials
+from loyalty import activities, coupons, erasure, shop
 from models.conversations import Ticket
 from models.coupons import Voucher
 from models.feed import FeedEvent
-from models.journeys import EnrolmentState, Journey, JourneyVersion
+from models.journeys import Arm, EnrolmentState, Journey, JourneyVersion
 from models.members import Level, Member, MemberState, Stage
 from models.menus import Menu
+from models.outbox import MessageClass
 from models.points import LedgerEntry
 from models.segments import MemberTag
 from tests import factories
@@ -313,6 +314,76 @@ def test_m1_gives_points_as_the_shop_and_never_twice(life, somchai, journey):
     life.walk()  # somebody walks the same step again
     assert len(life.session.scalars(given).all()) == 1
     assert somchai.totals.balance == 25 + 4
+
+
+GIFT = {"key": "v", "kind": "issue_voucher", "coupon": "gift"}
+POINTS = {"key": "p", "kind": "give_points", "points": 25, "reason": "ขอบคุณค่ะ"}
+WAIT = {"key": "w", "kind": "wait", "how": "time", "minutes": 60}
+
+
+def given(life):
+    """How many vouchers, and points of the shop, members have been given."""
+    points = select(func.sum(LedgerEntry.points)).where(LedgerEntry.reason == POINTS["reason"])
+    vouchers = life.session.scalar(select(func.count()).select_from(Voucher))
+    return vouchers, life.session.scalar(points) or 0
+
+
+@pytest.mark.parametrize("percent", [0, 100])
+@pytest.mark.parametrize("steps", [(SEND, GIFT, POINTS), (GIFT, POINTS, SEND)])
+def test_m8_who_is_held_out_gets_no_gift_either(life, somchai, journey, steps, percent):
+    shop.set(life.session, "messages.holdout_from", 0, NOW)
+    life.coupon("gift")
+    made = journey(*steps)
+    made.holdout_percent = percent
+    begins = at(life, 2026, 11, 22, 12, 0)
+    tried = journey_trials.simulate(
+        life.session, life.runtime, life.plan(made.key), somchai, begins=begins, until=begins
+    )
+    foreseen = {one.step: one.what for one in tried}
+    assert (foreseen["v"], foreseen["p"]) == (("held_out",) * 2 if percent else ("does",) * 2)
+    life.buy(somchai)
+    for _ in range(2):
+        life.walk()
+        life.turn()
+    [row] = life.enrolments(made.key)
+    assert row.state == EnrolmentState.DONE
+    noted = {one["step"]: one["what"] for one in row.path}
+    if percent:
+        assert life.intent(made.key).arm == Arm.HELD_OUT
+        assert noted == {"say": "held_out", "v": "held_out", "p": "held_out"}
+        assert given(life) == (0, 0)
+    else:
+        assert life.intent(made.key).arm == Arm.TREATED
+        assert given(life) == (1, 25)
+
+
+@pytest.mark.parametrize("steps", [(GIFT, WAIT, SEND), (SEND, WAIT, GIFT)])
+@pytest.mark.parametrize("percent", [0, 100])
+def test_m8_a_gift_and_its_message_share_one_draw(life, somchai, journey, steps, percent):
+    """Another share, set while they are under way, moves nobody to the other arm."""
+    shop.set(life.session, "messages.holdout_from", 0, NOW)
+    life.coupon("gift")
+    made = journey(*steps)
+    made.holdout_percent = percent
+    at(life, 2026, 11, 22, 12, 0)
+    life.buy(somchai)
+    for _ in range(2):
+        life.walk()
+        life.turn()
+        made.holdout_percent = 100 - percent
+        life.later(hours=2)
+    life.walk()
+    is_held = life.intent(made.key).arm == Arm.HELD_OUT
+    assert (is_held, given(life)) == ((True, (0, 0)) if percent else (False, (1, 0)))
+
+
+def test_m8_what_is_no_promotion_is_given_to_everybody(life, somchai, journey):
+    shop.set(life.session, "messages.holdout_from", 0, NOW)
+    made = journey(POINTS, klass=MessageClass.SERVICE)
+    made.holdout_percent = 100
+    life.buy(somchai)
+    life.walk()
+    assert given(life) == (0, 25)
 
 
 def test_m1_tags_sets_the_menu_opens_a_ticket_and_calls_a_webhook(life, somchai, journey):

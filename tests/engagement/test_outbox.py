@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from bot import theme
@@ -23,6 +23,7 @@ from models.members import Member
 from models.outbox import Call, CallKind, CallState, Message, MessageClass, MessageState
 from tests.factories import anan, friend, make_member, malee, somchai
 from tests.moments import NOW
+from tests.processes import wait_until
 
 SERVICE, PROMOTIONAL = MessageClass.SERVICE, MessageClass.PROMOTIONAL
 TRANSACTIONAL = MessageClass.TRANSACTIONAL
@@ -272,6 +273,59 @@ def test_withdrawing_one_of_a_multicast_leaves_the_others_theirs(session: Sessio
     }
 
 
+def test_a_multicast_that_may_have_arrived_is_never_grouped_anew(session: Session):
+    members = crowd(session, 3)
+    group(session, members)
+    outbox.form_multicasts(session, NOW, 100)
+    tried = only_call(session)
+    tried.first_try_at = NOW  # it left, and no answer came
+    session.flush()
+    assert outbox.withdraw_member(session, members[1].id, "delivery.no_consent", NOW) == 0
+    assert states(session) == ["calling"] * 3
+    assert outbox.form_multicasts(session, NOW, 100) == 0
+    assert only_call(session).state == CallState.WAITING
+
+
+def test_withdrawing_while_it_is_grouped_leaves_nothing_to_send(database: Database):
+    """Consent ends while another process puts the message into a multicast."""
+    if database.is_sqlite:
+        pytest.skip("SQLite has one writer: grouping is over before or begins after")
+    with database.write() as session:
+        members = crowd(session, 3)
+        group(session, members)
+        mine = members[1].id
+    withdrawn: list[int] = []
+
+    def end_consent() -> None:
+        with database.write() as session:
+            withdrawn.append(outbox.withdraw_member(session, mine, "delivery.no_consent", NOW))
+
+    other = threading.Thread(target=end_consent)
+    with database.write() as session:
+        assert outbox.form_multicasts(session, NOW, 100) == 3
+        session.flush()
+        other.start()
+        wait_until(lambda: is_waiting(database), 10)
+    other.join()
+    assert withdrawn == [1]
+    with database.write() as session:
+        assert states(session) == ["waiting", "skipped", "waiting"]
+        assert only_call(session).state == CallState.DROPPED
+
+
+def is_waiting(database: Database) -> bool:
+    """Whether somebody waits for another one's row."""
+    with database.read() as session:
+        return bool(
+            session.scalar(
+                text(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+            )
+        )
+
+
 def test_consent_ends_promotions_only(session: Session):
     member = somchai(session)
     owe(session, member, key="p", klass=PROMOTIONAL)
@@ -301,6 +355,19 @@ def test_parks_what_is_due_and_keeps_the_rest(session: Session):
     assert [call.state for call in calls(session)] == ["parked", "waiting"]
     assert outbox.resume_parked(session, NOW) == 2
     assert states(session) == ["calling", "calling", "waiting"]
+
+
+def test_m4_what_is_due_and_moves_no_value_can_be_put_off(session: Session):
+    member, tomorrow = somchai(session), NOW + timedelta(days=1)
+    for key, more in {
+        "push": {}, "group": {"is_groupable": True}, "value": {"klass": TRANSACTIONAL},
+        "later": {"due_at": NOW + timedelta(days=2)},
+    }.items():  # fmt: skip
+        owe(session, member, key=key, **more)
+    outbox.put_off(session, NOW, tomorrow)
+    assert [call.next_try_at for call in calls(session)] == [tomorrow, NOW, NOW + timedelta(days=2)]
+    group = session.scalars(select(Message).where(Message.key == "group")).one()
+    assert group.due_at == tomorrow
 
 
 def test_the_reserve_lets_transactional_ones_through(session: Session):

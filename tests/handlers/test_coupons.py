@@ -6,9 +6,18 @@ import pytest
 from sqlalchemy import select
 
 from core.i18n import t
-from models.coupons import CodeTry, Coupon, CouponKind, Obtained, Voucher, VoucherState
+from handlers import router
+from loyalty import codes
+from models.coupons import (
+    CodePurpose,
+    CodeTry,
+    Coupon,
+    CouponKind,
+    Obtained,
+    Voucher,
+)
 from models.members import Referral, SourceCode
-from tests.factories import make_coupon, make_settings
+from tests.factories import SECRET_KEY, make_coupon, make_settings
 from tests.handlers.chat import Chat, actions_of, words_of
 
 
@@ -149,6 +158,23 @@ def typed(session):
 def test_a_coupon_code_gives_a_voucher(member, typed, text):
     assert t("th", "coupons.claimed") in words_of(member.says(text))
     assert member.session.scalars(select(Voucher)).one().source == "code"
+
+
+@pytest.mark.parametrize(
+    "text", ["code\u00b4ABC", "โค้ด\u00afX", "code A\x00B", "\u200bcode ABC\x00", "code A\ud800"]
+)
+def test_a_code_of_odd_letters_is_refused_like_any_other(member, typed, text):
+    assert words_of(member.says(text)) == t("th", "codes.refused")
+
+
+def test_a_code_after_what_cannot_be_seen_is_that_code(member, typed):
+    assert t("th", "coupons.claimed") in words_of(member.says("\u200b code ABCDEFGH2345K"))
+
+
+@pytest.mark.parametrize("data", ["coupons.use?voucher=%00", "coupons.claim?offer=1&key=\ud800"])
+def test_a_tap_that_no_button_of_ours_makes_is_unknown(member, data):
+    assert router.parse_postback({"data": data}) is None
+    assert member.taps(data) == member.taps("nobody.knows")
 
 
 def test_AC8_every_refusal_of_a_code_is_the_same(member, typed, now):
@@ -292,11 +318,19 @@ def test_too_few_points_cost_nothing(member, reward):
     assert member.session.scalars(select(Voucher)).all() == []
 
 
-def test_a_held_voucher_says_so_in_the_list(member):
+def test_c5_a_voucher_at_the_till_says_so_in_the_list_until_time_releases_it(member):
     offer = make_coupon(member.session)
     member.taps(f"coupons.claim?offer={offer.id}")
-    member.session.scalars(select(Voucher)).one().state = VoucherState.HELD
+    voucher = member.session.scalars(select(Voucher)).one()
+    real = member.clock.real_now()
+    code = codes.make_code(
+        member.session, SECRET_KEY, CodePurpose.REDEEM, voucher.member_id, voucher_id=voucher.id,
+        real_now=real,
+    )  # fmt: skip
+    codes.scan(member.session, codes.parse(SECRET_KEY, code), "device:1", real, real)
     assert t("th", "coupons.held") in words_of(member.says("คูปอง"))
+    member.clock.advance(minutes=5, seconds=1)
+    assert t("th", "coupons.held") not in words_of(member.says("คูปอง"))
 
 
 def test_a_hundred_offers_stay_within_lines_limits(member):

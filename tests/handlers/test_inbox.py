@@ -17,7 +17,7 @@ from handlers.inbox import Inbox
 from loyalty import activities, erasure, members
 from models.activities import Activity
 from models.conversations import Conversation
-from models.inbox import Event, EventState
+from models.inbox import Event, EventState, Quarantined, QuarantineState
 from models.members import Member, MemberState
 from models.outbox import Call, CallKind, CallState
 from tests import factories
@@ -374,6 +374,51 @@ def test_fw24_unsent_text_leaves_the_stored_event(arrive, box, echo, database):
     assert texts == ["", "อยู่ต่อ", None], [event.payload for event in events(database)]
 
 
+def test_fw24_unsent_text_leaves_what_could_not_be_read(arrive, box, database):
+    odd = {"type": "text", "id": "77", "text": 5, "said": "0812345678"}
+    arrive(text_event("x", message=odd), text_event("x", message=odd | {"id": "78"}))
+    arrive(other_event("unsend", unsend={"messageId": "77"}, replyToken=None))
+    run(box)
+    with database.read() as session:
+        kept = session.scalars(select(Quarantined).order_by(Quarantined.id)).all()
+    assert {("0812345678" in row.content.decode(), row.state) for row in kept} == {
+        (False, QuarantineState.DISMISSED),
+        (True, QuarantineState.OPEN),
+    }
+
+
+def test_fw23_what_is_said_in_a_group_is_not_kept(arrive, database):
+    group = {"type": "group", "groupId": "C1", "userId": "U1"}
+    arrive(text_event("เบอร์ฉัน 0812345678", source=group))
+    (event,) = events(database)
+    assert (event.state, b"0812345678" in event.payload) == (EventState.IGNORED, False)
+
+
+def test_fw21_a_failed_event_of_somebody_who_left_is_nobodys_to_replay(
+    arrive, box, word, runtime, database
+):
+    word(lambda _: 1 / 0)
+    arrive(text_event(SAY))
+    for _ in range(5):
+        run(box)
+        make_due(database)
+    (failed,) = events(database)
+    assert failed.state == EventState.FAILED
+    with runtime.transaction() as session:
+        stranger = factories.make_member(session, "คนอื่น", line_user_id=None, is_following=False)
+        member = session.scalars(
+            select(Member).where(Member.line_user_id == failed.line_user_id)
+        ).one()
+        now = runtime.clock.now()
+        erasure.erase(session, runtime.vault, member, asked_by="member", now=now)
+    with database.write() as session:
+        assert not replay_event(session, failed.id, now)
+    assert [event.state for event in events(database)] == [EventState.DISMISSED]
+    assert run(box) == 0
+    with database.read() as session:
+        assert not session.get_one(Member, stranger.id).is_following
+
+
 def test_person_whose_row_is_held_is_handled_later_and_holds_up_nobody(
     arrive, box, replies, echo, database
 ):
@@ -425,7 +470,7 @@ def test_chat_word_is_matched_as_people_type_it(word, typed):
 
 def test_prefix_takes_what_follows(monkeypatch):
     monkeypatch.setattr(router, "PREFIXES", {"ลองโค้ด": router.ignore})
-    assert router.find_word("ลองโค้ด  AbC 1") == (router.ignore, "AbC 1")
+    assert router.find_word("ลองโค้ด  AbC 1") == (router.ignore, "abc 1")
     assert router.find_word("ลองโค้ด") is None
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from core.i18n import t
-from loyalty import consents, personal
+from loyalty import consents, conversations, members, personal
 from models.activities import Activity
 from models.coupons import Voucher
 from models.members import Consent, JoinForm, Member, MemberState, Purpose
@@ -159,6 +159,65 @@ def test_an_answer_word_resumes_a_paused_form(chat):
         chat.says(words)
     chat.says("ข้าม")
     assert chat.member.is_member
+
+
+@pytest.mark.parametrize("word", ["ยกเลิก", "ใช่", "Back"])
+def test_M11_what_is_said_to_staff_resumes_no_form(chat, word):
+    for words in ("สมัคร", "ยอมรับ", "ไม่รับ", "แพรว", "แต้ม"):
+        chat.says(words)
+    conversation = conversations.add_line(
+        chat.session, chat.vault, chat.member, kind="text", text="กาแฟหก", line_message_id="m",
+        at=chat.clock.now(), now=chat.clock.now(),
+    )  # fmt: skip
+    conversations.take_over(conversation, chat.clock.now())
+    assert chat.says(word) == []
+    assert (chat.form.step, chat.form.is_paused) == ("phone", True)
+    chat.clock.advance(minutes=31)
+    chat.says("ยกเลิก")
+    assert chat.form is None
+
+
+@pytest.mark.parametrize("purpose, said", [("membership", "ยอมรับ"), ("marketing", "รับข่าวสาร")])
+def test_J2_nobody_agrees_to_a_text_that_was_not_on_the_screen(chat, purpose, said):
+    for words in ("สมัคร", "ยอมรับ")[: 1 + (purpose == "marketing")]:
+        chat.says(words)
+    before = chat.form.step
+    chat.clock.advance(minutes=5)
+    consents.publish(
+        chat.session, Purpose(purpose), body_th="ข้อความใหม่ค่ะ", body_en="New words.",
+        asks_again=False, by="staff:1", now=chat.clock.now(),
+    )  # fmt: skip
+    chat.clock.advance(minutes=1)
+    assert "ข้อความใหม่ค่ะ" in words_of(chat.says(said))
+    assert chat.form.step == before
+    chat.clock.advance(minutes=1)
+    chat.says(said)
+    assert chat.form.step != before
+
+
+def test_J2_declining_needs_no_text(chat):
+    chat.says("สมัคร")
+    chat.clock.advance(minutes=5)
+    consents.publish(
+        chat.session, Purpose.MEMBERSHIP, body_th="ข้อความใหม่ค่ะ", body_en="New words.",
+        asks_again=False, by="staff:1", now=chat.clock.now(),
+    )  # fmt: skip
+    chat.clock.advance(minutes=1)
+    chat.says("ไม่ยอมรับ")
+    assert chat.form is None
+
+
+def test_a_late_profile_changes_no_language_that_is_spoken_already(chat):
+    chat.says("ภาษา")
+    chat.taps("members.set_language?locale=th")
+    members.take_profile(chat.member, "Praew", None, chat.clock.now(), "en")
+    assert (chat.member.locale, chat.member.line_name) == ("th", "Praew")
+
+
+def test_a_late_profile_changes_no_language_of_a_dialogue(chat):
+    chat.says("สมัคร")
+    members.take_profile(chat.member, "Praew", "https://x.example/\0", chat.clock.now(), "en")
+    assert (chat.member.locale, chat.member.picture_url) == ("th", None)
 
 
 def test_a_chat_word_as_name_is_asked_about_first(chat):

@@ -96,6 +96,12 @@ def test_p8_entry_names_the_person_and_the_reason_and_the_member_is_told(session
     assert session.scalars(select(Activity.kind)).all() == ["points.adjusted"]
 
 
+def test_p8_a_long_thai_reason_is_kept_as_far_as_its_column_goes(session, staff, give):
+    row = give(staff(), 1, reason="ผู้ที่นี่" * 60)  # a third of its letters are marks
+    assert 196 <= len(row.reason) <= 200
+    assert session.get_one(LedgerEntry, row.entry_id).reason == row.reason
+
+
 def test_p8_no_adjustment_without_a_reason(staff, give):
     with pytest.raises(Invalid) as refused:
         give(staff(), 1, reason=" \u200b ")

@@ -180,16 +180,16 @@ def test_hold_ends_by_time(session, voucher):
 
 def test_hold_ends_by_hand(session, voucher):
     hold = scan(session, text_of(session, voucher), "device:1").hold_id
-    assert not codes.release(session, hold, "device:2")
-    assert codes.release(session, hold, "device:1")
-    assert not codes.release(session, hold, "device:1")
+    assert not codes.release(session, hold, "device:2", NOW)
+    assert codes.release(session, hold, "device:1", NOW)
+    assert not codes.release(session, hold, "device:1", NOW)
     assert voucher.state == VoucherState.ISSUED
     assert scan(session, text_of(session, voucher), "device:2")
 
 
 def test_released_code_is_spent(session, voucher):
     text = text_of(session, voucher)
-    codes.release(session, scan(session, text).hold_id, "device:1")
+    codes.release(session, scan(session, text).hold_id, "device:1", NOW)
     assert refusal_of(scan, session, text).code == "codes.expired"
 
 

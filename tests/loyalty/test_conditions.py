@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import Refused
 from core.i18n import t
-from loyalty import checkout, codes, coupons, proof
+from loyalty import checkout, codes, coupons, points, proof
 from loyalty.coupons import Conditions
 from models.coupons import CouponKind, VoucherState
 from models.tiers import MemberTier, Tier
@@ -327,6 +327,42 @@ def test_price_of_a_part_used_voucher_comes_back_once_and_only_when_nothing_was_
     assert till.undo(first, now=later).points == 0
     assert till.undo(second, now=later).points == 50
     assert proof.check_all(session, later) == []
+
+
+@pytest.fixture
+def purse(session, somchai, earn):
+    """A voucher of 100 baht for 50 of Somchai's 100 points, good until tomorrow."""
+    earn(somchai, 100)
+    reward = factories.make_coupon(
+        session, obtained="points", price_points=50, valid_days=1, **CHANGE
+    )
+    return coupons.buy_reward(session, reward.id, somchai, NOW, BANGKOK)
+
+
+@pytest.mark.parametrize("later", [NOW, NOW + 3 * DAY])  # before and after its date
+def test_price_of_a_withdrawn_part_used_voucher_comes_back_once_with_its_last_use(
+    session, till, somchai, purse, later
+):
+    bought = till.buy(somchai, 25)
+    till.redeem(purse, 40, purchase_id=bought.purchase.id)
+    other = till.redeem(purse, 30)
+    assert coupons.withdraw(session, purse.coupon, now=NOW, tz=BANGKOK) == 1
+    assert points.balance_of(session, somchai.id, NOW).balance == 51  # a part of it was worth it
+    undone = till.give_back(bought, now=later).redemptions_reversed
+    assert [(one.is_voucher_back, one.points) for one in undone] == [(False, 0)]
+    last = till.undo(other, now=later)
+    assert (last.is_voucher_back, last.points, purse.state) == (False, 50, VoucherState.VOID)
+    assert points.balance_of(session, somchai.id, later).balance == 100
+    assert proof.check_all(session, later) == []
+
+
+def test_price_of_a_voucher_that_came_back_is_given_back_when_it_is_withdrawn(
+    session, till, somchai, purse
+):
+    till.undo(till.redeem(purse, 40))
+    assert coupons.withdraw(session, purse.coupon, now=NOW, tz=BANGKOK) == 1
+    assert points.balance_of(session, somchai.id, NOW).balance == 100
+    assert proof.check_all(session, NOW) == []
 
 
 # Budget in baht (C9)

@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from sqlalchemy import event, func, select
 
+from core.clock import local_day
 from core.errors import NotFound, Refused
-from loyalty import coupons, points, proof
+from loyalty import checkout, coupons, earn_rules, points, proof
 from models.activities import Activity
 from models.coupons import (
     Coupon,
@@ -18,6 +19,7 @@ from models.coupons import (
     Voucher,
     VoucherState,
 )
+from models.earn_rules import EarnRule, EarnRuleKind
 from models.members import Level
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -585,3 +587,56 @@ def test_b7_whoever_comes_too_late_leaves_nothing_behind(session, somchai, asked
     told = select(func.count()).select_from(Activity).where(Activity.member_id == other.id)
     assert session.scalar(told) == 0
     assert not session.info.get("activities")
+
+
+# The order in which rows are taken: another order at another till, and each waits for the other
+
+
+def first(statements, *words) -> int:
+    """The place of the first statement with all of these words."""
+    return next(
+        place for place, said in enumerate(statements) if all(word in said for word in words)
+    )
+
+
+def test_a_void_takes_rules_before_coupons_as_a_bill_does(
+    session, till, somchai, coupon, claim, asked
+):
+    rule = EarnRule(
+        key="bonus", kind=EarnRuleKind.BONUS, bonus_points=9, total_cap=100, name_th="โบนัส",
+        name_en="Bonus", created_at=NOW, starts_on=local_day(NOW, BANGKOK),
+    )  # fmt: skip
+    earn_rules.create(session, rule, today=local_day(NOW, BANGKOK))
+    parsed = till.code(claim(coupon, somchai))
+    asked.clear()
+    done = checkout.confirm(
+        session, member_id=somchai.id, branch=till.branch, holder=till.holder, operation_id="o1",
+        now=NOW, real_now=NOW, tz=BANGKOK, bill_satang=10_000, parsed=[parsed],
+    )  # fmt: skip
+    assert first(asked, "UPDATE earn_rules") < first(asked, "UPDATE coupons")
+    asked.clear()
+    till.give_back(done.purchase)
+    assert first(asked, "UPDATE earn_rules") < first(asked, "UPDATE coupons")
+
+
+def test_a_bill_takes_its_member_before_its_scanned_vouchers(
+    session, till, somchai, coupon, claim, asked
+):
+    parsed = till.code(claim(coupon, somchai))
+    asked.clear()
+    checkout.confirm(
+        session, member_id=somchai.id, branch=till.branch, holder=till.holder, operation_id="o1",
+        now=NOW, real_now=NOW, tz=BANGKOK, paid_satang=8_000, parsed=[parsed],
+    )  # fmt: skip
+    assert first(asked, "FROM member_totals") < first(asked, "UPDATE vouchers")
+
+
+def test_withdrawing_an_offer_takes_its_members_before_the_coupon(
+    session, somchai, coupon, claim, asked
+):
+    held_by = [claim(coupon, one).member_id for one in (somchai, factories.malee(session))]
+    session.flush()
+    asked.clear()
+    assert coupons.withdraw(session, coupon, now=NOW, tz=BANGKOK) == len(held_by)
+    members = first(asked, "FROM member_totals", "IN (SELECT", "ORDER BY member_totals.member_id")
+    assert members < first(asked, "UPDATE coupons")

@@ -11,7 +11,7 @@ from sqlalchemy import func, select, update
 
 from core.clock import local_day
 from core.errors import Refused
-from loyalty import draws, merges, proof
+from loyalty import draws, joining, members, merges, merging, proof
 from models.coupons import Obtained, Voucher
 from models.draws import Draw, DrawState, DrawTurn
 from models.members import MemberState
@@ -19,6 +19,7 @@ from tests import factories
 from tests.moments import BANGKOK, NOW
 
 DAY = timedelta(days=1)
+PHONE = "+66812345678"
 
 
 def refused(call, *arguments, **facts):
@@ -328,6 +329,61 @@ def test_j8_turns_go_back_when_two_are_parted_but_not_those_played_meanwhile(
     assert bills_of(session, draw, second) == ["purchase:3"]
     three = session.scalars(select(DrawTurn).where(DrawTurn.source_id == "3")).one()
     assert (three.member_id, three.ordinal) == before[three.id]
+    draws.end(session, vault, draw)
+    assert proof.check_all(session, NOW) == []
+
+
+def walk_in_with_two_bills(session, vault, till):
+    member = members.create_walk_in(session, vault, e164=PHONE, now=NOW)
+    till.buy(member, 100)
+    till.buy(member, 100)
+    settle(session, "purchases.recorded")
+    return member
+
+
+def joined(session, vault):
+    """Somebody in LINE who has typed the walk-in's phone."""
+    friend = members.friend_for(session, factories.line_id("แพรว"), NOW)
+    around = joining.Surroundings(session, vault, friend, NOW, BANGKOK)
+    answers = joining.Answers(name="แพรว", phone=PHONE)
+    return joining.join(around, answers, channel="chat").member
+
+
+def test_j3_no_turn_comes_twice_when_a_walk_in_is_claimed(session, vault, till, make):
+    """The account takes over the public id that numbers are made of: played turns go along."""
+    draw = make(min_bill_satang=10_000)
+    walk_in = walk_in_with_two_bills(session, vault, till)
+    person = joined(session, vault)
+    today = draws.turns_left(session, draw, person.id, NOW, BANGKOK)[0].name
+    first = play(session, vault, draw, person, today)
+    account = merging.prove_phone(session, vault, person, NOW)
+    assert account is walk_in
+    again = play(session, vault, draw, account, today)
+    assert (again.is_new, again.turn.id) == (False, first.turn.id)
+    assert [one.turn.id for one in draws.played_by(session, draw, account.id)] == [first.turn.id]
+    numbers = {first.turn.number}
+    for name in bills_of(session, draw, account):
+        numbers.add(play(session, vault, draw, account, name).turn.number)
+    assert len(numbers) == 3
+    assert draws.turns_left(session, draw, account.id, NOW, BANGKOK) == []
+    tomorrow = draws.turns_left(session, draw, account.id, NOW + DAY, BANGKOK)[0].name
+    assert play(session, vault, draw, account, tomorrow, NOW + DAY).turn.ordinal == 4
+    draws.end(session, vault, draw)
+    assert proof.check_all(session, NOW) == []
+
+
+def test_j3_what_the_account_itself_has_played_can_still_be_proven(session, vault, till, make):
+    """An account that lost its LINE account in an un-merge may have played under its own id."""
+    draw = make(min_bill_satang=10_000)
+    walk_in = walk_in_with_two_bills(session, vault, till)
+    today = draws.turns_left(session, draw, walk_in.id, NOW, BANGKOK)[0].name
+    play(session, vault, draw, walk_in, today)
+    play(session, vault, draw, walk_in, bills_of(session, draw, walk_in)[0])
+    person = joined(session, vault)
+    play(session, vault, draw, person, today)
+    account = merging.prove_phone(session, vault, person, NOW)
+    [left] = draws.turns_left(session, draw, account.id, NOW, BANGKOK)
+    assert play(session, vault, draw, account, left.name).turn.ordinal == 2
     draws.end(session, vault, draw)
     assert proof.check_all(session, NOW) == []
 

@@ -17,6 +17,8 @@ from loyalty import (
     feed,
     joining,
     members,
+    merges,
+    merging,
     points,
     proof,
     purchases,
@@ -240,6 +242,84 @@ def test_a_restored_copy_is_erased_again_from_the_journal(session, vault):
     assert erasure.replay(session, vault, NOW, [member.public_id, "unknown"]) == 1
     assert member.state == MemberState.ERASED
     assert erasure.replay(session, vault, NOW, [member.public_id]) == 0
+
+
+def walk_in(session, vault, phone=PHONE):
+    return members.create_walk_in(session, vault, e164=phone, now=NOW, name=NAME)
+
+
+def joined(session, vault):
+    """Somebody in LINE who has typed the phone, and bought nothing."""
+    person = members.friend_for(session, line_id("ปิยะ"), NOW)
+    around = Surroundings(session, vault, person, NOW, BANGKOK)
+    return joining.join(around, Answers(name=NAME, phone=PHONE), channel="chat").member
+
+
+def buy(session, member):
+    factories.make_policy(session)
+    purchases.record_purchase(
+        session, member_id=member.id, branch=factories.make_branch(session), amount_satang=50000,
+        operation_id="1", now=NOW, tz=BANGKOK,
+    )  # fmt: skip
+
+
+def merge(session, vault, kept, gone):
+    merges.merge(
+        session, vault, kept.id, gone.id, now=NOW, real_now=NOW, tz=BANGKOK, staff_id=None,
+        actor="staff:1",
+    )  # fmt: skip
+    return kept
+
+
+def names_left(session):
+    session.flush()
+    session.expire_all()
+    return everything_stored(session).count(NAME)
+
+
+@pytest.mark.parametrize("way", ["merge", "claim"])
+@pytest.mark.parametrize("backup", ["before", "after"])
+def test_Z24_whoever_was_merged_stays_erased_after_a_restore(session, vault, way, backup):
+    """The backup may be older than the merge and hold two members, or hold one and their shadow."""
+    member = somebody(session, vault) if way == "merge" else None
+    gone = walk_in(session, vault)
+    if member is None:
+        member = joined(session, vault)
+        buy(session, gone)
+    session.flush()
+
+    def join_up():
+        if way == "merge":
+            return merge(session, vault, member, gone)
+        return merging.prove_phone(session, vault, member, NOW)
+
+    if backup == "after":
+        member = join_up()
+    taken = session.begin_nested()
+    left = join_up() if backup == "before" else member
+    erasure.erase(session, vault, left, asked_by="member", now=NOW)
+    journal = list(session.scalars(select(Erasure.member_public_id)))
+    taken.rollback()
+    session.expire_all()
+    assert names_left(session) > 0
+    erasure.replay(session, vault, NOW, journal)
+    assert names_left(session) == 0
+    assert session.scalars(select(Member.state).distinct()).all() == [MemberState.ERASED]
+    assert session.scalars(select(MemberKey)).all() == []
+    assert erasure.replay(session, vault, NOW, journal) == 0
+
+
+def test_erasing_reaches_whom_was_merged_into_a_member_before_the_claim(session, vault):
+    person = joined(session, vault)
+    first, second = walk_in(session, vault, "+66899999999"), walk_in(session, vault)
+    merge(session, vault, person, first)
+    members.set_phone(session, vault, person, PHONE, NOW)
+    buy(session, second)
+    account = merging.prove_phone(session, vault, person, NOW)
+    assert account is second
+    erasure.erase(session, vault, account, asked_by="member", now=NOW)
+    assert names_left(session) == 0
+    assert (session.get(MemberKey, first.id), first.member_no, first.phone_sealed) == (None,) * 3
 
 
 def test_a_scanned_code_of_an_erased_member_is_worthless(session, vault):

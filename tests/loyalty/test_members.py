@@ -26,6 +26,7 @@ from models.activities import Activity
 from models.coupons import Voucher, VoucherState
 from models.members import Consent, Member, MemberKey, MemberState, Purpose
 from models.points import LedgerEntry
+from models.segments import MemberChoice, MemberTag
 from tests.factories import line_id, make_branch, make_coupon, make_policy
 from tests.moments import BANGKOK, NOW
 
@@ -61,6 +62,15 @@ def buy(session, member, operation, amount_satang=25000):
     ],
 )  # fmt: skip
 def test_reads_a_thai_phone_however_it_is_written(text):
+    assert members.parse_phone(text) == PHONE
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["\u202a081-234-5678\u202c", "081\u2011234\u20115678", "081–234–5678", "081\u00a0234\u00a05678",
+     "\u200b0812345678\ufeff", "+66\u202f81\u202f234\u202f5678"],
+)  # fmt: skip
+def test_J3_reads_a_phone_as_it_is_copied_from_elsewhere(text):
     assert members.parse_phone(text) == PHONE
 
 
@@ -212,6 +222,27 @@ def test_a_walk_in_without_history_gives_way_to_a_member_who_bought(session, vau
     assert account is person
     assert members.by_number(session, old_number) is person
     assert session.get(MemberKey, walk_in.id) is None
+
+
+@pytest.mark.parametrize("buyer", ["walk_in", "person"])
+def test_tags_and_wishes_come_along_whichever_row_stays(session, vault, buyer):
+    make_policy(session)
+    walk_in = members.create_walk_in(session, vault, e164=PHONE, now=NOW)
+    person = join(session, vault, "แพรว")
+    buy(session, walk_in if buyer == "walk_in" else person, "1")
+    session.add_all(
+        [
+            MemberTag(member_id=walk_in.id, tag="แพ้ถั่ว", at=NOW, by="staff:1"),
+            MemberTag(member_id=person.id, tag="ขาประจำ", at=NOW, by="staff:1"),
+            MemberChoice(member_id=person.id, muted=["news"], per_week=1, changed_at=NOW),
+        ]
+    )
+    account = merging.prove_phone(session, vault, person, NOW)
+    session.flush()
+    tags = session.execute(select(MemberTag.member_id, MemberTag.tag)).all()
+    assert sorted(tags) == sorted([(account.id, "ขาประจำ"), (account.id, "แพ้ถั่ว")])
+    choice = session.scalars(select(MemberChoice)).one()
+    assert (choice.member_id, choice.muted, choice.per_week) == (account.id, ["news"], 1)
 
 
 def test_two_histories_are_never_guessed_together(session, vault):

@@ -179,7 +179,7 @@ class ProgrammeMachine(RuleBasedStateMachine):
             lambda: codes.scan(self.session, parsed, TILL, self.now, self.now, BANGKOK)
         )
         if held is not None and is_released:
-            assert codes.release(self.session, held.hold_id, TILL)
+            assert codes.release(self.session, held.hold_id, TILL, self.now)
 
     @rule(data=st.data(), satang=st.integers(1, 40_000))
     def use(self, data: st.DataObject, satang: int) -> None:

@@ -11,7 +11,18 @@ from sqlalchemy import select
 
 from core.clock import start_of_day
 from core.errors import Refused
-from loyalty import coupons, merges, points, rewards, shop, tier_gifts, tiers
+from loyalty import (
+    coupons,
+    joining,
+    members,
+    merges,
+    merging,
+    points,
+    rewards,
+    shop,
+    tier_gifts,
+    tiers,
+)
 from models.activities import Activity
 from models.coupons import Obtained, Voucher, VoucherState
 from models.members import StageChange
@@ -299,10 +310,11 @@ def test_r1_nobody_is_warned_who_keeps_the_tier(session, ladder, somchai):
 # By hand
 
 
-def by_hand(session, member, tier, until="2026-12-31", now=NOW):
+def by_hand(session, member, tier, until="2026-12-31", now=NOW, boss=None):
     return tier_gifts.set_by_hand(
         session, member.id, tier, date.fromisoformat(until),
-        reason="เพื่อนเจ้าของร้าน", staff_id=factories.prem(session).id, now=now, tz=BANGKOK,
+        reason="เพื่อนเจ้าของร้าน", staff_id=(boss or factories.prem(session)).id, now=now,
+        tz=BANGKOK,
     )  # fmt: skip
 
 
@@ -338,6 +350,51 @@ def test_r1_ending_by_hand_gives_what_is_earned_now(session, ladder, somchai):
 def test_r1_a_day_that_is_over_cannot_be_the_end(session, ladder, somchai):
     with pytest.raises(Refused, match=r"tiers\.bad_end"):
         by_hand(session, somchai, ladder.gold, until="2026-11-21")
+
+
+PHONE = "+66812345678"
+
+
+@pytest.mark.parametrize("own, expected", [(None, "gold"), ("silver", "gold"), ("gold", "gold")])
+def test_r1_by_hand_goes_over_in_a_merge_and_back(session, vault, ladder, somchai, own, expected):
+    gone = members.create_walk_in(session, vault, e164=PHONE, now=NOW)
+    boss = factories.prem(session)
+    by_hand(session, gone, ladder.gold, boss=boss)
+    if own:
+        by_hand(session, somchai, getattr(ladder, own), until="2027-06-30", boss=boss)
+    before = ladder.row(somchai).holds_until if own else None
+    made = merges.merge(
+        session, vault, somchai.id, gone.id, now=NOW, real_now=NOW, tz=BANGKOK, staff_id=None,
+        actor="staff:1",
+    )  # fmt: skip
+    ladder.night(at("2026-12-31", 23))
+    assert ladder.of(somchai) == expected
+    until = before if own == "gold" else at("2027-01-01", 0)
+    assert (ladder.row(somchai).holds_until, ladder.row(somchai).is_manual) == (until, True)
+    merges.unmerge(session, made.id, now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1")
+    assert ladder.of(somchai) == own
+    assert (ladder.row(somchai).holds_until if own else None) == before
+    assert ladder.of(gone) == "gold"
+
+
+@pytest.mark.parametrize("buyer", ["walk_in", "person"])
+def test_r1_by_hand_goes_along_when_a_walk_in_is_claimed(session, vault, ladder, buyer):
+    """Whichever row stays, what was set by hand for the other one stays until its end."""
+    people = {"walk_in": members.create_walk_in(session, vault, e164=PHONE, now=NOW)}
+    friend = members.friend_for(session, factories.line_id("แพรว"), NOW)
+    around = joining.Surroundings(session, vault, friend, NOW, BANGKOK)
+    answers = joining.Answers(name="แพรว", phone=PHONE)
+    people["person"] = joining.join(around, answers, channel="chat").member
+    ladder.buy(people[buyer], 100)
+    [other] = [one for name, one in people.items() if name != buyer]
+    by_hand(session, other, ladder.gold)
+    account = merging.prove_phone(session, vault, people["person"], NOW)
+    assert account is people[buyer]
+    ladder.night(at("2026-12-31", 23))
+    assert ladder.of(account) == "gold"
+    ladder.night(at("2027-01-01", 0))
+    assert ladder.of(account) is None
+    assert session.scalars(select(MemberTier)).all() == []
 
 
 # Undone (K6, AC6)

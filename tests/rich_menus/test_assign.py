@@ -314,6 +314,23 @@ def test_who_comes_back_while_the_old_menu_goes_gets_the_new_one(runtime, line, 
     assert line.links[member.line_user_id] == live["member:th"]
 
 
+def test_what_is_wished_while_line_is_asked_is_told_next(runtime, line, live, person, monkeypatch):
+    member = person()
+
+    def slow_link(user_id, menu_id):
+        monkeypatch.undo()
+        happen(runtime, member, "members.language_changed", locale="en")
+        line.link_menu(user_id, menu_id)
+
+    monkeypatch.setattr(line, "link_menu", slow_link)
+    assign.link_due(runtime, line)
+    assert line.links[member.line_user_id] == live["member:th"]
+    assert link_of(runtime, member).linked_line_menu_id == live["member:th"]
+    assign.link_due(runtime, line)
+    assert line.links[member.line_user_id] == live["member:en"]
+    assert rows_due(runtime) == []
+
+
 def test_a_sweep_goes_over_everybody_in_ranges(runtime, line, live, person):
     people = [person(f"m{number}") for number in range(5)]
     assign.link_due(runtime, line)

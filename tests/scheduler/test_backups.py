@@ -15,16 +15,17 @@ from core import backups as files
 from core.backups import BadBackup
 from core.clock import FixedClock
 from core.crypto import Vault
-from engagement import outbox, restoring
+from engagement import campaigns, outbox, restoring, segments
 from loyalty import erasure, proof
 from loyalty.purchases import record_purchase
 from models.base import Base
+from models.campaigns import Campaign, CampaignState
 from models.members import Member, MemberState
 from models.outbox import ChannelState, Message, MessageClass, MessageState
 from models.points import LedgerEntry
 from models.schedule import Occurrence, OccurrenceState
 from models.staff import Branch
-from scheduler import backups
+from scheduler import backups, runner
 from scheduler.restoring import restore
 from scheduler.schedule import JOBS
 from tests import factories
@@ -217,13 +218,67 @@ def test_z17_nothing_leaves_until_somebody_decided(shop, place, tmp_path):
     for there, is_sent in ((kept, True), (dropped, False)):
         restore(there, path, [])
         with there.transaction() as session:
-            found = restoring.release(session, is_sent=is_sent, actor="cli", now=NOW)
+            found = restoring.release(
+                session, is_sent=is_sent, actor="cli", now=NOW, tz=there.clock.tz
+            )
             assert found.messages == 1
-            assert restoring.release(session, is_sent=is_sent, actor="cli", now=NOW) is None
+            assert (
+                restoring.release(session, is_sent=is_sent, actor="cli", now=NOW, tz=there.clock.tz)
+                is None
+            )
         with there.database.read() as session:
             message = session.scalars(select(Message)).one()
             assert session.get_one(ChannelState, 1).paused_for is None
             assert (message.state == MessageState.SKIPPED) is not is_sent
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_z17_a_campaign_of_the_backup_goes_on_only_when_somebody_says_so(
+    shop, place, tmp_path, kind
+):
+    """Under way, due by the restore, and one for tomorrow as the control."""
+    hours = {"under way": None, "due": 1, "tomorrow": 24}
+    with shop.transaction() as session:
+        everybody = segments.create(session, "ทุกคน", segments.EVERYBODY, made_by="seed", now=NOW)
+        for name, later in hours.items():
+            campaign = campaigns.create(session, name, made_by="staff:1", now=NOW)
+            campaigns.save(session, campaign, announcement(name, everybody.id))
+            starts_at = NOW + timedelta(hours=later) if later else None
+            campaigns.start(
+                session, campaign, now=NOW, tz=shop.clock.tz, by="staff:1", starts_at=starts_at
+            )
+    backups.make(shop, tmp_path / "taem.backup")
+    now = NOW + timedelta(minutes=90)
+    there = dataclasses.replace(place(kind), clock=FixedClock(now, shop.clock.tz))
+    restore(there, tmp_path / "taem.backup", [])
+
+    def written():
+        runner.tick(there, now, jobs=())
+        with there.database.read() as session:
+            found = session.scalars(select(Message.source).where(Message.source.is_not(None)))
+            return sorted(found)
+
+    assert written() == []
+    with there.transaction() as session:
+        restoring.release(session, is_sent=False, actor="cli", now=now, tz=there.clock.tz)
+    assert written() == []
+    with there.transaction() as session:
+        found = {one.name: one for one in session.scalars(select(Campaign))}
+        paused = (CampaignState.PAUSED, "restored")
+        assert {name: (one.state, one.paused_for) for name, one in found.items()} == {
+            "under way": paused, "due": paused, "tomorrow": (CampaignState.SCHEDULED, None),
+        }  # fmt: skip
+        campaigns.resume(session, found["due"], now)
+        going = f"campaign:{found['due'].id}:a"
+    assert written() == [going, going]
+
+
+def announcement(name, segment_id):
+    texts = {"default": {"title": name, "body": "มาลองที่ {shop} นะคะ", "button": "ดูคูปอง"}}
+    return campaigns.Content(
+        name=name, topic="offers", segment_id=segment_id, test={}, coupon_key=None, action=None,
+        variants={"a": {"texts": {"th": texts, "en": texts}}}, holdout_percent=0,
+    )  # fmt: skip
 
 
 def test_z17_who_left_since_the_backup_is_erased_again(shop, place, tmp_path):

@@ -13,7 +13,8 @@ import pytest
 
 from simulator.settings import from_environment
 from tests import servers
-from tests.processes import free_port
+from tests.forks import ForkedModule
+from tests.processes import bare_environment, free_port
 
 
 def test_starts_as_a_module_and_ends_politely(processes, tmp_path):
@@ -29,6 +30,17 @@ def test_starts_as_a_module_and_ends_politely(processes, tmp_path):
     assert state["shop"]["links"]["cashier"] == "http://127.0.0.1:5001/cashier"
     assert processes.stop(process) == 0
     assert (tmp_path / "sim.json").exists()
+
+
+def test_a_port_it_cannot_have_is_named(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        for number, port in enumerate((taken.getsockname()[1], 99_999)):
+            log = tmp_path / f"{number}.log"
+            arguments = ["--port", str(port)]
+            process = ForkedModule("simulator.__main__", arguments, bare_environment(), log)
+            assert process.wait(30) != 0
+            assert str(port) in log.read_text()
+            assert "Traceback" not in log.read_text()
 
 
 def test_serves_tls(processes, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from types import SimpleNamespace
 
@@ -27,6 +28,57 @@ def test_json_nested_beyond_reading_is_unreadable(app, till, api, deep):
         "/api/v1/purchases", data=deep, content_type="application/json", headers=bearer
     )
     assert (made.status_code, made.get_json()["field"]) == (400, "body")
+
+
+#: What a till says, each with a letter that one engine or both cannot keep.
+TOLD = (
+    ("scan", {"text": "{}"}), ("confirm", {"member": "{}"}), ("confirm", {"receipt_no": "{}"}),
+    ("confirm", {"holds": ["{}"]}), ("confirm", {"hold": "{}"}), ("quote", {"member": "{}"}),
+    ("release", {"holds": ["{}"]}), ("void", {"purchase": "{}"}), ("void", {"redemption": "{}"}),
+    ("confirm", {"approval": {"manager": "1", "pin": "{}"}}), ("confirm", {"{}": 1}),
+    ("queue/settle", {"who": "{}"}), ("queue/drop", {"who": "{}"}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("letter", ["\x00", "\ud800"])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16"])
+def test_letters_that_nothing_keeps_are_refused_in_every_field_of_the_till(
+    till, somchai, shop, letter, encoding
+):
+    """FX08"""
+    headers = {"X-CSRFToken": till.token(), "Content-Type": "application/json"}
+    good = {
+        "member": somchai.public_id, "bill": "100", "operation": "a" * 36, "mac": "0" * 64,
+        "who": somchai.member_no, "cashier": shop.cashier.id, "queued_at": NOW.isoformat(),
+        "sent_at": NOW.isoformat(),
+    }  # fmt: skip
+
+    def say(path, body):
+        written = json.dumps({**good, **body}).replace("{}", json.dumps(letter)[1:-1])
+        data = written.encode(encoding)
+        return till.client.post(f"/cashier/{path}", data=data, headers=headers)
+
+    answers = [(path, body, say(path, body)) for path, body in TOLD]
+    refused = (422, {"field": "body"})
+    assert not [
+        (path, body, answer.status_code)
+        for path, body, answer in answers
+        if (answer.status_code, answer.get_json()["facts"]) != refused
+    ]
+    assert say("confirm", {}).status_code == 200
+
+
+@pytest.mark.parametrize("letter", ["\x00", "\ud800"])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-16"])
+def test_letters_that_nothing_keeps_are_refused_by_the_api(app, api, somchai, letter, encoding):
+    """FX08"""
+    body = {"member_no": somchai.member_no, "branch": "siam", "receipt_no": letter, "amount": "9"}
+    headers = {"Authorization": f"Bearer {api.key_for(API_SCOPES)}", "Idempotency-Key": "odd"}
+    answer = app.test_client().post(
+        "/api/v1/purchases", data=json.dumps(body).encode(encoding),
+        content_type="application/json", headers=headers,
+    )  # fmt: skip
+    assert (answer.status_code, answer.get_json()["field"]) == (422, "body")
 
 
 def test_figures_that_are_slow_to_find_are_shown_again_for_a_minute(app, monkeypatch):

@@ -9,7 +9,7 @@ import pytest
 
 from app import create_app
 from core import ids
-from loyalty import people
+from loyalty import doors, people
 from models.members import MemberTotals
 from tests import factories
 from tests.moments import NOW
@@ -84,17 +84,30 @@ def test_secret_addresses_are_not_passed_on(client):
 
 def test_cookies_are_host_only_secure_and_hidden_on_https(build, prem):
     client = build(public_url=HTTPS)
-    options = {"base_url": HTTPS, "headers": {"Referer": f"{HTTPS}/admin/sign-in"}}
-    page = client.get("/admin/sign-in", **options).text
+    page = client.get("/admin/sign-in", base_url=HTTPS).text
     token = re.search(r'name="csrf_token" value="([^"]+)"', page)[1]
     form = {"email": "prem@taem.example", "password": PASSWORD, "csrf_token": token}
-    answer = client.post("/admin/sign-in", data=form, **options)
+    answer = client.post("/admin/sign-in", data=form, base_url=HTTPS)
     cookies = {line.partition("=")[0]: line for line in answer.headers.getlist("Set-Cookie")}
     mine = cookies["__Host-taem_staff"]
     assert answer.status_code == 303
     assert all(part in mine for part in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"))
     assert "Domain" not in mine
     assert "max-age" in answer.headers["Strict-Transport-Security"]
+
+
+def test_a_chat_link_opens_behind_tls_although_its_page_lets_no_referrer_out(build, runtime):
+    with runtime.transaction() as session:
+        token = doors.make_link(session, factories.somchai(session), "/m/home", NOW)
+    client = build(public_url=HTTPS, trusted_proxies=1)
+    proxied = {"base_url": "http://loyalty.example", "headers": {"X-Forwarded-Proto": "https"}}
+    page = client.get(f"/l/{token}", **proxied)
+    known = re.search(r'name="csrf_token" value="([^"]+)"', page.text)[1]
+    without = client.post(f"/l/{token}", **proxied)
+    opened = client.post(f"/l/{token}", data={"csrf_token": known}, **proxied)
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    assert without.status_code == 403
+    assert (opened.status_code, opened.headers["Location"]) == (303, "/m/home")
 
 
 def test_FX06_planted_cookies_are_replaced_at_sign_in(client, prem):

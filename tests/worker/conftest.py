@@ -17,6 +17,7 @@ from core.crypto import Vault
 from core.db import Database
 from core.runtime import Runtime
 from engagement import outbox
+from loyalty import shop
 from models.members import Member, MemberState
 from models.outbox import Call, CallState, Message, MessageClass
 from tests.factories import DATA_KEY, INDEX_KEY, make_settings
@@ -160,6 +161,13 @@ class Post:
         with self.database.read() as session:
             return outbox.counts(session)
 
+    def keep_quiet(self, begins: str, ends: str) -> None:
+        """Set the shop's quiet hours."""
+        now = self.runtime.clock.now()
+        with self.database.write() as session:
+            shop.set(session, "messages.quiet_from", begins, now)
+            shop.set(session, "messages.quiet_until", ends, now)
+
     def wait_until_quiet(self) -> None:
         """What has left is answered, and the answers are written down."""
         under_way = select(Call.id).where(Call.state == CallState.SENDING).limit(1)
@@ -208,6 +216,7 @@ def post(database: Database, line: SimulatedLine, clock: MovableClock) -> Iterat
     settings = make_settings(database.url, line_api_url=line.url, line_api_data_url=line.url)
     runtime = Runtime(settings, database, clock, Vault((DATA_KEY,), (INDEX_KEY,)))
     post = Post(runtime, line, [])
+    post.keep_quiet("00:00", "00:00")  # never: real time passes here, by night as well
     yield post
     for sender in post.senders:
         sender.stop()

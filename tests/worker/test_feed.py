@@ -252,7 +252,7 @@ BAD = [
     "http://example.com/", "ftp://example.com/", "https://127.0.0.1/", "https://10.0.0.1/",
     "https://192.168.1.1/", "https://172.16.0.1/", "https://169.254.169.254/latest/meta-data",
     "https://100.64.0.1/", "https://0.0.0.0/", "https://[::1]/", "https://[::ffff:10.0.0.1]/",
-    "https://[fe80::1]/", "https://[fd00::1]/", "https://[2002:0a00:0001::]/",
+    "https://[fe80::1]/", "https://[fec0::1]/", "https://[fd00::1]/", "https://[2002:0a00:0001::]/",
     "https://[64:ff9b::a00:1]/", "https://user:pw@example.com/", "https://example.com/#x",
     "https://exa mple.com/", "https://example.com\\@10.0.0.1/", "https:///x", "https://224.0.0.1/",
     "https://example.com:99999/", "", "javascript:alert(1)",

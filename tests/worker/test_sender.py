@@ -23,6 +23,7 @@ from models.outbox import Call, CallKind, CallState, Message, MessageClass, Mess
 from tests.factories import make_settings
 from tests.fakes import FakeLine
 from tests.line import CHANNEL_ID
+from tests.moments import BANGKOK
 from tests.processes import free_port, wait_until
 from tests.worker.conftest import QUICK, Post
 from worker import calls as worker_calls
@@ -374,6 +375,26 @@ def test_Z8_nothing_leaves_while_a_slow_database_writes_the_limit_down(
     assert post.line.answers("push")["429"] == 1
 
 
+def test_an_answer_that_cannot_be_written_holds_up_no_other(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+):
+    record, is_broken = worker_calls.record, [True]
+
+    def pickily(session: Any, outcomes: Any, **more: Any) -> None:
+        record(session, outcomes, **more)
+        if is_broken[0] and any(one.call.id == 3 for one in outcomes):
+            raise ValueError("cannot be written")
+
+    monkeypatch.setattr(worker_calls, "record", pickily)
+    post.queue(post.crowd(20))
+    post.sender()
+    post.wait(sent=19)
+    assert [call.id for call in post.calls() if call.state != CallState.DONE] == [3]
+    is_broken[0] = False
+    post.wait(sent=20)
+    assert post.line.answers("push") == {"200": 20}
+
+
 def test_Z8_keeps_a_reserve_for_what_moved_value(post: Post):
     users = post.crowd(110)
     post.line.switch(quota_limit=100)
@@ -477,6 +498,42 @@ def test_a_403_pauses_and_a_person_resumes(post: Post):
     with post.database.write() as session:
         outbox.resume_sending(session)
     post.wait(sent=20)
+    received_once(post, users)
+
+
+@pytest.mark.parametrize("hours, is_quiet", [(8, True), (4, False)], ids=["night", "day"])
+@pytest.mark.parametrize("kept_back_by", ["quota", "403"])
+def test_m4_what_was_kept_back_by_day_is_not_made_up_for_at_night(
+    post: Post, kept_back_by: str, hours: int, is_quiet: bool
+):
+    """What moved value goes on at once, at whatever hour."""
+    today = post.runtime.clock.now().astimezone(BANGKOK).replace(minute=0, second=0, microsecond=0)
+    night, morning = today + timedelta(hours=7), today + timedelta(hours=19)
+    post.keep_quiet(f"{night:%H:%M}", f"{morning:%H:%M}")
+    users = post.crowd(6)
+    if kept_back_by == "quota":
+        post.line.switch(quota_limit=1)
+    else:
+        post.line.switch(push="403")
+    post.queue(users[:4], klass=PROMOTIONAL)
+    post.queue(users[4:], klass=TRANSACTIONAL)
+    post.sender(line=quota_of(post), runtime=post.runtime)
+    if kept_back_by == "quota":
+        post.wait(sent=1, parked=5)
+        post.runtime.clock.advance(hours=hours)
+        post.line.switch(quota_limit=100)
+    else:
+        wait_until(lambda: post.channel() and post.channel().paused_for == "forbidden", 40)
+        post.wait_until_quiet()
+        post.runtime.clock.advance(hours=hours)
+        post.line.clear_faults()
+    if is_quiet:
+        post.wait(sent=2, parked=0)
+        waiting = [call for call in post.calls() if call.state == CallState.WAITING]
+        assert [call.next_try_at for call in waiting] == [morning] * 4
+        assert set(post.line.received()) == set(users[4:])
+        post.runtime.clock.advance(hours=12)
+    post.wait(sent=6)
     received_once(post, users)
 
 

@@ -77,6 +77,18 @@ def test_keeps_lines_words_of_a_refusal():
     }
 
 
+def test_keeps_nothing_that_a_database_cannot_hold():
+    odd = json.dumps(
+        {"message": "a\0b\ud800", "details": [{"message": "\0", "property": "messages[0]\ud800"}]}
+    )
+    answer = judge(400, odd.encode(), "r" * 65 + "\udcff")
+    assert answer.words == {
+        "message": "a b", "details": [{"message": "", "property": "messages[0]"}],
+    }  # fmt: skip
+    assert answer.request_id == "r" * 64
+    assert judge(409, b"", None, "\udcffthen").request_id == "then"
+
+
 def test_keeps_only_the_kind_of_a_network_error():
     answer = no_answer(ConnectionResetError("to 10.1.2.3 with Bearer secret"))
     assert (answer.verdict, answer.words) == (Verdict.UNKNOWN, {"error": "ConnectionResetError"})

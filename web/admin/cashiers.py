@@ -132,7 +132,7 @@ def cashier_save(cashier_id: int) -> Any:
             db(),
             cashier,
             name=forms.words("name", "console.name"),
-            branch_id=chosen_branch().id,
+            branch_id=chosen_branch(cashier.branch_id).id,
             is_manager=request.form.get("is_manager") == "1",
             is_active=request.form.get("is_active") == "1",
             member_id=_member_id(),

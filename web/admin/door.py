@@ -13,7 +13,7 @@ from sqlalchemy import select, update
 from core import ids
 from core.errors import Refused
 from core.i18n import t
-from core.text import clean
+from core.text import fit
 from loyalty import audit, people, second_factor
 from models.staff import Staff, StaffSession
 from web.admin.ground import LIFE, blueprint, session_of
@@ -191,7 +191,7 @@ def _welcome(staff: Staff, path: str) -> Response:
             last_seen_at=real,
             expires_at=real + LIFE,
             confirmed_at=real,
-            browser=clean(request.headers.get("User-Agent", ""), 100),
+            browser=fit(request.headers.get("User-Agent", ""), 100),
         )
     )
     audit.record(db(), f"staff:{staff.id}", "staff.signed_in", {}, real)

@@ -11,7 +11,7 @@ from flask import g, request
 from core.clock import start_of_day
 from core.errors import Invalid
 from core.i18n import LOCALES, t
-from core.text import clean, parse_satang, parse_whole
+from core.text import fit, parse_satang, parse_whole
 from engagement import texts
 from web.ground import locale, runtime
 
@@ -27,8 +27,8 @@ def bad(words: str, field: str = "") -> Invalid:
 
 
 def words(field: str, label: str, limit: int = 100, *, needed: bool = True) -> str:
-    """A cleaned line."""
-    text = clean(request.form.get(field, ""), limit)
+    """A cleaned line of at most `limit` letters, as columns count them."""
+    text = fit(request.form.get(field, ""), limit, limit)
     if needed and not text:
         raise bad(label, field)
     return text

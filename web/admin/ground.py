@@ -275,7 +275,10 @@ def freshly(view: View) -> View:
 
 def _page_before() -> str:
     """The path of the page that a form was sent from; `next` is checked again when used."""
-    return urlsplit(request.referrer or "").path[: SEARCH_LETTERS * 2]
+    try:
+        return urlsplit(request.referrer or "").path[: SEARCH_LETTERS * 2]
+    except ValueError:  # `https://[` and the like are no address
+        return ""
 
 
 def may(permission: str) -> bool:

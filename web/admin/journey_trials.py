@@ -143,7 +143,7 @@ def _before() -> datetime | None:
     text = request.args.get("before", "")
     try:
         return datetime.fromisoformat(text).astimezone(UTC) if text else None
-    except ValueError:
+    except (ValueError, OverflowError):  # the first and the last hours of the calendar
         abort(404)
 
 

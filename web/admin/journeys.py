@@ -8,6 +8,7 @@ from typing import Any
 
 from flask import Response, abort, g, make_response, render_template, request
 from sqlalchemy import case, func, select
+from werkzeug.datastructures import MultiDict
 
 from core.errors import Refused
 from core.i18n import LOCALES, t
@@ -41,6 +42,27 @@ class Line:
     definition: Mapping[str, Any]
     sums: Mapping[str, int]
     under_way: int
+
+
+@dataclass(frozen=True)
+class Typed:
+    """What the fields of a journey's page show: what the definition says, or what was just typed.
+
+    A definition cannot hold what was refused, such as a number that is no number (FX19).
+    """
+
+    form: MultiDict[str, str] | None = None
+
+    def one(self, field: str, before: Any) -> Any:
+        """A field's value; a field that the form did not have shows what the definition says."""
+        return before if self.form is None else self.form.get(field, before)
+
+    def many(self, field: str, before: list[str]) -> list[str]:
+        """What is ticked or chosen; a form says nothing of what is not."""
+        return before if self.form is None else self.form.getlist(field)
+
+
+AS_SAVED = Typed()
 
 
 def _shown(row: Any) -> Line:
@@ -184,7 +206,7 @@ def journey_create() -> Response:
 def journey(journey_id: int) -> str:
     """One journey: what begins it, its steps, who is under way, and what it brought."""
     row = _journey(journey_id)
-    return _page(row, definitions.current(db(), row).definition, "")
+    return _page(row, definitions.current(db(), row).definition)
 
 
 @blueprint.post("/messages/<int:journey_id>")
@@ -210,7 +232,8 @@ def journey_save(journey_id: int) -> Any:
     except Refused as error:
         # Nothing half-saved: the page shows what was typed, and the rows stay as they were.
         db().expire(row)
-        page = _page(row, made, t(locale(), error.code, **forms.placed(error.facts)))
+        said = t(locale(), error.code, **forms.placed(error.facts))
+        page = _page(row, made, said, Typed(request.form))
         return make_response(page, error.status)
     noted("journeys.changed", journey=row.key, version=number)
     return back("admin.journey", note="console.saved", journey_id=journey_id)
@@ -246,7 +269,9 @@ def _journey(journey_id: int) -> Journey:
     return row
 
 
-def _page(row: Journey, definition: dict[str, Any], refusal: str) -> str:
+def _page(
+    row: Journey, definition: dict[str, Any], refusal: str = "", typed: Typed = AS_SAVED
+) -> str:
     clock = runtime().clock
     under_way = db().execute(
         select(Enrolment, Member)
@@ -265,6 +290,7 @@ def _page(row: Journey, definition: dict[str, Any], refusal: str) -> str:
         steps=definition["steps"],
         is_own=definitions.is_own(row),
         refusal=refusal,
+        typed=typed,
         variants=texts.VARIANTS,
         fields=texts.FIELDS,
         limits=texts.LIMITS,

@@ -17,7 +17,7 @@ from bot.theme import is_picture_url
 from core.clock import last_day
 from core.errors import Refused
 from core.i18n import LOCALES, day, t
-from core.text import clean, clean_lines, parse_whole
+from core.text import clean_lines, fit, parse_whole
 from loyalty import coupons
 from loyalty.coupons import Conditions
 from loyalty.coupons.typed import code_key
@@ -203,7 +203,8 @@ def offer_withdraw(offer_id: int) -> Any:
 
 def _batches() -> Any:
     """An offer's batches; its file is asked for with the offer in the query."""
-    chosen = (request.view_args or {}).get("offer_id") or request.args.get("offer_id", type=int)
+    asked = request.args.get("offer_id", type=parse_whole)
+    chosen = (request.view_args or {}).get("offer_id") or asked
     return found_in(coupons.batches(chosen), CodeBatch.label)
 
 
@@ -357,7 +358,7 @@ def _read(coupon: Coupon | None = None) -> tuple[dict[str, Any], dict[str, str]]
     for name in ("terms_th", "terms_en"):
         fields[name] = clean_lines(form.get(name, ""), 500)
     for name in ("item_th", "item_en"):
-        fields[name] = clean(form.get(name, ""), 100) or None
+        fields[name] = fit(form.get(name, ""), 100) or None
     has_value = kind in (CouponKind.CASH, CouponKind.BAHT_OFF)
     read(
         "value_satang",

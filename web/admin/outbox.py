@@ -9,8 +9,8 @@ from sqlalchemy import select
 
 from bot.gateway import SdkLine
 from core.errors import Invalid, Refused
+from engagement import delivery, restoring
 from engagement import outbox as rules
-from engagement import restoring
 from models.members import Member
 from models.outbox import Call, ChannelState, Message, MessageState
 from web.admin.ground import back, blueprint, noted
@@ -85,8 +85,11 @@ def outbox_resume() -> Response:
     """Sending was paused (token, plan): try again now, parked messages too."""
     if restoring.pending(db()) is not None:
         raise Refused("backups.undecided")
+    clock = runtime().clock
+    now = clock.now()
     rules.resume_sending(db())
-    rules.resume_parked(db(), runtime().clock.now())
+    rules.resume_parked(db(), now)
+    delivery.keep_quiet(db(), now, clock.tz)
     noted("outbox.resumed")
     return back("admin.outbox", note="console.resumed")
 
@@ -101,6 +104,8 @@ def outbox_release() -> Response:
         raise Invalid("errors.invalid_field", field="pending")
     restoring.refuse_while_elsewhere(SdkLine(held.settings), held.settings.public_url)
     with opened() as session:
-        actor, now = f"staff:{g.staff.id}", held.clock.now()
-        restoring.release(session, is_sent=fate == "send", actor=actor, now=now)
+        actor, clock = f"staff:{g.staff.id}", held.clock
+        restoring.release(
+            session, is_sent=fate == "send", actor=actor, now=clock.now(), tz=clock.tz
+        )
     return back("admin.outbox", note="backups.released")

@@ -17,7 +17,7 @@ from werkzeug.datastructures import MultiDict
 
 from core.errors import Invalid
 from core.i18n import money, t, texts
-from core.text import clean, parse_satang, parse_whole
+from core.text import clean, fit, parse_satang, parse_whole
 from engagement import segments
 from models.campaigns import Campaign, CampaignState
 from models.coupons import Coupon
@@ -95,7 +95,7 @@ class Form:
 
 def read(form: MultiDict[str, str]) -> Form:
     """What was sent, as it was typed; nothing is judged yet."""
-    found = Form(name=clean(form.get("name", ""), 100), join=_join(form.get("join")), groups=[])
+    found = Form(name=fit(form.get("name", ""), 100), join=_join(form.get("join")), groups=[])
     for place in range(MAX_GROUPS):
         if f"g{place}.join" not in form:
             continue

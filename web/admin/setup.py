@@ -27,7 +27,7 @@ from models.staff import Branch, Cashier, Device, Staff
 from web.admin.ground import blueprint, may
 from web.auth import staff_only
 from web.checkup import Finding, examine
-from web.ground import db, locale, runtime, shop_look
+from web.ground import db, locale, opened, outside, runtime, shop_look
 from web.liff import qr
 from web.liff.ground import basic_id, chat_url, invite_link
 
@@ -60,9 +60,12 @@ def setup_page() -> str:
 
 @blueprint.post("/setup/check")
 @staff_only("settings.edit")
+@outside
 def setup_check() -> str:
     """Ask LINE and our own address now, and say in words what to do."""
-    return _page(examine(runtime()))
+    findings = examine(runtime())
+    with opened(is_reading=True):
+        return _page(findings)
 
 
 def _page(findings: list[Finding] | None) -> str:

@@ -205,13 +205,13 @@ def _branch(branch_id: int) -> Branch:
     return branch
 
 
-def chosen_branch() -> Branch:
-    """The branch that the form names, among one's own."""
-    open_ones = {str(branch.id): branch for branch in branches() if branch.is_active}
+def chosen_branch(kept: int | None = None) -> Branch:
+    """The branch that the form names, among one's own open ones; `kept` may be closed."""
+    known = {str(one.id): one for one in branches() if one.is_active or one.id == kept}
     chosen = request.form.get("branch", "")
-    if chosen not in open_ones:
+    if chosen not in known:
         raise forms.bad("console.branch")
-    return open_ones[chosen]
+    return known[chosen]
 
 
 # --- Tills ---------------------------------------------------------------------------------------

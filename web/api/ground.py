@@ -16,11 +16,12 @@ from sqlalchemy import select, update
 from core.errors import Invalid, Refused
 from core.ids import token_hash
 from core.text import parse_satang
-from loyalty import operations
+from loyalty import audit, operations
 from models.staff import ApiKey
 from web.auth import Access, Forbidden, SignInNeeded, resolver
 from web.errors import problem_of
-from web.ground import db, runtime
+from web.ground import SAFE_METHODS, db, runtime
+from web.limits import note_good_key
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 MAX_KEY = 200
@@ -82,13 +83,15 @@ def _admit(access: Access) -> None:
     if access.permission and access.permission not in key.scopes:
         raise Forbidden
     g.api_key = key
+    note_good_key()
     _note_use(key)
 
 
 def _note_use(key: ApiKey) -> None:
     """Remember the last use, now and then; only writes have a transaction to do it in."""
     real = runtime().clock.real_now()
-    if request.method == "GET" or (key.last_used_at and real - key.last_used_at < NOTE_USE_EVERY):
+    is_recent = key.last_used_at is not None and real - key.last_used_at < NOTE_USE_EVERY
+    if request.method in SAFE_METHODS or is_recent:
         return
     db().execute(update(ApiKey).where(ApiKey.id == key.id).values(last_used_at=real))
 
@@ -119,8 +122,8 @@ def no_fields() -> None:
 def once(status: int) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., Response]]:
     """A write: the same Idempotency-Key and body get the first status and body again (48 h).
 
-    Refusals are answers too and are kept; faults (5xx) are not. The effect runs in a savepoint,
-    so that a refusal leaves nothing behind but its stored answer.
+    Refusals are answers too and are kept; faults (5xx) and "too often" are not. The effect runs in
+    a savepoint, so that a refusal leaves nothing behind but its stored answer.
     """
 
     def wrap(view: Callable[..., dict[str, Any]]) -> Callable[..., Response]:
@@ -154,8 +157,17 @@ def _run(
     except Refused as error:
         savepoint.rollback()
         db().info.pop("activities", None)  # what was refused did not happen
+        if error.status == 429:  # says when to come back, and then there shall be another answer
+            raise
+        for act, facts in g.pop("refused_acts", []):
+            audit.record(db(), holder(), act, facts, runtime().clock.real_now())
         return error.status, problem_of(error)
     return status, result
+
+
+def note_refused(act: str, **facts: Any) -> None:
+    """Write this act of the key down if the call is refused, though its effect is undone."""
+    g.setdefault("refused_acts", []).append((act, facts))
 
 
 def _key() -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from flask import Response, g, jsonify, request
@@ -14,7 +14,7 @@ from loyalty import audit, codes, coupons, members, points, stamps, tiers
 from loyalty.members import UnknownMember
 from models.coupons import CodePurpose
 from models.members import Member
-from web.api.ground import Body, Short, blueprint, body_of, once
+from web.api.ground import Body, Short, blueprint, body_of, holder, note_refused, once
 from web.auth import api_scope
 from web.ground import db, outside, runtime
 
@@ -70,21 +70,28 @@ def _by_code(code: str) -> dict[str, Any]:
 
 def _by_phone(session: Session, text: str) -> dict[str, Any] | None:
     """Looked up by phone: limited, and written down whether anybody was found or not (K4)."""
-    real, actor = runtime().clock.real_now(), f"api:{g.api_key.id}"
-    if audit.count(session, actor, LOOKED_UP, real - timedelta(hours=1)) >= LOOK_UPS_AN_HOUR:
-        raise Refused("errors.too_many", status=429, minutes=60)
+    real = runtime().clock.real_now()
+    _refuse_too_many(session, real)
     e164 = members.parse_phone(text[:64])
     found = members.by_phone(session, runtime().vault, e164) if e164 else None
     answer = as_json(session, found, is_masked=True) if found is not None else None
-    audit.record(session, actor, LOOKED_UP, {"found": found is not None}, real)
+    audit.record(session, holder(), LOOKED_UP, {"found": found is not None}, real)
     return answer
 
 
+def _refuse_too_many(session: Session, real_now: datetime) -> None:
+    since = real_now - timedelta(hours=1)
+    if audit.count(session, holder(), LOOKED_UP, since) >= LOOK_UPS_AN_HOUR:
+        raise Refused("errors.too_many", status=429, minutes=60)
+
+
 def of_phone(text: str) -> Member:
-    """The member who has proven this phone; UnknownMember otherwise."""
+    """The member who has proven this phone; UnknownMember otherwise, which counts as a look-up."""
+    _refuse_too_many(db(), runtime().clock.real_now())
     e164 = members.parse_phone(text[:64])
     found = members.by_phone(db(), runtime().vault, e164) if e164 else None
     if found is None:
+        note_refused(LOOKED_UP, found=False)
         raise UnknownMember
     return found
 

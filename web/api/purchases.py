@@ -68,22 +68,34 @@ def record() -> dict[str, Any]:
     held = runtime()
     branch = people.branch_of(db(), body.branch)
     parsed = [codes.parse(held.settings.secret_key, code) for code in body.vouchers]
+    paid, now = satang(body.amount), held.clock.now()
+    items = [BillItem(item.sku, item.qty, satang(item.amount)) for item in body.items]
+    if paid or not parsed:  # vouchers may have paid the whole bill
+        purchases.refuse_bad_bill(
+            db(),
+            amount_satang=paid,
+            bought_at=body.purchased_at or now,
+            now=now,
+            receipt_no=body.receipt_no,
+            api_key_id=g.api_key.id,
+            items=items,
+        )
     member = _member(body)
     done = checkout.confirm(
         db(),
         member_id=member.id,
         branch=branch,
         holder=holder(),
-        paid_satang=satang(body.amount),
+        paid_satang=paid,
         operation_id=g.operation_id,
-        now=held.clock.now(),
+        now=now,
         real_now=held.clock.real_now(),
         tz=held.clock.tz,
         parsed=parsed,
         receipt_no=body.receipt_no,
         purchased_at=body.purchased_at,
         api_key_id=g.api_key.id,
-        items=[BillItem(item.sku, item.qty, satang(item.amount)) for item in body.items],
+        items=items,
     )
     g.rows_in_use = (member, branch, done)  # so that reactions find them loaded, not gone
     answer: dict[str, Any] = {

@@ -90,7 +90,7 @@ def quote() -> dict[str, Any]:
 @once(200)
 def release(hold_id: str) -> dict[str, Any]:
     """Give a hold back; 404 when this key has no such hold."""
-    if not codes.release(db(), hold_id[:64], holder()):
+    if not codes.release(db(), hold_id[:64], holder(), runtime().clock.real_now()):
         raise NotFound
     return {"hold_id": hold_id[:64], "released": True}
 

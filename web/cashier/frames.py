@@ -28,13 +28,15 @@ def frame() -> Response:
 def read_qr(picture: bytes) -> str | None:
     """The first QR text in a JPEG, PNG or WebP of at most 2500 × 2500 pixels."""
     import zxingcpp
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     try:
         with Image.open(io.BytesIO(picture)) as image:
             if image.format not in FORMATS or max(image.size) > SIDE:
                 raise Invalid("errors.too_large", status=413)
             found = zxingcpp.read_barcodes(image.convert("L"))
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    # Pillow says of a broken picture whatever comes to its decoders: a PNG whose chunks go wrong in
+    # mid-picture is a SyntaxError, one that ends too soon an OSError.
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise Invalid("errors.bad_request", status=400) from error
     return next((code.text for code in found if code.text), None)

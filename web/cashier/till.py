@@ -89,7 +89,7 @@ def quote() -> Response:
 def release() -> Response:
     """Give scanned vouchers back: the customer changed their mind."""
     for hold in texts_of(given(), "holds", MAX_VOUCHERS):
-        codes.release(db(), hold, holder())
+        codes.release(db(), hold, holder(), runtime().clock.real_now())
     return jsonify(released=True)
 
 

@@ -13,11 +13,10 @@ from models.coupons import CodePurpose, Voucher, VoucherState
 from web.auth import member_only
 from web.ground import db, locale, runtime
 from web.liff import qr
-from web.liff.ground import blueprint, page, refuse_idle
+from web.liff.ground import CODE_LETTERS, blueprint, page, refuse_idle
 from web.liff.views import offer_views, voucher_view
 
 KEY_LETTERS = 32
-CODE_LETTERS = 100
 
 
 @blueprint.get("/m/coupons")

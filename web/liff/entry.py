@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import redirect, render_template, request
+from flask import g, redirect, render_template, request
 
+from core.errors import Refused
+from core.i18n import t
 from loyalty import referrals
+from models.members import Member
 from web.auth import member_only, public
-from web.ground import db, runtime
+from web.ground import db, locale, runtime
 from web.liff.ground import (
+    CODE_LETTERS,
     blueprint,
     chat_url,
     entry_page,
@@ -43,6 +47,27 @@ def invite() -> Any:
         return render_template(
             "member/share.html", shop_name=shop_name(db()), code=code, link=invite_link(code)
         )
+    return _page(member, code)
+
+
+@blueprint.post("/m/invite")
+@member_only
+def accept_invite() -> Any:
+    """Somebody signed in takes the code of a friend; the try counts even when refused (C8)."""
+    from loyalty import typed_codes
+
+    around = surroundings()
+    held = runtime()
+    code = request.form.get("code", "")[:CODE_LETTERS]
+    try:
+        typed_codes.use(db(), around.member, code, around.now, held.clock.real_now(), held.clock.tz)
+    except Refused as refusal:
+        problem = t(locale(), refusal.code, **refusal.facts)
+        return _page(g.member, referrals.normalised(code), problem), refusal.status
+    return redirect("/m/join", code=303)
+
+
+def _page(member: Member | None, code: str, problem: str = "") -> str:
     return render_template(
         "member/invite.html",
         code=code if code.isalnum() else "",
@@ -51,17 +76,5 @@ def invite() -> Any:
         shop_name=shop_name(db()),
         chat_url=chat_url(db(), f"โค้ด {code}" if code.isalnum() else None),
         add_url=chat_url(db()),
+        problem=problem,
     )
-
-
-@blueprint.post("/m/invite")
-@member_only
-def accept_invite() -> Any:
-    """Somebody signed in takes the code of a friend."""
-    from loyalty import typed_codes
-
-    around = surroundings()
-    held = runtime()
-    code = request.form.get("code", "")
-    typed_codes.use(db(), around.member, code, around.now, held.clock.real_now(), held.clock.tz)
-    return redirect("/m/join", code=303)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from flask import Blueprint, g, render_template, request
+from flask import Blueprint, g, redirect, render_template, request
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -24,6 +24,8 @@ from web.security import read_cookie
 
 blueprint = Blueprint("member", __name__)
 COOKIE = "member"
+#: More of a typed code is not read.
+CODE_LETTERS = 100
 
 
 @resolver("member")
@@ -68,11 +70,16 @@ def _speak() -> None:
 
 @blueprint.errorhandler(SignInNeeded)
 def _sign_in(error: SignInNeeded) -> Any:
-    """A page becomes its own sign-in; a script is told to load the page again."""
+    """A page becomes its own sign-in; a script is told to load the page again.
+
+    A form was sent to an address that shows no page, so whoever signs in goes on from the start.
+    """
     from web.errors import answer, wants_json
 
     if wants_json():
         return answer(error.status, error.code, error.facts)
+    if request.method not in SAFE_METHODS:
+        return redirect(doors.START_PATH, code=303)
     held = runtime()
     with held.database.read() as session:
         page = entry_page(session, held, request.full_path.rstrip("?"))

@@ -115,7 +115,11 @@ def _enter(response: Any, token: str) -> Any:
 
 def _refuse_other_sites() -> None:
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    try:
+        host = urlsplit(origin).netloc if origin is not None else request.host
+    except ValueError:  # `http://[` and the like are no address
+        raise Forbidden from None
+    if host != request.host:
         raise Forbidden
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in ("same-origin", "none"):
         raise Forbidden

@@ -14,7 +14,7 @@ from core.i18n import t
 from core.ids import public_id
 from loyalty import coupons, stamp_pictures, vouchers
 from loyalty.stamps import CardView
-from models.coupons import Coupon, Voucher, VoucherState
+from models.coupons import Coupon, Voucher
 from web.ground import db, locale, runtime
 
 
@@ -118,7 +118,7 @@ def voucher_view(voucher: Voucher) -> ShownVoucher:
         value=value_of(voucher.coupon),
         terms=terms_of(voucher.coupon),
         expires_on=last_day(voucher.expires_at, tz) if voucher.expires_at else None,
-        is_held=voucher.state == VoucherState.HELD,
+        is_held=vouchers.is_at_till(db(), voucher, runtime().clock.real_now()),
         is_waiting=vouchers.waits_for_proof(db(), voucher, g.member),
         conditions=coupons.describe(db(), voucher.coupon, locale()),
         left=left.in_(locale()) if (left := coupons.left_words(voucher.left_satang)) else "",

@@ -24,10 +24,11 @@ ROOT = "/admin/messages"
 
 
 class Fields(HTMLParser):
-    """What a browser would send of the form that edits a journey."""
+    """What a browser would send of the form that edits a journey, or of another one."""
 
-    def __init__(self, page: str) -> None:
+    def __init__(self, page: str, form: str = "edit") -> None:
         super().__init__()
+        self._form = form
         self.found: dict[str, list[str]] = {}
         self._in_form, self._select, self._area = False, "", ""
         self._first = ""
@@ -36,12 +37,12 @@ class Fields(HTMLParser):
     def handle_starttag(self, tag, attrs):
         of = dict(attrs)
         if tag == "form":
-            self._in_form = of.get("id") == "edit"
+            self._in_form = of.get("id") == self._form
         if not self._in_form:
             return
         name = of.get("name", "")
         if tag == "input" and of.get("type") not in ("checkbox", "submit") and name:
-            self.found[name] = [of.get("value", "")]
+            self.found.setdefault(name, []).append(of.get("value", ""))
         elif tag == "input" and of.get("type") == "checkbox" and "checked" in of:
             self.found[name] = [of["value"]]
         elif tag == "textarea":
@@ -206,6 +207,33 @@ def test_an_own_journey_is_built_step_by_step(owner, own, database):
     assert owner.get(f"{path}/history").status_code == 200
     with database.read() as session:
         assert not session.get_one(Journey, own).is_on
+
+
+def test_fx19_what_cannot_be_read_is_shown_again_with_all_that_was_typed(
+    owner, own, journeys, database
+):
+    path = f"{ROOT}/{own}"
+    for kind in KINDS:
+        owner.send(path, **form_of(owner, path), act=f"add:{kind}")
+    typed = form_of(owner, path) | {
+        "s.60.th.default.title": ["กลับมานะคะ"], "s.60.en.default.body": ["Come <back>"],
+        "t.choice": ["activity:stamps.given"], "t.own_rhythm": ["1"],
+        "t.to_level": ["vip", "regular"], "c.1.fact": ["left"], "c.1.is": ["at_least"],
+        "c.1.value": [""], "x.on": ["purchases.recorded", "stamps.card_filled"],
+        "r.kind": ["days"], "r.days": ["x"], "s.branch_1.else": ["end"], "s.tag_1.tag": ["ชา"],
+        "s.give_points_1.points": ["25"], "s.wait_1.count": [""], "s.wait_1.unit": ["hours"],
+    }  # fmt: skip
+    refused = owner.send(path, **typed)
+    assert (refused.status_code, 'role="alert"' in refused.text) == (422, True)
+    shown = Fields(refused.text).found
+    shown.pop("csrf_token")
+    assert shown == typed
+    before = definition_of(database, own)
+    path = f"{ROOT}/{journeys['lifecycle.win_back']}"
+    typed = form_of(owner, path) | {"t.days": ["0"], "s.60.th.default.title": ["กลับมานะคะ"]}
+    shown = Fields(owner.send(path, **typed).text).found
+    assert (shown["t.days"], shown["s.60.th.default.title"]) == (["0"], ["กลับมานะคะ"])
+    assert definition_of(database, own) == before
 
 
 def test_arrows_lead_forward_only(owner, own, database):

@@ -16,10 +16,12 @@ from core.i18n import t
 from models.menus import Menu, MenuUpkeep, MenuUpload, MenuVersion
 from models.staff import AuditRow
 from rich_menus import images, publish
+from rich_menus.definitions import AREAS
 from tests import factories
 from tests.factories import NOW
 from tests.moments import BANGKOK
 from tests.rich_menus.test_publish import StoppingLine
+from tests.web.admin.test_journeys import Fields
 from web.admin import menu_editor
 
 
@@ -68,6 +70,26 @@ def test_a_layout_is_tried_first_and_saved_after(owner, guest, database):
     assert number == 2
     assert [area["key"] for area in tab["areas"]][1:] == ["area1"]
     assert tab["areas"][1]["action"]["value"] == "tel:021234567"
+
+
+def test_a_menu_of_as_many_areas_as_line_allows_is_saved_as_its_page_sends_it(
+    owner, guest, database
+):
+    tab = newest(database)[1]["key"]
+    form = {"tab": tab, "areas": [f"area{number}" for number in range(AREAS)]}
+    for number in range(AREAS):
+        name = f"{tab}.area{number}"
+        row, column = divmod(number, 5)
+        form |= {f"{name}.x": str(column * 500), f"{name}.y": str(row * 420),
+                 f"{name}.width": "500", f"{name}.height": "420", f"{name}.icon": "phone",
+                 f"{name}.label.th": "โทร", f"{name}.label.en": "Call",
+                 f"{name}.type": "uri", f"{name}.value": "tel:021234567"}  # fmt: skip
+    assert owner.send(guest, **form).status_code == 303
+    sent = Fields(owner.get(guest).text, "menu-form").found
+    sent.pop("csrf_token")
+    nothing = {"picture.both": (io.BytesIO(), "")}  # and so it is multipart
+    assert owner.send(guest, **sent | nothing).status_code == 303
+    assert len(newest(database)[1]["areas"]) == AREAS
 
 
 def test_an_area_is_dropped_but_never_the_last(owner, guest, database):

@@ -68,6 +68,16 @@ def test_kinds_of_messages_have_names(kind):
     assert message_kind("of.tomorrow", "th") == "of.tomorrow"
 
 
+def test_fx08_a_number_that_no_row_has_is_no_fault(owner):
+    assert owner.get(f"/admin/codes.csv?offer_id=1{'0' * 20}").status_code == 200
+
+
+@pytest.mark.parametrize("before", ["0001-01-01T00:00:00%2B14:00", "9999-12-31T23:59:59-12:00"])
+def test_fx08_the_ends_of_the_calendar_are_no_fault(owner, somchai, before):
+    page = owner.get(f"/admin/members/{somchai.public_id}/messages?before={before}")
+    assert page.status_code == 404
+
+
 @pytest.mark.parametrize("status, kept", [(409, ""), (422, ""), (200, "02-111-1111")])
 def test_z4_what_a_form_wrote_before_it_was_refused_is_not_kept(
     owner, app, database, monkeypatch, status, kept

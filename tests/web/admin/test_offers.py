@@ -207,7 +207,7 @@ def test_gives_a_voucher_once_with_a_reason(owner, runtime, shop, somchai):
     form = {"coupon": str(shop.coupon.id), "key": key}
     assert owner.send(path, **form, reason="").status_code == 422
     for _ in range(2):
-        assert owner.send(path, **form, reason="รอนาน ขอโทษลูกค้า").status_code == 303
+        assert owner.send(path, **form, reason="ที่นี่รอนานมาก ขอโทษลูกค้าค่ะ " * 9).status_code == 303
     voucher = one(runtime, select(Voucher))
     assert voucher.source == "staff"
     assert "vouchers.given" in acts(runtime)

@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from engagement import outbox, restoring
-from models.outbox import ChannelState, Message, MessageClass, MessageState
+from loyalty import shop
+from models.outbox import Call, ChannelState, Message, MessageClass, MessageState
 from tests import factories
 from tests.factories import NOW
 from tests.fakes import FakeLine
@@ -72,6 +73,30 @@ def test_FS11_a_restored_copy_refuses_to_send_while_line_still_speaks_to_the_old
     assert owner.send("/admin/outbox/release", pending="send").status_code == 303
     with database.read() as session:
         assert session.get_one(ChannelState, 1).paused_for is None
+
+
+@pytest.mark.usefixtures("restored", "line")
+@pytest.mark.parametrize("is_restored", [True, False])
+@pytest.mark.parametrize("begins, after", [("13:00", 2), ("15:00", None)], ids=["quiet", "loud"])
+def test_m4_what_a_person_lets_go_on_in_quiet_hours_leaves_after_them(
+    owner, database, is_restored, begins, after
+):
+    """It is 14:00."""
+    with database.write() as session:
+        shop.set(session, "messages.quiet_from", begins, NOW)
+        shop.set(session, "messages.quiet_until", "16:00", NOW)
+        due = session.query(Call.next_try_at).scalar()
+    if is_restored:
+        owner.send("/admin/outbox/release", pending="send")
+    else:
+        with database.write() as session:
+            shop.set(session, "backups.restored", None, NOW)
+        owner.send("/admin/outbox/resume")
+    with database.read() as session:
+        assert session.get_one(ChannelState, 1).paused_for is None
+        assert session.query(Call.next_try_at).scalar() == (
+            NOW + timedelta(hours=after) if after else due
+        )
 
 
 @pytest.mark.usefixtures("restored")

@@ -20,7 +20,7 @@ from models.outbox import Call, CallState, Message, MessageClass, MessageState
 from models.staff import AuditRow
 from rich_menus import images, publish
 from tests.bot.webhooks import body_of, sign, text_event
-from tests.factories import CHANNEL_SECRET
+from tests.factories import CHANNEL_SECRET, line_id
 from tests.moments import BANGKOK, NOW
 from web.admin.members import figures_of
 from web.admin.tables import PAGE_ROWS
@@ -53,6 +53,7 @@ def busy(runtime, shop, somchai, claim):
             [
                 Event(
                     webhook_event_id="e1", kind="message", lane="e1", event_at=NOW,
+                    line_user_id=line_id("มาลี"),
                     received_at=NOW, payload=b"{}", state=EventState.FAILED, attempts=5,
                     next_try_at=NOW, error="ValueError at x:1",
                 ),

@@ -88,6 +88,18 @@ def test_the_check_says_what_to_do_in_words(owner, monkeypatch):
     assert "ต้องแก้</span> ใส่โทเคนใหม่" in page
 
 
+def test_nothing_is_held_while_line_and_our_own_address_are_asked(owner, runtime, monkeypatch):
+    held = []
+
+    def slow(_runtime):
+        held.append(runtime.database.engine.pool.checkedout())
+        return []
+
+    monkeypatch.setattr("web.admin.setup.examine", slow)
+    assert owner.send("/admin/setup/check").status_code == 200
+    assert held == [0], "a connection here may be SQLite's one writer"
+
+
 @pytest.mark.parametrize(
     "source, leads_to", [("POSTER", "invite?code=POSTER"), ("", "@kafae"), ("NOPE", "@kafae")]
 )

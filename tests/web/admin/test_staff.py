@@ -161,6 +161,9 @@ def test_exports_ask_for_the_password_again_after_a_while(sign_in, runtime, cloc
     clock.advance(minutes=16)
     asked = owner.send(path, referrer="http://localhost/admin/liability")
     assert asked.headers["Location"].startswith("/admin/confirm")
+    form, nowhere = {"csrf_token": owner.token()}, {"Referer": "https://["}
+    odd = owner.client.post(path, data=form, headers=nowhere)
+    assert odd.headers["Location"].startswith("/admin/confirm")
     wrong = owner.send("/admin/confirm", password="wrong", next="/admin/liability")
     right = owner.send("/admin/confirm", password=PASSWORD, next="//evil.example")
     assert (wrong.status_code, right.headers["Location"]) == (401, "/admin")

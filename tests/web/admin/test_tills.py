@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from loyalty import ceilings, people
-from models.staff import AuditRow, Branch, Cashier, Device
+from models.staff import ApiKey, AuditRow, Branch, Cashier, Device, Staff
 from tests import factories
 from tests.moments import NOW
 from tests.web.conftest import PIN, Browser
@@ -38,6 +38,8 @@ def test_owner_opens_a_branch_that_asks_for_the_bill_number(owner, shop, databas
     )  # fmt: skip
     assert answer.status_code == 303
     assert one(database, Branch, code="THONGLOR").needs_receipt_no
+    long = {"code": "long", "name_th": "ที่นี่" * 30, "name_en": "x"}
+    assert owner.send("/admin/tills/branches", **long).status_code == 303
     again = owner.send("/admin/tills/branches", code="Thonglor", name_th="x", name_en="x")
     odd = owner.send("/admin/tills/branches", code="ทองหล่อ", name_th="x", name_en="x")
     assert (again.status_code, odd.status_code) == (409, 422)
@@ -69,6 +71,25 @@ def test_fq10_ak7_enrolment_link_is_shown_once_with_its_qr(owner, shop, app, dat
     assert "มีเครื่องใหม่" in owner.get("/admin/tills").text
 
 
+def test_names_that_grow_when_composed_are_cut(owner, shop, runtime, app, database):
+    name = "\ufb2c" * 60  # one letter each, three in NFC: more than any column of names holds
+    with runtime.transaction() as session:
+        code = people.enrolment_code(session, "siam", now=NOW, actor="cli")
+    answers = [
+        owner.send("/admin/tills/cashiers", name=name, branch=str(shop.branch.id)),
+        owner.send("/admin/api-keys", name=name, scopes=people.API_SCOPES[0]),
+        owner.send("/admin/staff", name=name, email="new@taem.example", role="marketer"),
+        Browser(app.test_client()).send("/cashier/enrol", code=code, name=name),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 303]
+    with database.read() as session:
+        made = [
+            session.scalars(select(kind.name).order_by(kind.id.desc())).first()
+            for kind in (Cashier, ApiKey, Staff, Device)
+        ]
+    assert [len(one) for one in made] == [99] * 4  # whole ones
+
+
 def test_fq10_dead_links_are_seen_by_the_owner(owner, shop, app):
     stranger = Browser(app.test_client())
     stranger.send("/cashier/enrol", code="A" * 43, name="x")
@@ -95,6 +116,22 @@ def test_aa7_a_cashier_who_is_moved_is_out_at_once(owner, till, shop, ari):
     form = cashier_form(shop.cashier, branch=str(ari.id))
     assert owner.send(f"/admin/tills/cashiers/{shop.cashier.id}", **form).status_code == 303
     assert till.ask("/cashier/release", {"holds": []}).status_code == 401
+
+
+def test_a_cashier_of_a_closed_branch_stays_there_until_moved(owner, shop, ari, database):
+    form = {"name_th": "สยาม", "name_en": "Siam"}
+    owner.send(f"/admin/tills/branches/{shop.branch.id}", **form)
+    page = owner.get("/admin/tills/cashiers").text
+    fields = page.partition(f'data-testid="cashier-{shop.cashier.id}"')[2].partition("</form>")[0]
+    chosen = re.findall(r'<option value="(\d+)" selected', fields)
+    assert chosen == [str(shop.branch.id)]
+    path = f"/admin/tills/cashiers/{shop.cashier.id}"
+    sent = cashier_form(shop.cashier, branch=chosen[0], name="นกน้อย")
+    assert owner.send(path, **sent).status_code == 303
+    saved = one(database, Cashier, id=shop.cashier.id)
+    assert (saved.name, saved.branch_id) == ("นกน้อย", shop.branch.id)
+    assert owner.send(path, **sent | {"branch": str(ari.id)}).status_code == 303
+    assert owner.send(path, **sent).status_code == 422  # nobody is moved to a closed one
 
 
 def test_a_closed_branch_has_no_tills(owner, till, shop):

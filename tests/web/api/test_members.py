@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
+from loyalty.people import API_SCOPES
 from models.members import Member
 from models.staff import ApiKey, AuditRow
 from models.tiers import MemberTier, Tier
 from tests import factories
 from tests.moments import NOW
 from tests.web.conftest import PHONE
+from web.limits import limiter
 
 
 def test_number_finds_one_member(api, somchai):
@@ -51,6 +53,22 @@ def test_phone_and_card_show_a_masked_name(api, somchai, show):
     by_code = api("GET", f"/members?code={show(somchai)}").get_json()
     assert by_phone["name"] == by_card["name"] == "ส***"
     assert by_code["name"] == "สมชาย"
+
+
+def test_heads_write_nothing(api, somchai, database):
+    written: list[str] = []
+
+    def note(_connection, _cursor, statement, *_more):
+        if statement.startswith(("UPDATE", "INSERT", "DELETE")):
+            written.append(statement)
+
+    api.key_for(API_SCOPES)  # made before
+    event.listen(database.engine, "before_cursor_execute", note)
+    try:
+        assert api("HEAD", f"/members/{somchai.member_no}").status_code == 200
+    finally:
+        event.remove(database.engine, "before_cursor_execute", note)
+    assert written == []
 
 
 def test_looking_is_no_scan(api, somchai, show):
@@ -102,6 +120,38 @@ def test_walk_in_needs_consent_and_a_phone(api, shop):
 def test_known_phone_is_refused(api, somchai):
     answer = api("POST", "/members", {"phone": PHONE, "consent": True})
     assert (answer.status_code, answer.get_json()["code"]) == (409, "members.already_known")
+
+
+def test_keys_that_are_made_up_are_counted_together(api, app, shop, monkeypatch):
+    """Else each of them would have a whole allowance of its own."""
+    counted = set()
+
+    def hit(_limit, *who, **_more):
+        counted.add(who)
+        return True
+
+    monkeypatch.setattr(limiter.limiter, "hit", hit)
+
+    def counters(*keys):
+        counted.clear()
+        for key in keys:
+            headers = {"Authorization": f"Bearer {key}"}
+            app.test_client().get("/api/v1/members/123456782", headers=headers)
+        return set(counted)
+
+    good = [api.key_for(("members.read",)), api.key_for(API_SCOPES)]
+    strangers = counters("x", "y", "z")
+    assert len(strangers) == 1
+    assert counters(*good) == strangers, "until they have shown that they are good"
+    assert len(counters(*good)) == 2
+    assert not counters(*good) & strangers
+
+
+def test_whoever_calls_too_often_is_told_when_to_come_back(api, shop, monkeypatch):
+    monkeypatch.setattr(limiter.limiter, "hit", lambda *_who, **_more: False)
+    answer = api("GET", "/members/123456782")
+    assert (answer.status_code, answer.mimetype) == (429, "application/problem+json")
+    assert answer.headers["Retry-After"] == "60"
 
 
 def test_scope_is_needed(api, somchai):

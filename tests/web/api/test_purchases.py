@@ -6,16 +6,21 @@ import threading
 import uuid
 from datetime import timedelta
 
-from sqlalchemy import event, func, select
+import pytest
+from sqlalchemy import event, func, select, text
 
 from loyalty import points
 from loyalty.people import API_SCOPES
-from models.coupons import Redemption, Voucher, VoucherState
+from models.coupons import CouponKind, Redemption, Voucher, VoucherState
 from models.earn_rules import EarnRule, EarnRuleKind
 from models.purchases import Purchase
+from models.staff import AuditRow
+from models.stamps import Stamp, StampProgram, StampRule
 from tests import factories
 from tests.moments import NOW
 from tests.web.conftest import PHONE
+
+ONLY_BILLS = ("purchases.write",)
 
 
 def bill(member, **more):
@@ -156,6 +161,21 @@ def test_bill_number_guards_the_bill_when_the_key_is_new(api, somchai):
     assert first["id"] in problem.values()
 
 
+@pytest.mark.parametrize("nothing", [" ", "\u200b"])
+def test_K5_bill_number_of_nothing_is_none(api, somchai, database, nothing):
+    answers = [api("POST", "/purchases", bill(somchai, receipt_no=nothing)) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [422, 422]
+    assert {answer.get_json()["field"] for answer in answers} == {"receipt_no"}
+    assert count(database, Purchase) == 0
+
+
+def test_bill_number_that_grows_when_composed_is_cut(api, somchai, database):
+    growing = bill(somchai, receipt_no="\ufb2c" * 64)  # one letter, three in NFC
+    assert api("POST", "/purchases", growing).status_code == 201
+    with database.read() as session:
+        assert len(session.scalars(select(Purchase.receipt_no)).one()) == 63  # 21 whole ones
+
+
 def test_bill_number_is_required(api, somchai):
     without = bill(somchai)
     del without["receipt_no"]
@@ -210,6 +230,41 @@ def test_vouchers_are_used_with_the_bill(api, somchai, claim, show, database):
         assert session.get_one(Voucher, voucher.id).state == VoucherState.REDEEMED
 
 
+@pytest.fixture
+def purse(somchai, runtime, claim):
+    """Somchai's voucher of 100 baht that keeps its change."""
+    with runtime.transaction() as session:
+        facts = {"kind": CouponKind.CASH, "value_satang": 10_000, "keeps_change": True}
+        coupon = factories.make_coupon(session, "purse", **facts)
+    return claim(somchai, coupon)
+
+
+@pytest.mark.parametrize(
+    "lines, taken, left", [(["45.00", "15.00"], "60.00", 4_000), (["130.00"], "100.00", 0)]
+)
+def test_bill_that_a_voucher_pays_leaves_its_change(
+    api, somchai, purse, show, database, lines, taken, left
+):
+    items = [{"sku": "latte", "qty": 1, "amount": amount} for amount in lines]
+    body = bill(somchai, amount="0.00", vouchers=[show(somchai, purse)], items=items)
+    made = api("POST", "/purchases", body)
+    assert (made.status_code, made.get_json()["redemptions"][0]["discount"]) == (201, taken)
+    with database.read() as session:
+        assert session.get_one(Voucher, purse.id).left_satang == left
+
+
+@pytest.mark.parametrize("items", [[], [{"sku": "latte", "qty": 1, "amount": "0.00"}]])
+def test_change_is_not_guessed_where_nothing_tells_the_bill(
+    api, somchai, purse, show, database, items
+):
+    body = bill(somchai, amount="0.00", vouchers=[show(somchai, purse)], items=items)
+    answer = api("POST", "/purchases", body)
+    assert (answer.status_code, answer.get_json()["code"]) == (422, "errors.invalid_field")
+    assert "amount" in answer.get_json()["title"]
+    with database.read() as session:
+        assert session.get_one(Voucher, purse.id).state == VoucherState.ISSUED
+
+
 def test_refused_voucher_refuses_the_whole_bill(api, somchai, claim, show, runtime):
     with runtime.transaction() as session:
         malee = factories.malee(session)
@@ -221,6 +276,66 @@ def test_refused_voucher_refuses_the_whole_bill(api, somchai, claim, show, runti
 def test_items_are_kept_with_the_bill(api, somchai):
     items = [{"sku": "latte", "qty": 2, "amount": "180.00"}]
     assert api("POST", "/purchases", bill(somchai, items=items)).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "rule, most, field",
+    [
+        ("per_item", {"items": [{"sku": "latte", "qty": 500, "amount": "1.00"}]}, "items"),
+        ("per_amount", {"amount": "5000.00"}, "amount"),
+    ],
+)
+def test_a_bill_gives_stamps_by_the_hundred_but_not_by_the_million(
+    api, runtime, somchai, database, rule, most, field
+):
+    with runtime.transaction() as session:
+        program = session.scalars(select(StampProgram)).one()
+        program.rule, program.unit_satang, program.sku = StampRule(rule), 1000, "latte"
+        program.size = 50  # few cards
+    latte = {"sku": "latte", "qty": 1, "amount": "1.00"}
+    over = {"items": [latte, *most["items"]]} if field == "items" else {"amount": "5010.00"}
+    refused = api("POST", "/purchases", bill(somchai, **over), **{"Accept-Language": "en"})
+    problem = refused.get_json()
+    assert (refused.status_code, problem["code"]) == (422, "stamps.too_many")
+    assert (problem["field"], "500" in problem["title"]) == (field, True)
+    assert count(database, Purchase) == count(database, Stamp) == count(database, Voucher) == 0
+    assert api("POST", "/purchases", bill(somchai, **most)).get_json()["stamps"] == 500
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"amount": "0"},
+        {"amount": "10000000.01"},
+        {"receipt_no": " "},
+        {"purchased_at": "2026-11-01T10:00:00+07:00"},
+        {"purchased_at": "2027-11-01T10:00:00+07:00"},
+    ],
+)
+def test_k4_a_bill_that_is_wrong_anyway_tells_nothing_of_a_phone(api, somchai, wrong):
+    known, unknown = (
+        api("POST", "/purchases", nameless(somchai, phone=phone, **wrong), scopes=ONLY_BILLS)
+        for phone in (PHONE, "+66899999999")
+    )
+    assert known.status_code == unknown.status_code >= 409
+    assert known.get_json() == unknown.get_json()
+
+
+def test_k4_phones_that_nobody_has_count_as_look_ups(api, somchai, database, monkeypatch, clock):
+    monkeypatch.setattr("web.api.members.LOOK_UPS_AN_HOUR", 3)
+
+    def buy(phone, **more):
+        return api("POST", "/purchases", nameless(somchai, phone=phone), scopes=ONLY_BILLS, **more)
+
+    assert [buy(f"089999999{number}").status_code for number in range(3)] == [404] * 3
+    with database.read() as session:
+        acts = session.execute(select(AuditRow.act, AuditRow.facts)).all()
+    assert [tuple(act) for act in acts] == [("members.looked_up", {"found": False})] * 3
+    key = str(uuid.uuid4())
+    late = buy(PHONE, key=key)
+    assert (late.status_code, late.headers["Retry-After"]) == (429, "3600")
+    clock.advance(minutes=61)
+    assert buy(PHONE, key=key).status_code == 201, "and no answer of too often is kept"
 
 
 def test_reversal_takes_the_whole_bill_back_once(api, somchai, database):
@@ -313,6 +428,26 @@ def test_duplicate_of_a_request_still_at_work_waits_then_says_when_to_come_back(
     assert answer.get_json()["code"] == "operations.in_progress"
     assert answer.headers["Retry-After"] == "1"
     assert api("POST", "/purchases", bill(somchai), key=key).status_code == 201
+
+
+def test_server_that_is_lost_is_no_operation_under_way(api, somchai, database, engine_kind):
+    """SQLite has no server to lose."""
+    if engine_kind == "sqlite":
+        return
+
+    def cut(connection, _cursor, statement, *_more):
+        if statement.startswith("INSERT INTO operations"):
+            process = connection.connection.dbapi_connection.info.backend_pid
+            with database.read() as other:
+                other.execute(text(f"SELECT pg_terminate_backend({process}, 5000)"))
+
+    event.listen(database.engine, "before_cursor_execute", cut)
+    try:
+        answer = api("POST", "/purchases", bill(somchai))
+    finally:
+        event.remove(database.engine, "before_cursor_execute", cut)
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "errors.temporary")
+    assert api("POST", "/purchases", bill(somchai)).status_code == 201
 
 
 def test_problems_are_rfc_9457_documents(api, somchai):

@@ -73,6 +73,12 @@ def test_quoted_voucher_is_redeemed_under_its_hold_with_another_amount(api, body
     assert (done.status_code, done.get_json()["discount"]) == (201, "15.00")
 
 
+def test_K5_bill_number_of_nothing_redeems_nothing(api, body, voucher, database):
+    answer = api("POST", "/vouchers/redemptions", {**body, "receipt_no": " "})
+    assert (answer.status_code, answer.get_json()["field"]) == (422, "receipt_no")
+    assert state(database, voucher) == VoucherState.ISSUED
+
+
 def test_without_a_hold_sixty_seconds_apply(api, body, clock):
     clock.advance(seconds=61)
     late = api("POST", "/vouchers/redemptions", {**body, "receipt_no": "1"})

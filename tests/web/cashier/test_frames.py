@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import struct
 import zlib
 
@@ -33,6 +34,19 @@ def lying_png() -> bytes:
     return made
 
 
+def torn_png() -> bytes:
+    """Half of the pixels, and then what is no chunk."""
+    noise = Image.frombytes("L", (200, 200), random.Random(1).randbytes(40_000))
+    made = io.BytesIO()
+    noise.save(made, "PNG")
+    whole = made.getvalue()
+    place = whole.index(b"IDAT") - 4
+    (length,) = struct.unpack(">I", whole[place : place + 4])
+    half = length // 2
+    kept = struct.pack(">I", half) + whole[place + 4 : place + 8 + half]
+    return whole[:place] + kept + b"\0" * 4 + b"\0\0\0\x40" + b"\xff\xff\xff\xff" + b"\0" * 80
+
+
 def send(till, body: bytes):
     headers = {"X-CSRFToken": till.token(), "Content-Type": "image/jpeg"}
     return till.client.post("/cashier/frame", data=body, headers=headers)
@@ -56,7 +70,8 @@ def test_FX04_pictures_too_large_are_refused_from_the_header(till):
 
 def test_FX04_what_is_no_picture_is_refused(till):
     bodies = [b"no picture", b"<svg xmlns='http://www.w3.org/2000/svg'/>", picture()[:200]]
-    assert [send(till, body).status_code for body in bodies] == [400] * 3
+    bodies.append(torn_png())
+    assert [send(till, body).status_code for body in bodies] == [400] * 4
 
 
 def test_other_formats_are_refused(till):

@@ -74,6 +74,12 @@ def test_refusal_is_not_kept_so_that_the_next_try_may_succeed(till, bill, runtim
     assert till.ask("/cashier/confirm", {**tap, "receipt_no": "A1"}).status_code == 200
 
 
+def test_K5_bill_number_of_nothing_is_refused(till, bill):
+    tap = {**bill, "receipt_no": "\u200b"}
+    answers = [till.ask("/cashier/confirm", tap, fresh=True) for _ in range(2)]
+    assert [answer.get_json().get("facts") for answer in answers] == [{"field": "receipt_no"}] * 2
+
+
 ODD_AMOUNTS = ["", "0", "-5", "1e3", "NaN", "0x10", "1_000", "²", "10.005", "9" * 20, "๐", None, 5]
 
 
@@ -189,6 +195,19 @@ def test_released_voucher_is_free_again(till, somchai, claim, show, database):
         assert session.get_one(Voucher, voucher.id).state == VoucherState.ISSUED
     quote = till.ask("/cashier/quote", {"bill": "250", "holds": [hold]})
     assert quote.get_json()["code"] == "codes.expired"
+
+
+def test_late_cancel_leaves_the_voucher_to_the_till_that_has_it_now(
+    till, open_at, bill, somchai, claim, show, clock
+):
+    voucher = claim(somchai)
+    late = scanned(till, show(somchai, voucher))["voucher"]["hold"]
+    clock.advance(minutes=5)
+    other = open_at()
+    hold = scanned(other, show(somchai, voucher))["voucher"]["hold"]
+    assert till.ask("/cashier/release", {"holds": [late]}).status_code == 200
+    receipt = other.ask("/cashier/confirm", {**bill, "holds": [hold]}, fresh=True)
+    assert (receipt.status_code, receipt.get_json()["paid"]) == (200, "230")
 
 
 def test_void_takes_everything_back_once(till, bill, somchai, claim, show, database):

@@ -109,7 +109,7 @@ def test_a_released_hold_brings_a_fresh_code(page, served, runtime, voucher):
     page.goto(f"{served}/m/coupons/{mine.public_id}")
     page.locator("[data-held]").wait_for(state="visible")
     with runtime.transaction() as session:
-        assert codes.release(session, hold.hold_id, "device:1")
+        assert codes.release(session, hold.hold_id, "device:1", NOW)
     page.locator("[data-picture]").wait_for(state="visible")
 
 

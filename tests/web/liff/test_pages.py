@@ -170,6 +170,7 @@ def test_the_page_turns_to_held_and_then_to_used(open_phone, runtime, praew, vou
     assert phone.get(f"{path}/status").get_json()["state"] == "held"
     held = phone.ask(f"{path}/code", path).get_json()
     assert (held["state"], "picture" in held) == ("held", False)
+    assert t("th", "coupons.held") in phone.get("/m/coupons").text
     with runtime.transaction() as session:
         codes.redeem(
             session, parsed=parsed, holder="device:1", branch=shop, bill_satang=10000,
@@ -179,6 +180,18 @@ def test_the_page_turns_to_held_and_then_to_used(open_phone, runtime, praew, vou
     assert used["state"] == "used"
     assert used["lines"][:2] == ["ลดไป 20 บาท", "ที่สาขาสยาม"]
     assert phone.ask(f"{path}/code", path).get_json()["state"] == "used"
+
+
+def test_c5_a_voucher_is_free_again_once_its_time_at_the_till_is_over(
+    open_phone, runtime, praew, voucher_id, clock
+):
+    phone, path = open_phone(praew), f"/m/coupons/{voucher_id}"
+    parsed = codes.parse(runtime.settings.secret_key, code_of(phone.ask(f"{path}/code", path)))
+    with runtime.transaction() as session:
+        codes.scan(session, parsed, "device:1", NOW, NOW)
+    clock.advance(minutes=5, seconds=1)
+    assert t("th", "coupons.held") not in phone.get("/m/coupons").text
+    assert phone.get(f"{path}/status").get_json()["state"] == "ready"
 
 
 def test_an_expired_voucher_gets_no_code(open_phone, praew, voucher_id, clock):
@@ -339,6 +352,20 @@ def test_an_invitation_shows_the_code_or_signs_in(open_phone, praew, somebody):
     own = open_phone(praew).get(f"/m/invite?code={code}").text
     assert t("th", "pages.share") in own
     assert f"/p/invite/{code}.png" in own
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_AC8_codes_guessed_on_the_invitation_page_are_counted(open_phone, praew, somebody, joins):
+    phone = open_phone(somebody("คนเดา", joins=joins))
+    token = phone.token("/m/privacy")
+    guesses = [
+        phone.client.post("/m/invite", data={"csrf_token": token, "code": f"GUESS{number}"})
+        for number in range(6)
+    ]
+    assert [answer.status_code for answer in guesses] == [409] * 5 + [429]
+    assert t("th", "codes.refused") in guesses[0].text
+    assert t("th", "errors.too_many", minutes=1) in guesses[5].text
+    assert t("th", "pages.invite_noted") not in guesses[0].text
 
 
 @pytest.mark.parametrize("code", ['"><script>', "%00", "a" * 500, "//evil.example"])

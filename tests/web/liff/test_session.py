@@ -203,10 +203,11 @@ def test_FL18_when_line_cannot_be_asked_nobody_gets_in(open_phone):
     assert "Set-Cookie" not in answer.headers
 
 
-def test_AO5_another_site_cannot_sign_anybody_in(open_phone):
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://[", "null", ""])
+def test_AO5_another_site_cannot_sign_anybody_in(open_phone, origin):
     phone = open_phone()
     answer = phone.client.post(
-        "/liff/session", json={"id_token": id_token()}, headers={"Origin": "https://evil.example"}
+        "/liff/session", json={"id_token": id_token()}, headers={"Origin": origin}
     )
     assert answer.status_code == 403
     form = phone.client.post("/liff/session", data={"id_token": id_token()})
@@ -271,6 +272,15 @@ def test_FQ05_a_page_without_a_session_is_its_own_sign_in(open_phone, settings):
     assert f'data-liff-id="{settings.liff_id}"' in answer.text
     assert 'data-path="/m/points"' in answer.text
     assert "member_liff.js" in answer.text
+
+
+def test_a_form_sent_too_late_leads_to_a_page_that_opens_after_the_sign_in(open_phone, somebody):
+    phone = open_phone(somebody("แพรว"))
+    token = phone.token("/m/me")
+    phone.send("/m/sign-out", page="/m/me")
+    late = phone.client.post("/m/me/language", data={"csrf_token": token, "locale": "en"})
+    assert (late.status_code, late.headers["Location"]) == (303, "/m/home")
+    assert 'data-path="/m/home"' in phone.get(late.headers["Location"]).text
 
 
 def test_a_script_without_a_session_is_told_so(open_phone):
