@@ -17,11 +17,13 @@ from core.db import Database
 from models.inbox import Event
 from tests import postgres
 from tests.bot.webhooks import body_of, sign, text_event
+from tests.conftest import SOAK
 from tests.factories import CHANNEL_SECRET
 from tests.outages import locked, take_away
 from tests.processes import wait_until
 
-PATIENCE_SECONDS = 1.5
+#: On a busy machine even a prompt answer comes late: the promised figure is the soak run's.
+PATIENCE_SECONDS = 1.5 if SOAK else 10
 
 
 @pytest.fixture
@@ -90,7 +92,7 @@ def test_fw16_control_answer_before_the_commit_is_200_without_a_row(
     intake = make_intake(database.url)
     with locked(database):
         assert deliver(intake)[0] == 200
-        time.sleep(1.2)  # longer than the writer's own patience
+        wait_until(lambda: not intake.committer.is_healthy)  # its writer has given up
     intake.close()
     assert count(database) == 0
 
