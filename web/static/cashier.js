@@ -622,6 +622,9 @@ async function start() {
 }
 start();
 
+// From here on a tap is heard; before, it would only load the page again and lose what was typed.
+for (const button of document.querySelectorAll("[data-ready]")) button.disabled = false;
+
 // Closing the till with bills that still wait: they stay here, and somebody should know.
 by("leave-form").addEventListener("submit", (event) => {
   if (!by("queue").hidden && !confirm(words.queueLeave)) event.preventDefault();

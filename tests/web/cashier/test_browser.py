@@ -67,6 +67,22 @@ def bills(runtime) -> list[Purchase]:
         return list(session.scalars(select(Purchase).order_by(Purchase.id)))
 
 
+def test_what_is_typed_before_the_page_is_ready_is_found_afterwards(served, shop, page, somchai):
+    held = []
+    page.route("**/cashier.js*", lambda script: held.append(script))  # noqa: PLW0108
+    page.context.add_cookies([{"name": "taem_device", "value": shop.device_token, "url": served}])
+    page.goto(f"{served}/cashier")
+    page.get_by_text("นก", exact=True).click()
+    page.get_by_test_id("pin").fill(PIN)
+    page.get_by_test_id("pin-open").click()
+    page.get_by_test_id("typed").fill(somchai.member_no)
+    page.get_by_test_id("typed").press("Enter")  # a scanner's, too
+    assert page.get_by_test_id("find").is_disabled()
+    held[0].continue_()
+    page.get_by_test_id("find").click()
+    page.get_by_test_id("bill").fill("250")
+
+
 def test_k7_the_till_opens_and_keeps_bills_without_a_signal(open_till, somchai, runtime):
     page = open_till
     page.context.set_offline(True)
