@@ -667,12 +667,12 @@ def _skip_rest(session: Session, campaign: Campaign, now: datetime, limit: int |
         campaign.ended_at = now
         return 1
     if campaign.coupon_key:
-        _void_unannounced(session, campaign, skipped, now)
+        _void_unannounced(session, campaign, skipped, CANCELLED, now)
     return len(skipped)
 
 
 def _void_unannounced(
-    session: Session, campaign: Campaign, member_ids: Sequence[int], now: datetime
+    session: Session, campaign: Campaign, member_ids: Sequence[int], reason: str, now: datetime
 ) -> None:
     """Take back what a message was to announce: whoever was paused has it since before the pause."""
     vouchers = session.scalars(
@@ -689,7 +689,7 @@ def _void_unannounced(
         .execution_options(populate_existing=True)
     ).all()
     for voucher in vouchers:
-        coupons.void(session, voucher, now=now, reason=CANCELLED)
+        coupons.void(session, voucher, now=now, reason=reason)
 
 
 def _queue(
@@ -718,7 +718,7 @@ def _queue(
     writer = Writer(session, runtime, campaign, now, going)
     drafts: list[Draft] = []
     by_variant: dict[str, list[int]] = {}
-    reasons: dict[str, list[int]] = {}
+    reasons: dict[str, list[tuple[int, int]]] = {}
     for member in people:
         row, decision = wanted[member.id], decisions[member.id]
         reason = decision.reason
@@ -732,10 +732,13 @@ def _queue(
             else:
                 reason = NO_GIFT
         if reason is not None:
-            reasons.setdefault(reason, []).append(row.id)
+            reasons.setdefault(reason, []).append((row.id, member.id))
     outbox.queue_many(session, drafts, now)
-    for reason, ids in reasons.items():
-        _settle(session, ids, now, state=RecipientState.SKIPPED, reason=reason)
+    for reason, refused in reasons.items():
+        row_ids, member_ids = zip(*refused, strict=True)
+        _settle(session, row_ids, now, state=RecipientState.SKIPPED, reason=reason)
+        if campaign.coupon_key:
+            _void_unannounced(session, campaign, member_ids, reason, now)
     key = literal(f"campaign:{campaign.id}:") + cast(CampaignRecipient.member_id, Message.key.type)
     found = select(Message.id).where(Message.key == key).scalar_subquery()
     for variant, ids in by_variant.items():

@@ -44,6 +44,7 @@ def play(ctx: Context) -> Messages:
             params.get("turn", "")[:64],
             ctx.now,
             tz,
+            tapped_at=ctx.happened_at,
         )
     except Refused as refusal:
         return [errors.sorry(t(ctx.locale, refusal.code, **refusal.facts))]

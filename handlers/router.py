@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -73,6 +73,11 @@ class Context:
     can_reply: bool = True
     #: What follows a chat word that takes one: `ABC` of `โค้ด ABC`.
     argument: str = ""
+
+    @property
+    def happened_at(self) -> datetime:
+        """When it happened, by the shop's clock."""
+        return self.now - max(self.real_now - self.event_at, timedelta())
 
     @property
     def locale(self) -> str:

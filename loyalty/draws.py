@@ -18,7 +18,7 @@ import hmac
 import math
 import secrets
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from functools import cache
@@ -289,16 +289,20 @@ def play(
     name: str,
     now: datetime,
     tz: ZoneInfo,
+    *,
+    tapped_at: datetime | None = None,
 ) -> Played:
     """Play one turn, once: every further tap on it gets the same answer.
 
-    Refused: `members.not_joined`, `draws.over`, `draws.no_such_turn` (a day that has gone by, a
+    A day's turn counts on the day of its tap, `tapped_at`, which may be over by now. Refused: `members.not_joined`, `draws.over`, `draws.no_such_turn` (a day that has gone by, a
     bill that was taken back, somebody else's).
     """
     if not member.is_member:
         raise Refused("members.not_joined")
     points.lock_member(session, member.id)
-    source, source_id = _cause(draw, member.id, name, now, tz)
+    source, source_id = _cause(
+        draw, member.id, name, {local_day(at, tz) for at in (now, tapped_at or now)}
+    )
     turn = _find_turn(session, draw, member.id, source, source_id)
     if turn is not None and turn.played_at is not None and not is_sabotaged("draws.play_once"):
         chances = {one.prize.id: one for one in chances_of(session, draw.id)}
@@ -382,8 +386,8 @@ def _find_turn(
     return session.scalars(found, execution_options={"populate_existing": True}).first()
 
 
-def _cause(draw: Draw, member_id: int, name: str, now: datetime, tz: ZoneInfo) -> tuple[str, str]:
-    """What a button's turn stands for; a day counts only while it is today, or was played."""
+def _cause(draw: Draw, member_id: int, name: str, days: Collection[date]) -> tuple[str, str]:
+    """What a button's turn stands for, if it is a bill's or one of these days'."""
     source, _, rest = name.partition(":")
     if source == BY_BILL and rest.isascii() and rest.isdigit():
         return BY_BILL, rest
@@ -393,7 +397,7 @@ def _cause(draw: Draw, member_id: int, name: str, now: datetime, tz: ZoneInfo) -
         on = date.fromisoformat(day)
     except ValueError:
         raise Refused("draws.no_such_turn") from None
-    if source != BY_DAY or count not in numbers or on != local_day(now, tz):
+    if source != BY_DAY or count not in numbers or on not in days:
         raise Refused("draws.no_such_turn")
     return BY_DAY, _day_id(member_id, on, int(count))
 

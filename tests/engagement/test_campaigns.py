@@ -459,6 +459,22 @@ def test_cancelling_takes_back_vouchers_nobody_heard_of(cafe: Shop, is_paused: b
     assert coupon.left == 8
 
 
+def test_who_may_not_hear_of_it_after_a_pause_keeps_no_voucher(cafe: Shop) -> None:
+    coupon = factories.make_coupon(cafe.session, "latte", obtained=Obtained.JOURNEY, total_units=9)
+    blocked, _ = cafe.join(2)
+    campaign = cafe.start(coupon_key="latte")
+    cafe.step()
+    cafe.step()
+    campaigns.pause(cafe.session, campaign, cafe.now)
+    blocked.is_following = False
+    campaigns.resume(cafe.session, campaign, cafe.now)
+    assert cafe.finish(campaign).sent == 1
+    left = select(Voucher.member_id).where(Voucher.state == VoucherState.ISSUED)
+    assert blocked.id not in cafe.session.scalars(left).all()
+    cafe.session.refresh(coupon)
+    assert coupon.left == 8
+
+
 def test_testers_get_every_text_whatever_the_segment(cafe: Shop) -> None:
     cafe.join(2)
     campaign = cafe.draft(variants={"a": words("A"), "b": words("B")})

@@ -56,6 +56,14 @@ def test_plays_one_turn_however_often_it_is_tapped(member, draw, session):
     assert t("th", "draws.no_turns_left") in words_of(after)
 
 
+def test_z19_a_turn_tapped_before_midnight_counts_when_it_is_handled_after(member, draw):
+    tap = {"type": "postback", "postback": {"data": button(member.says("ลุ้นโชค"))}}
+    tapped_at = member.clock.now()
+    member.clock.advance(days=1)
+    assert t("th", "draws.no_such_turn") in words_of(member.hears(tap))
+    assert t("th", "draws.won_title") in words_of(member.hears(tap, tapped_at))
+
+
 def test_a_prize_leads_to_its_voucher(member, draw, session):
     answer = member.taps(button(member.says("ลุ้นโชค")))
     voucher = session.scalars(select(Voucher)).one()

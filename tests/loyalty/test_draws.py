@@ -72,6 +72,19 @@ def test_a_turn_a_day_is_there_again_after_midnight_in_bangkok(session, vault, s
     assert refusal.code == "draws.no_such_turn"
 
 
+def test_z19_a_turn_tapped_before_midnight_is_played_when_its_answer_is_late(
+    session, vault, somchai, make
+):
+    draw = make()
+    late = datetime(2026, 11, 22, 16, 59, 59, tzinfo=UTC)
+    yesterday = f"day:{local_day(late, BANGKOK)}:1"
+    midnight = datetime(2026, 11, 22, 17, 0, tzinfo=UTC)
+    parts = (session, vault, draw, somchai, yesterday, midnight, BANGKOK)
+    assert refused(draws.play, *parts, tapped_at=midnight).code == "draws.no_such_turn"
+    assert draws.play(*parts, tapped_at=late).is_new
+    assert [turn.source for turn in draws.turns_left(session, draw, somchai.id, midnight, BANGKOK)]
+
+
 def test_the_same_button_plays_once(session, vault, somchai, make):
     draw = make(turns_per_day=2)
     name = draws.turns_left(session, draw, somchai.id, NOW, BANGKOK)[0].name
