@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import threading
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 
 import pytest
+from joserfc import jwt
+from joserfc.jwk import ECKey
 from sqlalchemy import func, select
 
 from core.errors import Refused
@@ -17,6 +20,7 @@ from tests.factories import line_id, make_coupon
 from tests.moments import BANGKOK, NOW
 
 AT_ONCE = 8
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def together(act, count=AT_ONCE):
@@ -66,6 +70,27 @@ def test_FQ08_a_token_sent_many_times_at_once_counts_once(database):
             return doors.use_id_token(session, "header.claims.signature", NOW, NOW)
 
     assert sorted(together(use)) == [False] * (AT_ONCE - 1) + [True]
+
+
+def other_form(token):
+    """The same ES256 token with its signature (r, s) written as (r, n - s), which is as good."""
+    said, _, signature = token.rpartition(".")
+    raw = urlsafe_b64decode(signature + "==")
+    s = P256_ORDER - int.from_bytes(raw[32:], "big")
+    return f"{said}.{urlsafe_b64encode(raw[:32] + s.to_bytes(32, 'big')).rstrip(b'=').decode()}"
+
+
+def test_FQ08_another_form_of_a_used_token_opens_nothing(database):
+    key = ECKey.generate_key("P-256")
+    token, other_of_this_second = (
+        jwt.encode({"alg": "ES256"}, {"sub": "x", "iat": 1}, key, algorithms=["ES256"])
+        for _ in range(2)
+    )
+    assert jwt.decode(other_form(token), key, algorithms=["ES256"]).claims["sub"] == "x"
+    with database.write() as session:
+        assert doors.use_id_token(session, token, NOW, NOW)
+        assert not doors.use_id_token(session, other_form(token), NOW, NOW)
+        assert doors.use_id_token(session, other_of_this_second, NOW, NOW)
 
 
 def test_first_words_at_once_make_one_person(database):
