@@ -40,7 +40,7 @@ STAFF = listed(
         lambda: found_in(select(Staff), Staff.name, Staff.email),
         "name",
         Staff.id,
-        "lists.export",
+        "staff.edit",
         is_down=False,
         shape=lambda row: row[0],
         first=Staff.is_active.desc(),
@@ -80,7 +80,7 @@ SESSIONS = listed(
         _signed_in,
         "seen",
         StaffSession.token_hash.desc(),
-        "lists.export",
+        "staff.edit",
     )
 )  # fmt: skip
 

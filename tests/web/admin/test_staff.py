@@ -101,6 +101,24 @@ def test_wrong_codes_are_delayed_like_wrong_passwords(client, runtime, clock):
     assert send_code(client, code_of(secret, clock)).status_code == 429
 
 
+def test_the_right_password_does_not_set_back_the_count_of_wrong_codes(
+    client, runtime, clock, database
+):
+    secret = enrolled(client, runtime, clock)
+    client.delete_cookie("taem_staff")
+    clock.advance(seconds=60)
+    for _ in range(5):
+        assert sign_in(client, "owner").headers["Location"] == "/admin/second-factor"
+        assert send_code(client, "123456").status_code == 401
+    assert send_code(client, "123456").status_code == 429
+    assert sign_in(client, "owner").status_code == 429
+    clock.advance(seconds=31)
+    assert sign_in(client, "owner").status_code == 303
+    assert send_code(client, code_of(secret, clock)).headers["Location"] == "/admin"
+    with database.read() as session:
+        assert session.scalars(select(Staff.failed_count)).one() == 0
+
+
 def test_a_marketer_needs_none_but_may_have_one(client, runtime, clock):
     person(runtime, "marketer")
     assert sign_in(client, "marketer").headers["Location"] == "/admin"
@@ -225,6 +243,8 @@ def test_only_the_owner_sees_the_team(sign_in, role):
     assert (
         browser.send("/admin/staff", name="x", email="x@x.example", role="owner").status_code == 403
     )
+    for file in ("staff", "staff/sessions"):
+        assert browser.send(f"/admin/{file}.csv").status_code == 403
 
 
 def test_one_code_used_by_two_at_once_lets_one_in(runtime, clock):
