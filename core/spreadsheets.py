@@ -25,6 +25,12 @@ def safe_cell(value: Any) -> Any:
     return value.replace("\x00", "")
 
 
+def plain_cell(text: str) -> str:
+    """The text that `safe_cell` made safe: our own files are read again as what they said."""
+    is_quoted = text.startswith("'") and safe_cell(text[1:]) == text
+    return text[1:] if is_quoted else text
+
+
 def write_csv(out: TextIO, rows: Iterable[Sequence[Any]]) -> int:
     """Write rows as CSV with every text quoted; returns how many."""
     writer = csv.writer(out, quoting=csv.QUOTE_NONNUMERIC)

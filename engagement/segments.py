@@ -409,8 +409,7 @@ def _birthday(node: Tree, around: Around) -> ColumnElement[bool]:
         months = [today.month] if node["is"] == "this_month" else node["value"]
         for month in months:
             for day in range(1, _LONGEST[month - 1] + 1):
-                value = f"{month:02d}-{day:02d}"
-                indexes.update(around.vault.blind_indexes(personal.BIRTHDAY_PURPOSE, value))
+                indexes.update(personal.birthday_indexes(around.vault, month, day))
     agreed = select(Consent.member_id).where(
         Consent.purpose == Purpose.BIRTHDAY, Consent.withdrawn_at.is_not(None)
     )

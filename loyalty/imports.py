@@ -87,15 +87,26 @@ class Person:
     """A line that can be taken."""
 
     line: int
-    key: str
+    #: Keyed hashes under every active key, the newest first: a line is known under old ones too.
+    known_by: tuple[str, ...]
     name: str
     phone: str | None
-    phone_index: str | None
+    phone_known_by: tuple[str, ...]
     birthday: date | None
     points: int
     points_expire_on: date | None
     joined_on: date | None
     wants_marketing: bool
+
+    @property
+    def key(self) -> str:
+        """What is stored of the line."""
+        return self.known_by[0]
+
+    @property
+    def phone_index(self) -> str | None:
+        """What is stored of the phone."""
+        return next(iter(self.phone_known_by), None)
 
 
 @dataclass
@@ -158,9 +169,9 @@ def read(
             continue
         batch.append(person)
         if len(batch) >= CHUNK:
-            _sort_out(session, vault, batch, reading)
+            _sort_out(session, batch, reading)
             batch = []
-    _sort_out(session, vault, batch, reading)
+    _sort_out(session, batch, reading)
     reading.troubles.sort(key=lambda trouble: trouble.line)
     if not reading.new and not reading.known and not reading.troubles:
         raise Refused("imports.empty", status=422)
@@ -205,12 +216,13 @@ def _person(vault: Vault, line: int, cells: dict[str, str], today: date) -> Pers
     joined_on = _day(cells, "joined_on")
     if joined_on is not None and joined_on > today:
         raise _Wrong("joined_on", "future")
+    name = f"id:{external}" if external else f"phone:{phone}"
     return Person(
         line=line,
-        key=vault.blind_index(KEY_PURPOSE, f"id:{external}" if external else f"phone:{phone}"),
+        known_by=(*vault.blind_indexes(KEY_PURPOSE, name),),
         name=members.fit_name(cells.get("name", "")),
         phone=phone,
-        phone_index=personal.phone_index(vault, phone) if phone else None,
+        phone_known_by=(*personal.phone_indexes(vault, phone),) if phone else (),
         birthday=birthday,
         points=opening,
         points_expire_on=expire_on,
@@ -249,12 +261,12 @@ def _yes_no(cells: dict[str, str], name: str) -> bool:
     return False
 
 
-def _sort_out(session: Session, vault: Vault, batch: list[Person], reading: Reading) -> None:
+def _sort_out(session: Session, batch: list[Person], reading: Reading) -> None:
     """Which of these are here already: by their key, or by a phone that somebody has proven."""
     if not batch:
         return
-    known = _known_keys(session, [person.key for person in batch])
-    indexes = [person.phone_index for person in batch if person.phone_index]
+    known = _known_keys(session, batch)
+    indexes = [index for person in batch for index in person.phone_known_by]
     taken = set(
         session.scalars(
             select(Member.phone_index).where(
@@ -264,15 +276,16 @@ def _sort_out(session: Session, vault: Vault, batch: list[Person], reading: Read
         )
     )
     for person in batch:
-        if person.key in known:
+        if not known.isdisjoint(person.known_by):
             reading.known += 1
-        elif person.phone_index in taken:
+        elif not taken.isdisjoint(person.phone_known_by):
             reading.troubles.append(Trouble(person.line, "phone", "phone_taken"))
         else:
             reading.new.append(person)
 
 
-def _known_keys(session: Session, keys: list[str]) -> set[str]:
+def _known_keys(session: Session, people: Sequence[Person]) -> set[str]:
+    keys = [key for person in people for key in person.known_by]
     return set(
         session.scalars(
             select(ImportedMember.external_key).where(
@@ -466,12 +479,12 @@ def apply(
     for start in range(0, len(sealed), CHUNK):
         chunk = list(sealed[start : start + CHUNK])
         # Somebody may have brought the same people in while this list was being read.
-        here = _known_keys(session, [one.person.key for one in chunk])
-        chunk = [one for one in chunk if one.person.key not in here]
-        known += len(here)
-        opening += sum(one.person.points for one in chunk)
-        done += len(chunk)
-        writer.write(chunk)
+        here = _known_keys(session, [one.person for one in chunk])
+        left = [one for one in chunk if here.isdisjoint(one.person.known_by)]
+        known += len(chunk) - len(left)
+        opening += sum(one.person.points for one in left)
+        done += len(left)
+        writer.write(left)
         told(start + CHUNK)
     audit.record(
         session,

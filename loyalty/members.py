@@ -126,7 +126,7 @@ def by_phone(session: Session, vault: Vault, e164: str) -> Member | None:
     """The member who has proven this phone. A typed, unproven phone identifies nobody."""
     return session.scalar(
         select(Member).where(
-            Member.phone_index.in_(vault.blind_indexes(personal.PHONE_PURPOSE, e164)),
+            Member.phone_index.in_(personal.phone_indexes(vault, e164)),
             Member.phone_proven_at.is_not(None),
             Member.state == MemberState.MEMBER,
         )

@@ -125,14 +125,25 @@ def phone_index(vault: Vault, e164: str) -> str:
     return vault.blind_index(PHONE_PURPOSE, e164)
 
 
+def phone_indexes(vault: Vault, e164: str) -> list[str]:
+    """The same under every active key, the newest first, for look-ups."""
+    return vault.blind_indexes(PHONE_PURPOSE, e164)
+
+
 def birthday_index(vault: Vault, month: int, day: int) -> str:
     """The blind index of a birthday; 29 February has its own, asked for by `celebrated_on`."""
-    return vault.blind_index(BIRTHDAY_PURPOSE, f"{month:02d}-{day:02d}")
+    return birthday_indexes(vault, month, day)[0]
+
+
+def birthday_indexes(vault: Vault, month: int, day: int) -> list[str]:
+    """The same under every active key, the newest first, for look-ups."""
+    return vault.blind_indexes(BIRTHDAY_PURPOSE, f"{month:02d}-{day:02d}")
 
 
 def celebrated_on(vault: Vault, day: date) -> list[str]:
-    """The indexes of the birthdays celebrated on this day: 29 Feb on 28 Feb in common years (J4)."""
-    found = [birthday_index(vault, day.month, day.day)]
-    if (day.month, day.day) == (2, 28) and not isleap(day.year):
-        found.append(birthday_index(vault, 2, 29))
-    return found
+    """The indexes, under every active key, of the birthdays celebrated on this day: 29 Feb on
+    28 Feb in common years (J4)."""
+    days = [(day.month, day.day)]
+    if days == [(2, 28)] and not isleap(day.year):
+        days.append((2, 29))
+    return [index for found in days for index in birthday_indexes(vault, *found)]

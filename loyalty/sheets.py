@@ -14,6 +14,7 @@ from datetime import date, datetime
 from typing import Any
 
 from core.errors import Refused
+from core.spreadsheets import plain_cell
 
 MAX_BYTES = 8 * 1024 * 1024
 MAX_LINES = 100_000
@@ -56,7 +57,7 @@ def _text(content: bytes) -> Iterator[Sequence[str]]:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         for cells in reader:
-            yield [cell.strip()[:MAX_CELL] for cell in cells[:MAX_COLUMNS]]
+            yield [plain_cell(cell.strip()[:MAX_CELL]) for cell in cells[:MAX_COLUMNS]]
     except csv.Error as error:
         raise UnreadableList from error
 
@@ -101,10 +102,12 @@ def _refuse_bomb(content: bytes) -> None:
 
 def _cell(cell: Any) -> str:
     value = cell.value
-    if value is None or cell.data_type in ("f", "e", "b"):  # formulas, errors: as if left out
+    if value is None or cell.data_type in ("f", "e"):  # formulas, errors: as if left out
         return ""
+    if isinstance(value, bool):  # Excel's own TRUE and FALSE
+        return str(value).lower()
     if isinstance(value, datetime | date):
         return value.isoformat()[:10]
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()[:MAX_CELL]
+    return plain_cell(str(value).strip()[:MAX_CELL])

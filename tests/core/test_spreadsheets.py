@@ -7,7 +7,7 @@ import io
 
 import pytest
 
-from core.spreadsheets import csv_text, safe_cell
+from core.spreadsheets import csv_text, plain_cell, safe_cell
 
 HOSTILE = [
     "=1+1", "+66812345678", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\x00=1", "  =1", "＝1+1",
@@ -29,6 +29,11 @@ def test_ao13_a_spreadsheet_library_reads_only_texts():
     sheet = Workbook().active
     sheet.append(rows[0])
     assert {cell.data_type for cell in sheet[1]} == {"s"}
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, "สมชาย", "'quoted'", "'", ""])
+def test_what_was_made_safe_is_read_as_what_it_said(text):
+    assert plain_cell(safe_cell(text)) == text.replace("\x00", "")
 
 
 def test_plain_text_and_figures_stay_what_they_are():

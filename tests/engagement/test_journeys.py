@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from sqlalchemy import event, func, insert, select, update
 
 from core.clock import at_local, start_of_day
+from core.crypto import Vault
 from engagement import definitions, journey_triggers, journeys
 from loyalty import activities, consents, coupons, members, shop
 from models.coupons import CouponState, Voucher
@@ -645,6 +647,16 @@ def test_greets_once_a_year(life, somchai):
         life.at(year, 11, 23, 9, 0)
         life.run(BIRTHDAY)
     assert [row.occasion for row in life.enrolments(BIRTHDAY)] == ["birthday:2026", "birthday:2027"]
+
+
+def test_birthday_stored_before_the_index_key_changed_is_greeted(life, somchai):
+    life.birthday(somchai, date(1990, 11, 23))
+    new_key = "new-index-key-of-the-tests-123456"
+    rotated = Vault((factories.DATA_KEY,), (new_key, factories.INDEX_KEY))
+    life.runtime = replace(life.runtime, vault=rotated)
+    life.at(2026, 11, 23, 9, 0)
+    life.run(BIRTHDAY)
+    assert len(life.intents(BIRTHDAY)) == 1
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,18 @@ def test_birthdays_are_found_without_being_stored(
     assert found(session, {"all": [{"field": "birthday", "is": "in_months", "value": [soon.month]}]}) == set()  # fmt: skip
 
 
+def test_birthday_stored_before_the_index_key_changed_is_found(
+    session: Session, people: dict[str, Member], vault: Vault
+) -> None:
+    today = NOW.astimezone(BANGKOK).date()
+    people["Malee"].birthday_index = personal.birthday_index(vault, today.month, today.day)
+    rotated = Vault((factories.DATA_KEY,), ("new-index-key-of-tests-12345678", factories.INDEX_KEY))
+    session.info["vault"] = rotated
+    assert found(session, {"all": [{"field": "birthday", "is": "within_days", "value": 0}]}) == {
+        "Malee"
+    }
+
+
 def nested(depth: int) -> dict[str, Any]:
     tree: dict[str, Any] = VIP
     for _ in range(depth):

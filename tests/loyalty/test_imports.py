@@ -12,7 +12,9 @@ import pytest
 from openpyxl import Workbook
 from sqlalchemy import func, select
 
+from core.crypto import Vault
 from core.errors import Refused
+from core.spreadsheets import csv_text, xlsx_bytes
 from loyalty import imports, members, merging, personal, points, proof, sheets
 from models.imports import Import, ImportedMember, ImportState
 from models.members import Consent, Member, MemberState, Purpose
@@ -69,6 +71,35 @@ def test_same_list_again_changes_nothing(session, vault):
     assert again.counts == {"new": 0, "known": 3, "wrong": 0, "points": 0}
     assert apply(session, vault, again).new == 0
     assert session.scalar(select(func.count()).select_from(LedgerEntry)) == before
+
+
+@pytest.fixture
+def rotated() -> Vault:
+    """The vault once a new index key stands before the old one."""
+    return Vault((factories.DATA_KEY,), ("new-index-key-of-the-tests-123456", factories.INDEX_KEY))
+
+
+@pytest.mark.parametrize("text", [GOOD, GOOD.replace("A-1", "").replace("A-2", "")])
+def test_same_list_after_the_index_key_changed_adds_nobody(session, vault, rotated, text):
+    apply(session, vault, read(session, vault, text))
+    again = read(session, rotated, text)
+    assert again.counts == {"new": 0, "known": 3, "wrong": 0, "points": 0}
+    assert apply(session, rotated, again) == imports.Applied(0, 3, 0)
+
+
+def test_list_read_under_the_new_key_before_it_was_applied_under_the_old_adds_nobody(
+    session, vault, rotated
+):
+    waiting = read(session, rotated, GOOD)
+    apply(session, vault, read(session, vault, GOOD))
+    assert apply(session, rotated, waiting) == imports.Applied(0, 3, 0)
+
+
+def test_phone_proven_under_the_old_index_key_is_not_taken_over(session, vault, rotated):
+    somchai = factories.somchai(session, vault=vault)
+    members.set_phone(session, vault, somchai, members.E164("+66812345678"), NOW)
+    members.mark_proven(session, somchai, NOW, "cashier", taken="x")
+    assert troubles(read(session, rotated, GOOD)) == [(2, "phone", "phone_taken")]
 
 
 def test_list_read_before_somebody_else_applied_it_adds_nobody_twice(session, vault):
@@ -181,6 +212,33 @@ def test_spreadsheet_with_dates_numbers_and_formulas(session, vault):
         ("+66812345678", date(1992, 2, 14), 250),
         ("+66898765432", None, 0),
     ]
+
+
+def test_ticks_of_a_spreadsheet_are_yes_and_no(session, vault):
+    rows = [
+        ["phone", "consent", "marketing"],
+        ["0812345678", True, True],
+        ["0898765432", True, False],
+        ["0876543210", False, True],
+    ]
+    reading = read(session, vault, book(rows))
+    assert [person.wants_marketing for person in reading.new] == [True, False]
+    assert troubles(reading) == [(4, "consent", "no_consent")]
+
+
+@pytest.mark.parametrize("write", [lambda rows: csv_text(rows).encode(), xlsx_bytes])
+def test_our_own_file_is_read_as_what_it_said(session, vault, write):
+    rows = [
+        ["name", "phone", "external_id", "consent"],
+        ["-=มาลี=-", "+447911123456", "@1", "yes"],
+        ["'สมชาย'", "+66812345678", "A-2", "yes"],
+    ]
+    reading = read(session, vault, write(rows))
+    assert [(person.name, person.phone) for person in reading.new] == [
+        ("-=มาลี=-", "+447911123456"),
+        ("'สมชาย'", "+66812345678"),
+    ]
+    assert reading.new[0].key == vault.blind_index(imports.KEY_PURPOSE, "id:@1")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp874"])

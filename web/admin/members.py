@@ -125,9 +125,7 @@ def _matches(text: str) -> Any:
         found = rules.by_number(db(), digits)  # a merged one's number leads to whom it is now
         return Member.id == (found.id if found else None)
     if (e164 := rules.parse_phone(text)) is not None:
-        return Member.phone_index.in_(
-            runtime().vault.blind_indexes(personal.PHONE_PURPOSE, str(e164))
-        )
+        return Member.phone_index.in_(personal.phone_indexes(runtime().vault, str(e164)))
     if not digits.isdecimal():
         return rules.is_named_like(db(), text)
     if len(digits) > LAST_DIGITS:
