@@ -212,7 +212,18 @@ def test_m6_the_hard_stop_refuses_in_words(sign_in, runtime, everybody) -> None:
     with runtime.database.read() as session:
         assert settings.get(session, "messages.extra_satang") == 10
     page = browser.get("/admin/costs").text
-    assert 'value="1280"' in page
+    assert 'value="1,280"' in page
+
+
+def test_m6_a_fee_with_satang_is_shown_as_it_is_read(sign_in, runtime) -> None:
+    browser = sign_in("owner")
+    plan = {"fee": "1,200.05", "included": "15000", "extra": "0.10", "stop": ""}
+    assert browser.send("/admin/costs", **plan).status_code == 303
+    page = browser.get("/admin/costs").text
+    assert 'name="fee" value="1,200.05"' in page
+    assert 'name="extra" value="0.10"' in page
+    with runtime.database.read() as session:
+        assert settings.get(session, "messages.plan_fee_satang") == 120_005
 
 
 def test_m6_the_quota_is_shown_with_its_age(sign_in, runtime, everybody) -> None:
