@@ -29,6 +29,8 @@ _THAI_DIGITS = str.maketrans("๐๑๒๓๔๕๖๗๘๙", "0123456789")
 _WHOLE = re.compile(r"\d{1,15}", re.ASCII)
 _BAHT = re.compile(r"(\d{1,9})(?:\.(\d{1,2}))?", re.ASCII)
 _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d{1,2})?", re.ASCII)
+_HOUR = r"(\d{1,2})(?:[:.]00)?"
+_HOURS = re.compile(rf"{_HOUR}\s*-\s*{_HOUR}", re.ASCII)
 
 
 def clean(text: str, limit: int = NAME_GRAPHEMES) -> str:
@@ -113,6 +115,22 @@ def parse_satang(text: str) -> int | None:
     if not match:
         return None
     return int(match[1]) * 100 + int((match[2] or "").ljust(2, "0"))
+
+
+def parse_hours(text: str) -> list[list[int]] | None:
+    """Spans of whole hours as typed (`7-10, 15.00–18.00`, Thai digits); None for anything else.
+
+    A span over midnight ends before it starts; nothing typed is no span.
+    """
+    spans = []
+    parts = (one.strip() for one in plain_number(western_digits(text)).split(","))
+    for part in filter(None, parts):
+        match = _HOURS.fullmatch(part)
+        start, end = (int(match[1]), int(match[2])) if match else (0, 0)
+        if start == end or start > 23 or end > 24:
+            return None
+        spans.append([start, end])
+    return spans
 
 
 def receipt_key(text: str) -> str:

@@ -104,3 +104,25 @@ def test_fq13_bill_numbers_are_compared_normalised(same):
 @pytest.mark.parametrize("typed, key", [("000", "0"), (" 0", "0"), (" ", ""), ("\u200b", "")])
 def test_K5_a_bill_number_of_nothing_is_not_number_zero(typed, key):
     assert text.receipt_key(typed) == key
+
+
+@pytest.mark.parametrize(
+    "typed, spans",
+    [
+        ("7-10, 15-18", [[7, 10], [15, 18]]),
+        ("9.00-17.00", [[9, 17]]),
+        ("09:00 – 17:00,", [[9, 17]]),
+        ("๑๔–๑๗", [[14, 17]]),
+        ("22-2", [[22, 2]]),
+        ("0-24", [[0, 24]]),
+        (" ", []),
+        ("9", None),
+        ("9.30-17", None),
+        ("9-17, evening", None),
+        ("10-10", None),
+        ("24-2", None),
+        ("9-25", None),
+    ],
+)
+def test_reads_hours_as_they_are_written_or_not_at_all(typed, spans):
+    assert text.parse_hours(typed) == spans

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from core.clock import at_local, local_day
 from core.errors import NotFound, Refused
 from core.i18n import t
-from core.text import parse_satang
+from core.text import parse_hours, parse_satang
 from loyalty import earn_rules, earning, points
 from loyalty.earn_rules import Bill, Extra, Line
 from models.earn_rules import EarnRule, EarnRuleKind, Product
@@ -29,7 +29,6 @@ from web.auth import staff_only
 from web.ground import db, locale, runtime
 
 _KEY = re.compile(r"[a-z0-9_]{2,40}")
-_HOURS = re.compile(r"([01]?[0-9]|2[0-4])\s*[-–]\s*([01]?[0-9]|2[0-4])")
 MOST_POINTS = 10_000_000
 #: Products that the trial of a bill offers to choose from.
 SKUS_OFFERED = 500
@@ -348,13 +347,9 @@ def _list(field: str) -> list[str]:
 
 def read_hours(text: str) -> list[list[int]]:
     """Spans of hours as people type them: `7-10, 15-18`."""
-    spans = []
-    for part in filter(None, (one.strip() for one in text.split(","))):
-        match = _HOURS.fullmatch(part)
-        start, end = (int(match[1]), int(match[2])) if match else (0, 0)
-        if start in (end, 24):
-            raise forms.bad("earning.hours")
-        spans.append([start, end])
+    spans = parse_hours(text)
+    if spans is None:
+        raise forms.bad("earning.hours")
     return spans
 
 

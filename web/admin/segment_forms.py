@@ -7,7 +7,6 @@ shows; deeper trees (made elsewhere) are read aloud and cannot be edited here.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +16,7 @@ from werkzeug.datastructures import MultiDict
 
 from core.errors import Invalid
 from core.i18n import money, t, texts
-from core.text import clean, fit, parse_satang, parse_whole
+from core.text import clean, fit, parse_hours, parse_satang, parse_whole
 from engagement import segments
 from models.campaigns import Campaign, CampaignState
 from models.coupons import Coupon
@@ -31,7 +30,6 @@ from web.ground import db, locale
 MAX_GROUPS = 6
 MAX_ROWS = 10
 MANY = 200
-_HOUR = re.compile(r"(\d{1,2})(?::00)?\s*-\s*(\d{1,2})(?::00)?", re.ASCII)
 #: What one condition may hold in the form, each a list of what was typed or ticked.
 PARTS = (
     "field", "is", "value", "days", "skus", "branches", "weekdays", "hours", "state", "coupons",
@@ -191,7 +189,10 @@ def _detail(row: Row, part: str) -> Any:
             raise _bad(row)
         return days
     if part == "hours":
-        return [[int(a), int(b)] for a, b in _HOUR.findall(row.one(part))]
+        spans = parse_hours(row.one(part))
+        if spans is None:
+            raise _bad(row)
+        return spans
     if part in ("weekdays", "campaigns"):
         return _numbers(row, part) if row.many(part) else None
     if part == "state":

@@ -87,6 +87,18 @@ def test_the_count_is_asked_while_typing_and_says_what_is_wrong(sign_in, everybo
     assert "ยังกรอกไม่ครบ" in browser.send("/admin/segments/count", **form).text
 
 
+def test_hours_that_cannot_be_read_are_no_condition_left_out(sign_in, runtime) -> None:
+    browser = sign_in("owner")
+    form = {"name": "บ่าย", "do": "save", "g0.join": "all", "g0.c0.field": "purchases.count"}
+    form |= {"g0.c0.is": "at_least", "g0.c0.value": "1"}
+    refused = browser.send("/admin/segments/new", **form, **{"g0.c0.hours": "บ่าย"})
+    assert (refused.status_code, 'value="บ่าย" maxlength="60"' in refused.text) == (422, True)
+    assert browser.send("/admin/segments/new", **form, **{"g0.c0.hours": "14.00–17.00"}).status_code == 303  # fmt: skip
+    with runtime.database.read() as session:
+        kept = session.scalars(select(SegmentVersion).order_by(SegmentVersion.id.desc())).first()
+    assert kept.tree["all"][0]["hours"] == [[14, 17]]
+
+
 def test_each_ready_made_segment_opens_in_the_builder(sign_in, everybody) -> None:
     browser = sign_in("owner")
     for key in segments.READY:
