@@ -132,7 +132,7 @@ class Operation(Base):
     __tablename__ = "operations"
     __table_args__ = (Index("ix_operations_created_at", "created_at"),)
 
-    #: `device:<id>:<operation>` or `api:<key id>:<idempotency key>`.
+    #: `device:<id>:<operation>`, `api:<key id>:<idempotency key>` or `staff:<id>:<form's key>`.
     id: Mapped[line] = mapped_column(primary_key=True)
     #: SHA-256 of method, path and body.
     fingerprint: Mapped[short]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import Flask
 
+from core import ids
 from web.admin import (
     account,
     adjustments,
@@ -125,6 +126,7 @@ def register(app: Flask) -> None:
         giveable_vouchers=gifts.giveable,
         gift_ceiling=gifts.ceiling,
         adjustment_ceiling=adjustments.ceiling,
+        form_key=ids.public_id,
         tickets_of=surveys.tickets_of,
         answers_of=surveys.answers_of,
         tags_of=segments.tags_of,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,10 +11,11 @@ from flask import Response, g, render_template, request
 from sqlalchemy import case, select
 from sqlalchemy.orm import aliased
 
+from core import ids
 from core.i18n import t
 from core.text import parse_whole
 from loyalty import adjustments as rules
-from loyalty import shop
+from loyalty import operations, shop
 from models.members import Member
 from models.points import Adjustment, AdjustmentState
 from models.staff import Staff
@@ -102,17 +104,23 @@ def adjustment_ceilings() -> Response:
 @blueprint.post("/members/<string:public_id>/adjust")
 @staff_only("adjustments.give")
 def member_adjust(public_id: str) -> Response:
-    """Give points to a member, or take them."""
+    """Give points to a member, or take them; a form sent twice does it once (P2)."""
     person, held = member_of(public_id), runtime()
     sign = -1 if forms.choice("direction", "adjustments.direction", ("up", "down")) == "down" else 1
     amount = parse_whole(request.form.get("points", ""))
     if not amount:
         raise forms.bad("console.points")
+    reason, real = request.form.get("reason", ""), held.clock.real_now()
+    name = f"staff:{g.staff.id}:{request.form.get('key', '')[:32] or ids.public_id()}"
+    asked = hashlib.sha256(f"{public_id}\n{sign * amount}\n{reason}".encode()).hexdigest()
+    stored = operations.once(db(), name, asked, real)
+    if stored is not None:
+        return back("admin.member", note=stored.answer["note"], public_id=public_id)
     made = rules.give(
         db(),
         person,
         sign * amount,
-        reason=request.form.get("reason", ""),
+        reason=reason,
         staff=g.staff,
         now=held.clock.now(),
         tz=held.clock.tz,
@@ -120,6 +128,7 @@ def member_adjust(public_id: str) -> Response:
     _note("points.adjusted", made)
     is_done = made.state == AdjustmentState.DONE
     note = "adjustments.noted_done" if is_done else "adjustments.noted_waiting"
+    operations.finish(db(), name, 303, {"note": note}, real)
     return back("admin.member", note=note, public_id=public_id)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from sqlalchemy import select
 
@@ -104,6 +106,19 @@ def test_p8_points_are_given_on_the_members_page(owner, somchai, database):
         assert points.balance_of(session, somchai.id, NOW).balance == 70
     assert acts(database) == ["points.adjusted", "points.adjusted"]
     assert "บิลหาย" in owner.get(f"/admin/members/{somchai.public_id}").text
+
+
+def test_p2_a_form_sent_twice_is_one_adjustment(owner, sign_in, somchai, database):
+    page = owner.get(f"/admin/members/{somchai.public_id}").text
+    key = re.search(r'name="key" value="([^"]+)">\n<label[^>]*>[^<]*<select[^>]*name="direction"', page)[1]  # fmt: skip
+    first, again = (adjust(owner, somchai, 100, key=key) for _ in range(2))
+    assert first.headers["Location"] == again.headers["Location"]
+    other = adjust(owner, somchai, 50, key=key)
+    theirs = adjust(sign_in("manager"), somchai, 7, key=key)
+    assert (other.status_code, theirs.status_code) == (422, 303)
+    with database.read() as session:
+        assert points.balance_of(session, somchai.id, NOW).balance == 107
+    assert acts(database) == ["points.adjusted", "points.adjusted"]
 
 
 @pytest.mark.parametrize(
