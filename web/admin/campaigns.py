@@ -457,6 +457,7 @@ def _look(campaign: Campaign, refusal: str) -> Any:
         expected=_expected(found.messages, now, tz) if found is not None else None,
         age=cost_pages.quota_age(),
         tomorrow=tomorrow.isoformat(),
+        typed=request.form,
         today=local_day(now, tz).isoformat(),
     )
 

@@ -307,7 +307,7 @@ def context() -> dict[str, Any]:
     """What the console's templates may always name."""
     if request.blueprint != "admin":
         return {}
-    always = {"csrf": csrf_field, "here": here, "note": note, "may": may}
+    always = {"csrf": csrf_field, "here": here, "note": note, "may": may, "sent": sent}
     if "staff" not in g or "session" not in g:
         return always
     waits = waiting.count(db())
@@ -381,6 +381,12 @@ def note() -> str | None:
     """The note in the address, if it is one of ours."""
     given = request.args.get("note", "")
     return given if given in NOTES else None
+
+
+def sent(endpoint: str, **values: Any) -> Mapping[str, str]:
+    """What was typed in the form that goes there, while its refusal is shown; otherwise nothing."""
+    is_this = request.method == "POST" and request.path == url_for(endpoint, **values)
+    return request.form if is_this else {}
 
 
 def escaped(text: str) -> str:

@@ -158,6 +158,9 @@ def test_it_is_scheduled_for_an_hour_of_the_shop(sign_in, runtime, everybody) ->
         f"/admin/campaigns/{number}/start", when="later", on="2020-01-01", at="10:00"
     )
     assert past.status_code == 422
+    assert 'value="later" checked' in past.text, "a second press must not send to everybody at once"
+    assert 'value="now" checked' not in past.text
+    assert 'value="2020-01-01"' in past.text
     later = {"when": "later", "on": "2026-12-24", "at": "10:00"}
     assert browser.send(f"/admin/campaigns/{number}/start", **later).status_code == 303
     kept = campaign_of(runtime, number)

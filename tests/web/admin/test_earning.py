@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 
 import pytest
@@ -126,6 +127,22 @@ def test_wrong_rule_comes_back_with_what_to_do(owner, database):
         assert 'role="alert"' in answer.text, odd
         with database.read() as session:
             assert session.scalar(select(EarnRule.id)) is None, odd
+
+
+def test_a_refused_rule_keeps_its_ticks_for_without_them_it_acts_on_every_bill(owner, shop):
+    wanted = {"key": "A B", "levels": "vip", "birthday_month": "1", "branches": shop.branch.code}
+    page = owner.send("/admin/earning/rules", **{**RULE, **wanted}).text
+    kept = re.findall(r'name="(\w+)" value="\w+" checked', page)
+    assert kept == ["weekdays", "branches", "levels", "birthday_month"]
+
+
+def test_a_refused_plan_keeps_whether_what_is_left_over_counts(owner, shop):
+    wrong = PLAN | {"rate": "x"}
+    ticked = 'name="has_carry" value="1" checked'
+    assert ticked in owner.send("/admin/earning/policy", **wrong).text
+    del wrong["has_carry"]
+    assert ticked not in owner.send("/admin/earning/policy", **wrong).text
+    assert ticked in owner.send("/admin/earning/policy/9/cancel").text
 
 
 def test_products_are_added_and_renamed(owner, database, acts):

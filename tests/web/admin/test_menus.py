@@ -218,6 +218,7 @@ def test_a_plan_is_made_and_called_off(owner, guest):
 def test_a_moment_that_is_none_comes_back_with_words(owner, guest, when):
     answer = owner.send(f"{guest}/plan", publish_at=when)
     assert (answer.status_code, 'role="alert"' in answer.text) == (422, True)
+    assert f'name="publish_at" value="{when}"' in answer.text
 
 
 def send_picture(owner, guest, tab, given, **more):

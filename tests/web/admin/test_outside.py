@@ -68,6 +68,12 @@ def test_fx03_webhook_into_the_house_is_refused(owner):
     assert "169.254" in answer.text, "what was typed is still there"
 
 
+def test_a_refused_webhook_keeps_its_kinds_for_none_means_all(owner):
+    form = {"name": "x", "url": "https://169.254.169.254/", "kinds": "members.left"}
+    page = owner.send("/admin/webhooks", **form).text
+    assert re.findall(r'value="([\w.]+)" id="kind-\d+" checked', page) == ["members.left"]
+
+
 @pytest.mark.parametrize("path", ["/admin/api-keys", "/admin/webhooks"])
 @pytest.mark.parametrize("role", ["manager", "marketer", "auditor"])
 def test_keys_and_webhooks_are_the_owners_alone(sign_in, role, path):

@@ -39,6 +39,14 @@ def test_FX19_a_text_that_cannot_be_shown_is_refused_when_saved(owner, database,
         assert session.scalars(select(ConsentText)).all() == []
 
 
+def test_a_refused_text_asks_nobody_whom_it_was_not_to_ask(owner):
+    quiet = {"body_th": "{name}", "body_en": "x"}
+    page = owner.send("/admin/privacy/texts/marketing", **quiet).text
+    assert page.count('name="asks_again" value="1" checked') == 2, "the two other purposes'"
+    page = owner.send("/admin/privacy/texts/marketing", **quiet, asks_again="1").text
+    assert page.count('name="asks_again" value="1" checked') == 3
+
+
 def test_only_the_owner_publishes_and_sets_days(sign_in, database):
     for role, status in (("manager", 200), ("auditor", 200), ("marketer", 403)):
         browser = sign_in(role)

@@ -195,6 +195,8 @@ def test_the_owner_invites_and_the_link_works_once(owner, app, clock):
     again = owner.send("/admin/staff", name="x", email="manee@taem.example", role="marketer")
     odd = owner.send("/admin/staff", name="x", email="b@taem.example", role="king")
     assert (again.status_code, odd.status_code) == (409, 422)
+    assert 'value="manee@taem.example"' in again.text
+    assert '<option value="marketer" selected>' in again.text
     guest = app.test_client()
     page = Browser(guest)
     assert page.send("/admin/welcome", code=code, password=PASSWORD).status_code == 303

@@ -45,6 +45,21 @@ def test_owner_opens_a_branch_that_asks_for_the_bill_number(owner, shop, databas
     assert (again.status_code, odd.status_code) == (409, 422)
 
 
+def test_a_refused_branch_or_cashier_keeps_what_was_typed(owner, shop):
+    new = {"code": "ทองหล่อ", "name_th": "ใหม่", "name_en": "Fresh", "needs_receipt_no": "1"}
+    page = owner.send("/admin/tills/branches", **new).text
+    assert page.count('value="ทองหล่อ"') == page.count('value="Fresh"') == 1
+    assert page.count('name="needs_receipt_no" value="1" checked') == 1
+    own = {"name_th": "สยามใหม่", "name_en": "Siam", "cashier_operation": "มาก"}
+    page = owner.send(f"/admin/tills/branches/{shop.branch.id}", **own).text
+    assert page.count('value="มาก"') == page.count('value="สยามใหม่"') == 1
+    assert 'name="is_active" value="1" checked' not in page
+    wrong = cashier_form(shop.cashier, name="นกน้อย", member_no="1", is_manager="1")
+    page = owner.send(f"/admin/tills/cashiers/{shop.cashier.id}", **wrong).text
+    assert page.count('value="นกน้อย"') == page.count('name="is_manager" value="1" checked') == 1
+    assert 'name="name" maxlength="100" value="" required data-testid="new-name"' in page
+
+
 def test_fq13_a_branch_may_ask_for_the_bill_number(owner, till, shop, somchai):
     form = {"name_th": "สยาม", "name_en": "Siam", "is_active": "1", "needs_receipt_no": "1"}
     owner.send(f"/admin/tills/branches/{shop.branch.id}", **form)
