@@ -26,6 +26,7 @@ from loyalty import (
     consents,
     conversations,
     coupons,
+    doors,
     draws,
     lifecycle,
     personal,
@@ -87,6 +88,8 @@ _LINE = (
 )  # fmt: skip
 #: Ways of joining that ask about marketing; at a till or in a list nobody was asked.
 _ASKED = ("chat", "liff")
+#: Purposes that may be refused without leaving.
+_REFUSABLE = (Purpose.MARKETING, Purpose.BIRTHDAY)
 MAX_PAIRS = 200
 
 
@@ -291,7 +294,7 @@ def _merge_consents(
     """The stricter wins: who was asked about marketing and has not agreed, has refused."""
     open_of = {one: _open_consents(session, one) for one in (gone_id, kept_id)}
     withdrawn, given = [], []
-    for purpose in (Purpose.MARKETING, Purpose.BIRTHDAY):
+    for purpose in _REFUSABLE:
         theirs, ours = open_of[gone_id].get(purpose), open_of[kept_id].get(purpose)
         if ours and not theirs and _has_refused(session, gone_id, purpose, open_of[gone_id]):
             consents.withdraw(session, kept_id, purpose, now)
@@ -308,6 +311,16 @@ def _merge_consents(
             )
             given.append(purpose.value)
     return {"withdrawn": withdrawn, "given": given}
+
+
+def heed_refusals(session: Session, one: int, other: int, now: datetime) -> None:
+    """What either of two rows of a person has refused or taken back ends in the other too."""
+    open_of = {row: _open_consents(session, row) for row in (one, other)}
+    for mine, theirs in ((one, other), (other, one)):
+        for purpose in _REFUSABLE:
+            given = open_of[mine]
+            if purpose not in given and _has_refused(session, mine, purpose, given):
+                consents.withdraw(session, theirs, purpose, now)
 
 
 def _open_consents(session: Session, member_id: int) -> dict[Purpose, Consent]:
@@ -507,6 +520,8 @@ def unmerge(
     for name, ids in moved["rows"].items():
         _back(session, _HISTORY[name], ids, kept_id, gone_id)
     _back(session, ScanCode, moved["codes"], kept_id, gone_id)
+    if moved["person"].get("line"):
+        _keep_stopped(session, row, now)
     _consents_back(session, kept_id, moved["consents"], now)
     _referrals_back(session, gone_id, kept_id, moved["referrals"])
     _person_back(session, gone, kept, moved["person"], now)
@@ -555,6 +570,23 @@ def _back(session: Session, table: Any, ids: list[int], kept_id: int, gone_id: i
         )
 
 
+def _keep_stopped(session: Session, merge: Merge, now: datetime) -> None:
+    """What was stopped in the chat since the merge stays stopped for who gets the chat back."""
+    stopped = select(Consent.purpose).where(
+        Consent.member_id == merge.kept_id, Consent.withdrawn_at > merge.at
+    )
+    stopped_since = set(session.scalars(stopped)) - set(_open_consents(session, merge.kept_id))
+    for purpose in _REFUSABLE:
+        if purpose in stopped_since:
+            consents.withdraw(session, merge.gone_id, purpose, now)
+    chosen = session.get(MemberChoice, merge.kept_id)
+    if chosen is not None and chosen.changed_at > merge.at:
+        own = session.get(MemberChoice, merge.gone_id) or MemberChoice(member_id=merge.gone_id)
+        own.muted, own.per_week = list(chosen.muted), chosen.per_week
+        own.changed_at = chosen.changed_at
+        session.add(own)
+
+
 def _consents_back(
     session: Session, kept_id: int, moved: dict[str, list[str]], now: datetime
 ) -> None:
@@ -600,6 +632,7 @@ def _person_back(
         session.flush()  # a LINE id is one row's at a time
         for name, value in values.items():
             setattr(gone, name, value)
+        doors.close_all(session, kept.id)  # the pages that are open are the LINE account's
         _move_conversation(session, kept, gone, now)
     if taken.get("phone") is not None and kept.phone_index == gone.phone_index:
         kept.phone_proven_at = kept.phone_proven_by = None

@@ -153,6 +153,7 @@ def _retire(session: Session, gone: Member, stays: Member) -> None:
 
 def _move(session: Session, source: int, target: int, now: datetime) -> None:
     """Hand on what belongs to the person rather than to the account."""
+    merges.heed_refusals(session, source, target, now)  # first, as the timeline tells of it
     for table in _LIGHT:
         session.execute(update(table).where(table.member_id == source).values(member_id=target))
     for dated in _OCCASIONS:

@@ -11,6 +11,7 @@ from core.errors import Refused
 from core.ids import is_member_number
 from loyalty import (
     activities,
+    consents,
     conversations,
     coupons,
     joining,
@@ -243,6 +244,28 @@ def test_tags_and_wishes_come_along_whichever_row_stays(session, vault, buyer):
     assert sorted(tags) == sorted([(account.id, "ขาประจำ"), (account.id, "แพ้ถั่ว")])
     choice = session.scalars(select(MemberChoice)).one()
     assert (choice.member_id, choice.muted, choice.per_week) == (account.id, ["news"], 1)
+
+
+@pytest.mark.parametrize("refuses", ["walk_in", "person"])
+@pytest.mark.parametrize("buyer", ["walk_in", "person"])
+def test_what_either_row_has_refused_is_not_agreed_to_by_proving_a_phone(
+    session, vault, buyer, refuses
+):
+    """Somebody declined in the chat, or took back, what a list said they had agreed to."""
+    make_policy(session)
+    walk_in = members.create_walk_in(session, vault, e164=PHONE, now=NOW)
+    for purpose in (Purpose.MARKETING, Purpose.BIRTHDAY):
+        consents.give(session, walk_in.id, purpose, channel="import", now=NOW)
+    has_agreed = refuses == "walk_in"
+    person = join(session, vault, "แพรว", birthday="1995-03-05", marketing=has_agreed)
+    if has_agreed:
+        consents.withdraw(session, walk_in.id, Purpose.MARKETING, NOW)
+    consents.withdraw(session, (walk_in if has_agreed else person).id, Purpose.BIRTHDAY, NOW)
+    buy(session, walk_in if buyer == "walk_in" else person, "1")
+    account = merging.prove_phone(session, vault, person, NOW)
+    assert [one for one in Purpose if consents.is_given(session, account.id, one)] == [
+        Purpose.MEMBERSHIP
+    ]
 
 
 def test_two_histories_are_never_guessed_together(session, vault):

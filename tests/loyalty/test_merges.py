@@ -14,8 +14,10 @@ from core.db import Database
 from core.errors import Refused
 from loyalty import (
     codes,
+    consents,
     conversations,
     coupons,
+    doors,
     erasure,
     lifecycle,
     members,
@@ -34,6 +36,7 @@ from models.members import Consent, Member, MemberState, MemberTotals, Purpose, 
 from models.points import LedgerEntry, Lot
 from models.purchases import Purchase
 from models.scores import MemberScore, SurveyAnswer, SurveyKind
+from models.segments import MemberChoice
 from models.staff import AuditRow
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -277,6 +280,32 @@ def test_stricter_consent_wins(session, vault, pair):
     assert marketing(kept) == 1
     do(session, vault, kept, asked)  # asked in the chat, and did not agree
     assert marketing(kept) == 0
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_news_stopped_after_the_merge_stay_stopped_when_the_chat_goes_back(
+    session, vault, pair, stops
+):
+    talker, walk_in = pair
+    merge = do(session, vault, walk_in, talker)
+    if stops:
+        consents.withdraw(session, walk_in.id, Purpose.MARKETING, LATER)
+        session.add(MemberChoice(member_id=walk_in.id, muted=["news"], changed_at=LATER))
+    undo(session, merge)
+    assert consents.is_given(session, talker.id, Purpose.MARKETING) is not stops
+    chosen = session.get(MemberChoice, talker.id)
+    assert (chosen.muted if chosen else []) == (["news"] if stops else [])
+
+
+def test_a_page_that_is_open_does_not_show_the_other_one_after_parting(session, vault, pair):
+    talker, walk_in = pair
+    token = doors.open_session(session, talker, "liff", NOW)
+    link = doors.make_link(session, talker, "/m/coupons", NOW)
+    merge = do(session, vault, walk_in, talker)
+    assert doors.session_of(session, token, NOW).member_id == walk_in.id
+    undo(session, merge)
+    assert doors.session_of(session, token, NOW) is None
+    assert not doors.is_link_alive(session, link, NOW)
 
 
 def test_nobody_has_brought_themselves(session, vault, pair):
