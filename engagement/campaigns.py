@@ -307,14 +307,20 @@ def pause_restored(session: Session, now: datetime) -> None:
 
 
 def resume(session: Session, campaign: Campaign, now: datetime) -> None:
-    """Go on where it stopped: whoever is pending passes the gate again."""
+    """Go on where it stopped: whoever is pending passes the gate again.
+
+    One that rested before its hour waits for it; one whose hour has passed meanwhile starts now.
+    """
     _lock(session, campaign)
     if campaign.state != CampaignState.PAUSED:
         raise Refused("campaigns.not_paused")
     campaign.paused_for = None
-    if campaign.started_at is None:
-        campaign.started_at = now
-    campaign.state = CampaignState.FREEZING if campaign.audience is None else CampaignState.SENDING
+    if campaign.started_at is None and campaign.starts_at is not None and campaign.starts_at > now:
+        campaign.state = CampaignState.SCHEDULED
+    else:
+        is_frozen = campaign.audience is not None
+        campaign.started_at = campaign.started_at or now
+        campaign.state = CampaignState.SENDING if is_frozen else CampaignState.FREEZING
     session.flush()
     outbox.wake_senders(session)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, select, update
+from sqlalchemy import Select, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from loyalty import activities, coupons, earning, points
@@ -71,7 +71,16 @@ def take_back(
         if taken:
             count += len(taken)
             session.flush()  # what follows counts stamps
-            vouchers += _repack(session, member_id, program.key, now, tz)
+            cause = select(Stamp.card_id).where(
+                Stamp.program_key == program.key,
+                Stamp.source == source,
+                Stamp.source_id == source_id,
+            )
+            owners = select(StampCard.member_id).where(StampCard.id.in_(cause)).distinct()
+            # An un-merge may have left some on a card of the other member.
+            for owner in session.scalars(owners.order_by(StampCard.member_id)).all():
+                points.lock_member(session, owner)
+                vouchers += _repack(session, owner, program.key, cause, now, tz)
     if count:
         facts = {"count": count, "source": source, "source_id": source_id}
         activities.record(session, member_id, "stamps.taken_back", now, facts)
@@ -84,9 +93,12 @@ def _program_of(session: Session, stamp: Stamp) -> StampProgram:
 
 
 def _repack(
-    session: Session, member_id: int, key: str, now: datetime, tz: ZoneInfo
+    session: Session, member_id: int, key: str, cause: Select[int], now: datetime, tz: ZoneInfo
 ) -> list[Voucher]:
     """Bring cards and prizes in line with the stamps that are left; returns prizes taken away.
+
+    `cause` are the cards that stamps were taken from. Of those past their date only these are
+    looked at: they count what is left and lose their unused prizes, and never give stamps on.
 
     1. Holes in full cards are filled with the earliest stamps of later cards.
     2. A card that is still short loses its unused prizes; if its goal was one of them, its
@@ -96,7 +108,7 @@ def _repack(
     found = select(StampCard).where(
         StampCard.member_id == member_id,
         StampCard.program_key == key,
-        StampCard.state != CardState.EXPIRED,
+        or_(StampCard.state != CardState.EXPIRED, StampCard.id.in_(cause)),
     )
     cards = list(session.scalars(found.order_by(StampCard.ordinal)))
     live = {card.id: _live_stamps(session, card) for card in cards}
@@ -104,7 +116,8 @@ def _repack(
     for place, card in enumerate(cards):
         size = program_of[card.id].size
         for later in cards[place + 1 :] if card.state == CardState.FULL else ():
-            while len(live[card.id]) < size and live[later.id]:
+            gives = later.state != CardState.EXPIRED
+            while gives and len(live[card.id]) < size and live[later.id]:
                 moved = live[later.id].pop(0)
                 moved.card_id = card.id
                 live[card.id].append(moved)

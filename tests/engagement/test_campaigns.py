@@ -346,6 +346,27 @@ def test_scheduled_it_waits_for_its_hour_and_can_be_a_draft_again(cafe: Shop) ->
     assert cafe.finish(campaign).sent == 1
 
 
+def test_paused_before_its_hour_it_goes_on_at_its_hour(cafe: Shop) -> None:
+    cafe.join(1)
+    later = cafe.now + timedelta(hours=1)
+    campaign = cafe.start(starts_at=later)
+    campaigns.pause(cafe.session, campaign, cafe.now)
+    campaigns.resume(cafe.session, campaign, cafe.now)
+    cafe.work()
+    assert (campaign.state, campaign.started_at) == (CampaignState.SCHEDULED, None)
+    cafe.clock.moment = later
+    assert cafe.finish(campaign).sent == 1
+
+
+def test_paused_over_its_hour_it_starts_when_staff_lets_it_go_on(cafe: Shop) -> None:
+    cafe.join(1)
+    campaign = cafe.start(starts_at=cafe.now + timedelta(hours=1))
+    campaigns.pause(cafe.session, campaign, cafe.now)
+    cafe.clock.advance(hours=5)
+    campaigns.resume(cafe.session, campaign, cafe.now)
+    assert cafe.finish(campaign).sent == 1
+
+
 def test_z16_a_start_missed_by_hours_is_held_and_asks(cafe: Shop) -> None:
     cafe.join(1)
     campaign = cafe.start(starts_at=cafe.now + timedelta(hours=1))

@@ -177,6 +177,23 @@ def test_stamps_are_put_on_one_card_and_a_full_one_brings_its_prize(session, vau
     assert proof.check_all(session, NOW) == []
 
 
+def test_void_after_parting_takes_the_stamp_off_the_card_it_lies_on(session, vault, pair):
+    kept, gone = pair
+    prize = factories.make_coupon(session, "prize", obtained=Obtained.STAMPS)
+    factories.make_stamp_program(session, size=3, prize=prize)
+    buy(session, kept, 5000, "k")
+    bought = [buy(session, gone, 5000, f"g{number}") for number in range(2)]
+    undo(session, do(session, vault, kept, gone))
+    undone = purchases.return_purchase(
+        session, purchase_public_id=bought[0].purchase.public_id, operation_id="void", now=NOW,
+        tz=BANGKOK,
+    )  # fmt: skip
+    assert (undone.purchase.member_id, undone.stamps) == (gone.id, 1)
+    assert [voucher.member_id for voucher in undone.vouchers_voided] == [kept.id]
+    assert [view.filled for view in stamps.cards_of(session, kept.id, NOW)] == [2]
+    assert proof.check_all(session, NOW) == []
+
+
 def test_vouchers_go_over_even_where_cause_and_place_are_the_same(session, vault, pair):
     kept, gone = pair
     coupon = factories.make_coupon(session, total_units=10, per_member=5)

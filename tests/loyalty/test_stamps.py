@@ -242,6 +242,30 @@ def test_prize_on_the_way_survives_a_merge_of_cards(session, till, somchai, prog
     assert proof.check_all(session, NOW) == []
 
 
+def test_void_after_its_card_has_ended_takes_stamp_and_prize_back(session, till, somchai, program):
+    program.expiry, program.expiry_days = CardExpiry.FROM_FIRST, 30
+    cookie = factories.make_coupon(session, "cookie", obtained=Obtained.STAMPS)
+    session.add(StampPrize(program_id=program.id, at_stamp=2, coupon_id=cookie.id))
+    results = [till.buy(somchai, 60) for _ in range(2)]
+    ended = NOW + timedelta(days=31)
+    stamps.expire_cards(session, ended, 10)
+    undone = till.give_back(results[0], now=ended)
+    assert (undone.stamps, undone.vouchers_voided) == (1, results[1].vouchers_issued)
+    assert cards(session, somchai) == [(1, CardState.EXPIRED)]
+    assert proof.check_all(session, NOW) == []
+
+
+def test_stamps_of_a_card_that_has_ended_fill_no_other(session, till, somchai, program, prize):
+    program.expiry, program.expiry_days = CardExpiry.FROM_FIRST, 30
+    results = [till.buy(somchai, 60) for _ in range(5)]
+    ended = NOW + timedelta(days=31)
+    stamps.expire_cards(session, ended, 10)
+    till.give_back(results[4], now=ended)
+    till.give_back(results[0], now=ended)
+    assert cards(session, somchai) == [(2, CardState.OPEN), (1, CardState.EXPIRED)]
+    assert proof.check_all(session, NOW) == []
+
+
 def test_check_finds_a_card_that_counts_wrong(session, till, somchai, program):
     till.buy(somchai, 60)
     card = session.scalars(select(StampCard).where(StampCard.member_id == somchai.id)).one()
