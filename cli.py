@@ -167,8 +167,7 @@ def seed_demo(member_count: int, day_count: int) -> None:
     import seed as seeding
 
     _ensure_defaults()
-    for sentence in seeding.cafe(held()):
-        click.echo(sentence)
+    click.echo("\n".join(seeding.cafe(held())))  # at once: `make run` looks for it
     if member_count:
         import history
 

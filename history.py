@@ -8,9 +8,11 @@ tells the same story.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from functools import partial
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -86,6 +88,9 @@ CAMPAIGN_WORDS = {
 NUMBER_STEP = 61_803_399  # coprime with 10^8: every member number is visited once
 FIRST_BLOCK_SHARE = 0.06
 
+#: Opens the session that one part of a history is written in.
+Part = Callable[[], AbstractContextManager[Session]]
+
 
 @dataclass
 class Shop:
@@ -147,13 +152,21 @@ T = {table.name: table for table in ORDER}
 
 
 def make(
-    runtime: Runtime, member_count: int, day_count: int, say: Callable[[str], Any] = print
+    runtime: Runtime,
+    member_count: int,
+    day_count: int,
+    say: Callable[[str], Any] = print,
+    part: Part | None = None,
 ) -> int:
-    """Write `member_count` members with up to `day_count` days of history. Returns the rows."""
+    """Write `member_count` members with up to `day_count` days of history. Returns the rows.
+
+    Without `part` each part is a transaction of its own.
+    """
+    part = part or runtime.database.write
     written = 0
     for start in range(0, member_count, CHUNK):
         count = min(CHUNK, member_count - start)
-        with runtime.database.write() as session:
+        with part() as session:
             shop = _shop(session, runtime)
             rng = random.Random(SEED * 1_000_003 + _next_ids(session).next["members"])
             tellers = _Teller(runtime, session, shop, rng, day_count)
@@ -161,20 +174,20 @@ def make(
                 tellers.tell()
             written += tellers.write()
         say(f"{start + count:,} members, {written:,} rows")
-    _climb(runtime)
-    _nights(runtime)
+    _climb(runtime, part)
+    _nights(runtime, part)
     if day_count > CAMPAIGN_AGO:
-        written += _campaign(runtime)
+        written += _campaign(runtime, part)
     return written
 
 
-def _campaign(runtime: Runtime) -> int:
+def _campaign(runtime: Runtime, part: Part) -> int:
     """A campaign of three weeks ago, with what became of everybody; once."""
     tz = runtime.clock.tz
     now = runtime.clock.now()
     began = at_local(local_day(now, tz) - timedelta(days=CAMPAIGN_AGO), 10, 0, tz)
     rng = random.Random(SEED)
-    with runtime.database.write() as session:
+    with part() as session:
         segment = session.scalar(select(Segment).order_by(Segment.id.desc()))
         if segment is None or session.scalar(
             select(Campaign.id).where(Campaign.state == CampaignState.DONE)
@@ -250,7 +263,7 @@ def _advance_ids(session: Session, table: Table) -> None:
         session.execute(select(func.setval(func.pg_get_serial_sequence(table.name, "id"), highest)))
 
 
-def _nights(runtime: Runtime) -> None:
+def _nights(runtime: Runtime, part: Part) -> None:
     """The pass of last night and of this one: scores, cut points, and who is whom by them.
 
     Nobody is told of levels that are made up.
@@ -259,11 +272,11 @@ def _nights(runtime: Runtime) -> None:
     for moment in (now - timedelta(days=1), now):
         done, cursor = 1, 0
         while done:
-            with runtime.database.write() as session:
+            with part() as session:
                 done, cursor = lifecycle.nightly(session, moment, tz, cursor=cursor)
 
 
-def _climb(runtime: Runtime) -> None:
+def _climb(runtime: Runtime, part: Part) -> None:
     """Lift whoever qualifies for a tier, with its gifts, as the bills would have done.
 
     One by one and by the rules; in a large history the first night lifts the rest.
@@ -271,7 +284,7 @@ def _climb(runtime: Runtime) -> None:
     now, tz = runtime.clock.now(), runtime.clock.tz
     lifted, last_id = 0, 0
     while lifted < MOST_CLIMBS:
-        with runtime.database.write() as session:
+        with part() as session:
             count, last_id = tier_gifts.lift_late(
                 session, now, tz, after_id=last_id, limit=CLIMB_CHUNK
             )
@@ -834,25 +847,41 @@ WATCHED_BILLS = 22
 
 def cafe(runtime: Runtime) -> None:
     """A season of the demo café behind it, once: bills with items, thanks with their hold-out, one
-    cashier whose figures deserve a look, and last night's work."""
+    cashier whose figures deserve a look, and last night's work.
+
+    All of it or nothing: what is cut short is told from the beginning the next time.
+    """
     with runtime.database.read() as session:
         if session.scalar(select(Purchase.id).limit(1)) is not None:
             return
-    make(runtime, CAFE_MEMBERS, CAFE_DAYS, say=lambda _: None)
     now = runtime.clock.now()
     rng = random.Random(SEED)
-    with runtime.database.write() as session:
-        _fill_bills(session, rng)
-        _compare_thanks(session, rng, now)
-        _favour_somebody(session, now)
-    with runtime.database.write() as session:
-        _hear_members(session, runtime, rng, now)
-        _remember_moves(session, now, runtime.clock.tz)
-    _nights(runtime)
-    night = Run(runtime=runtime, now=now, limit=CHUNK)
     with runtime.transaction(now) as session:
+        part = partial(_part_of, session)
+        make(runtime, CAFE_MEMBERS, CAFE_DAYS, say=lambda _: None, part=part)
+        with part():
+            _fill_bills(session, rng)
+            _compare_thanks(session, rng, now)
+            _favour_somebody(session, now)
+        with part():
+            _hear_members(session, runtime, rng, now)
+            _remember_moves(session, now, runtime.clock.tz)
+        _nights(runtime, part)
+        night = Run(runtime=runtime, now=now, limit=CHUNK)
         while nightly.work_out(session, night):
             session.flush()
+
+
+@contextmanager
+def _part_of(session: Session) -> Iterator[Session]:
+    """What would be a transaction of its own, within this one: the next part finds what it wrote
+    and nothing that it knew, and nobody is told of a made-up past."""
+    notes = dict(session.info)
+    yield session
+    session.flush()
+    session.expire_all()
+    session.info.clear()
+    session.info.update(notes)
 
 
 def _hear_members(session: Session, runtime: Runtime, rng: random.Random, now: datetime) -> None:

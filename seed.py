@@ -436,7 +436,7 @@ def cafe(runtime: Runtime) -> list[str]:
     if not runtime.settings.demo:
         return ["The café is open. Add people with `staff add` and `cashiers add`."]
     return [
-        f"Console: {OWNER_EMAIL} / {OWNER_PASSWORD}",
+        f"Console: {OWNER_EMAIL} / {OWNER_PASSWORD}",  # `demo.is_seeded` knows this word
         f"Till: {CASHIER_NAME}, PIN {CASHIER_PIN}",
         *(
             f"Till ({branch}): {name}, PIN {pin}" + (" (manager)" if is_manager else "")

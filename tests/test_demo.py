@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 import demo
+from seed import CASHIER_PIN
 from tests.processes import ROOT, Processes, answers, bare_environment, free_port, wait_until
 from tests.servers import is_listening
 
@@ -91,6 +92,14 @@ def first_start(run_folder: Path) -> Path:
     return opened
 
 
+def counts(database: Path, *tables: str) -> list[int]:
+    """How many rows these tables have."""
+    with closing(sqlite3.connect(database)) as connection:
+        return [
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables
+        ]
+
+
 def end(cafe: Cafe, number: signal.Signals) -> list[object]:
     """Send the demo this signal; the ports it had before, its exit code, and those it has after."""
     ports = [cafe.port, cafe.simulator_port]
@@ -141,12 +150,7 @@ def test_an_own_shop_begins_with_nothing_but_its_owners_link_and_ends_at_ctrl_c(
         assert "ยินดีต้อนรับ" in answer.read().decode()
     assert end(shop, signal.SIGINT) == ENDED
     kept = shop.folder / "instance" / "own-shop" / "taem.db"
-    with closing(sqlite3.connect(kept)) as connection:
-        counts = [
-            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
-            for table in ("staff", "branches", "members", "coupons")
-        ]
-    assert counts == [1, 0, 0, 0]
+    assert counts(kept, "staff", "branches", "members", "coupons") == [1, 0, 0, 0]
 
 
 def test_first_start_prints_the_three_links(opened):
@@ -215,6 +219,19 @@ def test_second_start_keeps_data_and_secrets_and_prepares_nothing(cafe, opened):
     assert "Preparing" not in cafe.output
     assert "Opening" not in cafe.output
     assert secrets(cafe.folder) == secrets(opened) != []
+
+
+def test_a_start_after_one_that_was_cut_short_says_the_sign_ins_and_doubles_nothing(
+    opened, tmp_path, processes
+):
+    folder = shutil.copytree(opened, tmp_path / "taem")
+    (folder / "instance" / "seed.log").write_text("")  # it speaks last of all
+    cafe = start(folder, processes)
+    assert "Opening" in cafe.output
+    assert f"PIN {CASHIER_PIN}" in cafe.output
+    tables = ("branches", "members", "purchases", "cashiers", "enrolments", "coupons")
+    before, after = (one / "instance" / "taem.db" for one in (opened, folder))
+    assert counts(after, *tables) == counts(before, *tables)
 
 
 def test_second_start_publishes_no_draft(cafe, opened):

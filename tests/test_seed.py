@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from sqlalchemy import func, select
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from sqlalchemy import event, func, select
 
 import history
 import seed
 from core.clock import local_day
 from insights import results, suggestions
 from loyalty import alarms, lifecycle, proof, tiers
-from models.coupons import Coupon
-from models.journeys import Journey
+from models.coupons import Coupon, Voucher
+from models.journeys import Enrolment, Journey
 from models.members import Member, MemberTotals
+from models.outbox import Message
 from models.points import LedgerEntry
-from models.purchases import Purchase
-from models.staff import Branch
+from models.purchases import Purchase, PurchaseItem
+from models.staff import Branch, Cashier
 from models.tiers import MemberTier
 from tests import factories
 from tests.moments import NOW
@@ -112,3 +119,44 @@ def test_M8_the_demo_cafe_shows_a_result_that_speaks_and_one_alarm(runtime):
         assert [one.kind for one in alarms.open_ones(session)] == ["suspects.cashier"]
         assert suggestions.best_pairs(session)
         assert proof.find_all(session) == []
+
+
+class Cut(Exception):
+    """The process ends here."""
+
+
+@contextmanager
+def cut_at(database, number: int) -> Iterator[None]:
+    """A process that dies just before its commit of this number."""
+    commits = itertools.count(1)
+
+    def commit(_connection):
+        if next(commits) == number:
+            raise Cut
+
+    event.listen(database.engine, "commit", commit)
+    with pytest.raises(Cut):
+        yield
+    event.remove(database.engine, "commit", commit)
+
+
+def test_an_opening_cut_short_anywhere_is_finished_by_the_next_and_nothing_is_doubled(runtime):
+    demo = dataclasses.replace(runtime, settings=runtime.settings.model_copy(update={"demo": True}))
+    with cut_at(runtime.database, 2):
+        seed.cafe(demo)
+    assert counts(runtime, Branch, Member) == [len(seed.BRANCHES), 0]
+    with cut_at(runtime.database, 3):
+        seed.cafe(demo)
+    [imported, bills] = counts(runtime, Member, Purchase)
+    assert (imported > 0, bills) == (True, 0), "the history is there whole or not at all"
+    with cut_at(runtime.database, 4):
+        seed.cafe(demo)
+    assert counts(runtime, Member, Enrolment) == [imported + history.CAFE_MEMBERS, 0]
+    seed.cafe(demo)
+    tables = (Member, Purchase, PurchaseItem, LedgerEntry, Voucher, Message, Enrolment, Cashier)
+    whole = counts(runtime, *tables)
+    assert min(whole) > 0
+    seed.cafe(demo)
+    assert counts(runtime, *tables) == whole
+    with runtime.database.write() as session:
+        assert proof.check_all(session, NOW) == []
