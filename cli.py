@@ -289,6 +289,29 @@ def api_keys_create(name: str, scopes: str) -> None:
     click.echo(key)
 
 
+@branches.command("add")
+@click.argument("code")
+@click.argument("name_th")
+@click.argument("name_en", default="")
+@with_appcontext
+def branches_add(code: str, name_th: str, name_en: str) -> None:
+    """Open a branch; CODE is what tills and the API say, for ever."""
+    from core.text import fit
+    from loyalty import people
+
+    thai, english = (fit(name, people.NAME_LETTERS) for name in (name_th, name_en))
+    if not thai:
+        raise click.BadParameter("a branch needs a name")
+    try:
+        with held().transaction() as session:
+            branch = people.add_branch(
+                session, code, thai, english or thai, now=held().clock.real_now(), actor="cli"
+            )
+    except Refused as error:
+        fail(error)
+    click.echo(f"{branch.code}\t{branch.name_th}")
+
+
 @branches.command("list")
 @click.option("--json", "as_json", is_flag=True)
 @with_appcontext

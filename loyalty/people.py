@@ -83,8 +83,9 @@ def branches(session: Session) -> Sequence[Branch]:
 
 
 def branch_of(session: Session, code: str) -> Branch:
-    """The branch of this code."""
-    found = session.scalar(select(Branch).where(Branch.code == code, Branch.is_active))
+    """The branch of this code, however its letters are written."""
+    is_it = func.upper(Branch.code) == code.strip().upper()
+    found = session.scalar(select(Branch).where(is_it, Branch.is_active))
     if found is None:
         raise UnknownBranch
     return found

@@ -6,6 +6,8 @@ import csv
 import errno
 import io
 import json
+import re
+import shlex
 import socket
 import threading
 
@@ -36,7 +38,7 @@ from rich_menus import upkeep
 from tests import factories, lives
 from tests.fakes import FakeLine
 from tests.forks import Forked, ForkedRole
-from tests.processes import answers, bare_environment, free_port, wait_until
+from tests.processes import ROOT, answers, bare_environment, free_port, wait_until
 
 
 @pytest.fixture
@@ -103,6 +105,32 @@ def test_api_keys_create_prints_the_key_alone_last(run, database):
     assert row.scopes == ["members.read", "purchases.write"]
     assert run("api-keys", "create", "other", "--scopes", "everything").exit_code == 1
     assert run("api-keys", "create", "till", "--scopes", "members.read").exit_code == 1
+
+
+def test_branches_add_opens_a_branch_that_is_known_in_small_letters_too(run):
+    assert run("branches", "add", "siam", "สยาม").stdout == "SIAM\tสยาม\n"
+    rows = json.loads(run("branches", "list", "--json").stdout)
+    assert rows == [{"code": "SIAM", "name": "สยาม", "name_en": "สยาม"}]
+    assert run("cashiers", "add", "นก", "--branch", "siam").exit_code == 0
+    assert run("devices", "enrol", "--branch", " Siam ").exit_code == 0
+
+
+def test_branches_add_refuses_a_known_code_an_odd_one_and_no_name(run):
+    run("branches", "add", "SIAM", "สยาม", "Siam")
+    refused = [("siam", "สยาม"), ("สยาม", "สยาม"), ("ARI", " ")]
+    assert [run("branches", "add", *words).exit_code for words in refused] == [1, 1, 2]
+
+
+def test_the_tills_step_of_the_readme_works_in_a_shop_without_branches(run):
+    readme = (ROOT / "README.md").read_text("utf-8")
+    step = re.findall(
+        r"```sh\n(.*?)```", readme.partition("**Menus, tills, people.**")[2], re.DOTALL
+    )
+    told = [line.partition("flask --app app ")[2] for line in step[0].splitlines()]
+    words = [shlex.split(line, comments=True) for line in told]
+    ours = [one for one in words if one and one[0] not in ("menus", "doctor")]
+    assert [one[0] for one in ours] == ["branches", "cashiers", "devices"]
+    assert [run(*one).exit_code for one in ours] == [0, 0, 0]
 
 
 def test_branches_list(run, siam, runtime):

@@ -35,7 +35,7 @@ def test_every_shell_example_runs(new_database, drop_database, processes, tmp_pa
     now = datetime.now(UTC)
     with runtime.transaction() as session:
         factories.make_policy(session)
-        factories.make_branch(session)
+        people.add_branch(session, "siam", "สยาม", "Siam", now=now, actor="cli")
         coupon = factories.make_coupon(session, per_member=5)
         member = factories.somchai(session, now=now, vault=runtime.vault)
         rules.set_phone(session, runtime.vault, member, rules.E164("+66812345678"), now)
