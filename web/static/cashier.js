@@ -10,9 +10,12 @@ const PENDING = "taem.pending";
 let serving = null; // { member, hold, vouchers: [] }
 let receipt = null;
 let quoteTimer = 0;
+let asked = 0; // how often somebody was looked for
+let shown = 0; // which of these is on the screen: what was asked before it comes too late
 let isOffline = false;
 
 async function ask(path, body) {
+  const isUnsent = !navigator.onLine; // then nothing can have left, if this fails
   let response;
   try {
     response = await fetch(`/cashier/${path}`, {
@@ -22,7 +25,7 @@ async function ask(path, body) {
     });
   } catch {
     noteSignal(false);
-    throw Object.assign(new Error(words.offline), { isOffline: true });
+    throw Object.assign(new Error(words.offline), { isOffline: true, isUnsent });
   }
   noteSignal(true);
   const answer = await response.json().catch(() => ({}));
@@ -47,20 +50,43 @@ async function tap(path, body) {
   }
 }
 
+// Each customer's bill has a place of its own: what others do meanwhile does not push it out.
+function placeOf(path, body) {
+  return `${PENDING}.${path}.${body.member || ""}`;
+}
+
 async function tapOnce(path, body, approval) {
-  const known = JSON.parse(localStorage.getItem(PENDING) || "null");
+  const place = placeOf(path, body);
+  const known = JSON.parse(localStorage.getItem(place) || "null");
   const text = JSON.stringify(body);
-  const operation = known && known.path === path && known.text === text ? known.operation : newId();
-  localStorage.setItem(PENDING, JSON.stringify({ path, text, operation }));
+  const isAgain = known !== null && known.text === text;
+  const operation = isAgain ? known.operation : newId();
+  localStorage.setItem(place, JSON.stringify({ path, text, operation }));
   try {
     const answer = await ask(path, { ...body, operation, ...(approval ? { approval } : {}) });
-    localStorage.removeItem(PENDING);
+    localStorage.removeItem(place);
     return answer;
   } catch (error) {
-    if (error.status && error.status < 500) localStorage.removeItem(PENDING);
     error.operation = operation;
+    error.didNothing = didNothing(error, isAgain);
+    if (error.didNothing) localStorage.removeItem(place);
     throw error;
   }
+}
+
+// What was never sent, or was refused, has done nothing. Of a tap that had been sent before, only a
+// refusal that has looked for it says so: neither the door nor a limit has.
+function didNothing({ isUnsent, status, answer }, isAgain) {
+  const code = answer?.code;
+  if (code === "operations.in_progress") return false;
+  if (isAgain && (isUnsent || status === 401 || status === 429 || code === "auth.forbidden")) return false;
+  return isUnsent || status < 500;
+}
+
+// What was sent for this customer and never answered, when the bill has been changed since.
+function lostBill(body) {
+  const known = JSON.parse(localStorage.getItem(placeOf("confirm", body)) || "null");
+  return known && known.text !== JSON.stringify(body) ? JSON.parse(known.text) : null;
 }
 
 // A manager's PIN ---------------------------------------------------------------------------------
@@ -125,12 +151,19 @@ async function busy(button, work) {
 async function find(text) {
   say("");
   by("walk-in").hidden = true;
+  by("walk-in").reset(); // the name and the yes of whoever was asked before
   if (!text.trim()) return;
+  asked += 1;
+  const turn = asked;
   try {
-    take(await ask("scan", { text }));
+    const answer = await ask("scan", { text });
+    if (turn < shown && serving?.member.id !== answer.member.id) { release([answer.hold, answer.voucher?.hold].filter(Boolean)); return; }
+    shown = Math.max(shown, turn);
+    take(answer);
     by("typed").value = "";
   } catch (error) {
-    if (error.isOffline) { await takeOffline(text); return; }
+    if (turn < shown) return;
+    if (error.isOffline) { shown = turn; await takeOffline(text); return; }
     say(error.message);
     if (error.answer && error.answer.can_walk_in) {
       by("walk-in").hidden = false;
@@ -141,8 +174,8 @@ async function find(text) {
 
 function take(answer) {
   stopCamera();
-  if (serving && serving.member.id !== answer.member.id) releaseAll();
-  const kept = serving && serving.member.id === answer.member.id ? serving : null;
+  const kept = serving?.member.id === answer.member.id ? serving : null;
+  if (!kept) { releaseAll(); clearBill(); }
   serving = kept || { member: answer.member, hold: null, vouchers: [] };
   if (!answer.member.is_masked) serving.member = answer.member;
   if (answer.hold) serving.hold = answer.hold;
@@ -164,6 +197,7 @@ async function takeOffline(text) {
   if (!till || Date.parse(till.until) < Date.now()) { say(words.queueClosed); return; }
   const found = queue.memberOf(text);
   if (!found) { say(words.queueNumber); return; }
+  if (serving?.member.who !== found.who) clearBill();
   serving = {
     member: { id: null, who: found.who, name: found.name || words.cardHolder, level: words.queueUnseen, points: null, stamps: [], hint: "", phone: "none" },
     hold: null, vouchers: [],
@@ -217,7 +251,7 @@ function drawVouchers(lines = []) {
     remove.textContent = words.remove;
     remove.addEventListener("click", () => {
       serving.vouchers = serving.vouchers.filter((one) => one !== voucher);
-      ask("release", { holds: [voucher.hold] }).catch(() => {});
+      release([voucher.hold]);
       drawVouchers();
       requote();
     });
@@ -243,18 +277,26 @@ function requote() {
   }, 250);
 }
 
-function releaseAll() {
-  const holds = serving ? serving.vouchers.map((v) => v.hold) : [];
-  if (serving && serving.hold) holds.push(serving.hold);
+function release(holds) {
   if (holds.length) ask("release", { holds }).catch(() => {});
+}
+
+function releaseAll() {
+  if (serving) release([...serving.vouchers.map((v) => v.hold), serving.hold].filter(Boolean));
+}
+
+// What was typed for one customer is no other's.
+function clearBill() {
+  by("bill").value = "";
+  if (by("receipt-no")) by("receipt-no").value = "";
+  by("prove-phone").value = "";
 }
 
 function startOver() {
   serving = null;
   receipt = null;
-  by("bill").value = "";
-  if (by("receipt-no")) by("receipt-no").value = "";
-  by("prove-phone").value = "";
+  shown = asked + 1;
+  clearBill();
   show("find");
   say("");
   by("typed").focus();
@@ -269,23 +311,31 @@ by("next").addEventListener("click", startOver);
 
 by("bill-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  busy(by("confirm"), async () => {
-    say("");
-    if (!serving.member.id) { await keepBill(newId()); return; }
-    try {
-      drawReceipt(await tap("confirm", {
-        member: serving.member.id, hold: serving.hold || "", bill: by("bill").value,
-        holds: serving.vouchers.map((v) => v.hold), receipt_no: by("receipt-no") ? by("receipt-no").value : "",
-      }));
-    } catch (error) {
-      if (!error.isOffline) throw error;
-      if (serving.vouchers.length) throw Object.assign(error, { message: words.queueNoVouchers });
-      // The tap may have arrived: it keeps its id, so the server settles it once either way.
-      await keepBill(error.operation);
-      localStorage.removeItem(PENDING);
-    }
-  });
+  busy(by("confirm"), confirmBill);
 });
+
+async function confirmBill() {
+  say("");
+  if (!serving.member.id) { await keepBill(newId()); return; }
+  const body = {
+    member: serving.member.id, hold: serving.hold || "", bill: by("bill").value,
+    holds: serving.vouchers.map((v) => v.hold), receipt_no: by("receipt-no") ? by("receipt-no").value : "",
+  };
+  const lost = lostBill(body);
+  if (lost) {
+    // It may be in the books, and the changed bill would be a second one: so it is asked about first.
+    try { drawReceipt(await tapOnce("confirm", lost)); return; } catch (error) {
+      if (!error.didNothing) throw Object.assign(error, { message: words.queueUnsure });
+    }
+  }
+  try { drawReceipt(await tap("confirm", body)); } catch (error) {
+    if (!error.isOffline) throw error;
+    if (body.holds.length) throw Object.assign(error, { message: error.didNothing ? words.queueNoVouchers : words.queueUnsure });
+    // The tap may have arrived: it keeps its id, so the server settles it once either way.
+    await keepBill(error.operation);
+    localStorage.removeItem(placeOf("confirm", body));
+  }
+}
 
 // Waiting for a signal ------------------------------------------------------------------------------
 
@@ -432,10 +482,12 @@ by("prove").addEventListener("submit", (event) => {
 by("walk-in").addEventListener("submit", (event) => {
   event.preventDefault();
   busy(event.submitter, async () => {
-    take(await tap("walk-in", {
+    const answer = await tap("walk-in", {
       phone: by("walk-in").dataset.phone, name: by("walk-in-name").value,
       consent: by("walk-in-consent").checked,
-    }));
+    });
+    shown = asked + 1;
+    take(answer);
     by("walk-in").hidden = true;
     by("typed").value = "";
   });
@@ -586,14 +638,24 @@ function stopCamera() {
 }
 by("camera").addEventListener("click", () => (stream ? stopCamera() : startCamera()));
 
-// A USB scanner types fast and ends with Enter, wherever the focus is.
+// A USB scanner types faster than a hand and ends with Enter, wherever the focus is. The amount has
+// the focus as soon as somebody is found: there, what can be no amount is a scan, and is taken out.
+const NO_AMOUNT = /^\d{9,}$|[^\d.,\s]|.{13}/;
 let typed = "";
 let typedAt = 0;
+let billBefore = "";
 document.addEventListener("keydown", (event) => {
-  if (event.target.matches("input, textarea, select")) return;
-  if (event.timeStamp - typedAt > 80) typed = "";
+  const isBill = event.target === by("bill");
+  if (!isBill && event.target.matches("input, textarea, select")) return;
+  if (event.timeStamp - typedAt > 80) { typed = ""; billBefore = by("bill").value; }
   typedAt = event.timeStamp;
-  if (event.key === "Enter" && typed.length > 6) { find(typed); typed = ""; } else if (event.key.length === 1) typed += event.key;
+  if (event.key.length === 1) typed += event.key;
+  if (event.key !== "Enter" || typed.length <= 6) return;
+  if (isBill && !NO_AMOUNT.test(queue.western(typed))) return;
+  event.preventDefault(); // neither the bill nor the button that has the focus is sent by it
+  if (isBill) { by("bill").value = billBefore; requote(); }
+  find(typed);
+  typed = "";
 });
 
 // A phone camera opened /s/<code>: it arrives in the fragment, which no server log has seen.
@@ -607,9 +669,15 @@ window.addEventListener("hashchange", fromAddress);
 
 // A tap whose answer was lost is asked about again first.
 async function settlePending() {
-  const known = JSON.parse(localStorage.getItem(PENDING) || "null");
-  if (!known || known.path !== "confirm") { localStorage.removeItem(PENDING); return; }
-  try { drawReceipt(await tap(known.path, JSON.parse(known.text))); } catch (error) { say(error.message); }
+  for (const place of Object.keys(localStorage).filter((one) => one.startsWith(PENDING))) {
+    const kept = localStorage.getItem(place);
+    localStorage.removeItem(place);
+    const { path, text } = JSON.parse(kept);
+    if (path !== "confirm") continue;
+    const body = JSON.parse(text);
+    localStorage.setItem(placeOf(path, body), kept); // a page of before has kept it elsewhere
+    try { drawReceipt(await tap(path, body)); } catch (error) { say(error.message); }
+  }
 }
 
 async function start() {

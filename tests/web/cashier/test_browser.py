@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 from sqlalchemy import func, select
 
 from models.purchases import Approval, Purchase
@@ -139,6 +140,93 @@ def test_fq15_an_answer_lost_on_the_way_back_settles_to_the_same_bill(open_till,
     page.get_by_test_id("receipt").wait_for()
     page.get_by_test_id("queue").wait_for(state="hidden")
     assert [bill.amount_satang for bill in bills(runtime)] == [12_000]
+
+
+def look_for(page: Any, typed: str) -> None:
+    page.get_by_test_id("typed").fill(typed)
+    page.get_by_test_id("find").click()
+
+
+def test_fq15_a_coupon_bill_of_a_lost_answer_is_booked_once(
+    open_till, somchai, claim, show, runtime
+):
+    page = open_till
+    look_for(page, show(somchai, claim(somchai)))
+    page.get_by_test_id("bill").fill("120")
+
+    def lose(route: Any) -> None:
+        route.fetch()  # the server has done it
+        route.abort()
+
+    page.route("**/cashier/confirm", lose, times=1)
+    page.get_by_test_id("confirm").click()
+    expect(page.get_by_test_id("notice")).to_contain_text("ยังไม่แน่ใจ")
+    page.get_by_role("button", name="เอาออก").click()
+    page.get_by_test_id("confirm").click()
+    page.get_by_test_id("receipt").wait_for()
+    assert "บันทึกแล้ว" in page.get_by_test_id("receipt").inner_text()
+    assert [bill.amount_satang for bill in bills(runtime)] == [10_000]  # with its coupon, as sent
+
+
+def test_j8_what_was_asked_or_typed_for_one_customer_is_no_others(open_till, somchai, runtime):
+    with runtime.transaction() as session:
+        malee = factories.malee(session)
+    page = open_till
+    for phone in ("089-999-9990", "089-999-9991"):
+        look_for(page, phone)
+        name, yes = page.locator("#walk-in-name"), page.locator("#walk-in-consent")
+        expect(page.locator("#walk-in")).to_have_js_property("dataset.phone", phone)
+        assert (name.input_value(), yes.is_checked()) == ("", False)
+        name.fill("ป้าแดง")
+        yes.check()
+    look_for(page, somchai.member_no)
+    page.get_by_test_id("bill").fill("120")
+    look_for(page, malee.member_no)
+    expect(page.get_by_test_id("bill")).to_have_value("")
+    shown = page.get_by_test_id("who-name").inner_text()
+
+    held: list[Any] = []
+    page.route("**/cashier/scan", lambda route: held.append(route), times=1)  # noqa: PLW0108
+    look_for(page, somchai.member_no)
+    look_for(page, malee.member_no)
+    expect(page.get_by_test_id("typed")).to_have_value("")
+    with page.expect_response("**/cashier/scan"):
+        held[0].continue_()
+    page.wait_for_timeout(200)
+    assert page.get_by_test_id("who-name").inner_text() == shown
+
+
+#: A scanner at the amount: each key, then Enter, which sends the form unless somebody stops it.
+SCANNED = """(text) => {
+  const bill = document.getElementById("bill");
+  const press = (key) => bill.dispatchEvent(
+    new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
+  for (const key of text) {
+    press(key);
+    if (bill.value.length < bill.maxLength) bill.value += key;
+  }
+  if (press("Enter")) bill.form.requestSubmit();
+}"""
+
+
+def test_a_scan_while_the_amount_has_the_focus_is_no_amount(open_till, somchai, runtime):
+    with runtime.transaction() as session:
+        malee = factories.malee(session)
+    page = open_till
+    look_for(page, malee.member_no)
+    before = page.get_by_test_id("who-name")
+    expect(before).to_be_visible()
+    other = before.inner_text()
+    page.get_by_test_id("bill").fill("95")
+    page.evaluate(SCANNED, malee.member_no)
+    expect(page.get_by_test_id("bill")).to_have_value("95")
+    page.evaluate(SCANNED, somchai.member_no)
+    expect(page.get_by_test_id("who-name")).not_to_have_text(other)
+    assert bills(runtime) == []
+    page.wait_for_timeout(100)  # a hand that types fast is one after all
+    page.evaluate(SCANNED, "1250.50")
+    page.get_by_test_id("receipt").wait_for()
+    assert [bill.amount_satang for bill in bills(runtime)] == [125_050]
 
 
 def test_k7_a_closed_till_shows_nothing_without_a_signal(open_till):
