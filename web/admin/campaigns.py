@@ -147,8 +147,9 @@ def campaign_test(campaign_id: int) -> Any:
 @staff_only("campaigns.send")
 def campaign_start(campaign_id: int) -> Any:
     """Send it now, or at its hour; pressed twice, it starts once (FX11)."""
-    campaign, held = _campaign(campaign_id), runtime()
+    campaign, held = _campaign(campaign_id, is_locked=True), runtime()
     try:
+        forms.refuse_if_changed(_looked_at(campaign))
         starts_at = _starts_at() if request.form.get("when") == "later" else None
         with db().begin_nested():
             campaigns.start(
@@ -332,8 +333,8 @@ def _starts_at() -> datetime:
 # --- Pages ------------------------------------------------------------------------------------
 
 
-def _campaign(campaign_id: int) -> Campaign:
-    campaign = db().get(Campaign, campaign_id)
+def _campaign(campaign_id: int, *, is_locked: bool = False) -> Campaign:
+    campaign = db().get(Campaign, campaign_id, with_for_update=is_locked)
     if campaign is None:
         abort(404)
     return campaign
@@ -363,6 +364,13 @@ def _values(campaign: Campaign) -> dict[str, Any]:
         "by": campaign.test.get("by", ""),
         "not_after": (local_day(ends - timedelta(microseconds=1), tz).isoformat() if ends else ""),
     }
+
+
+def _looked_at(campaign: Campaign) -> dict[str, Any]:
+    """What the second look shows of a campaign, and so what somebody agrees to send (M6)."""
+    segment = db().get(Segment, campaign.segment_id) if campaign.segment_id else None
+    version = segment.current_version if segment else None
+    return {**_values(campaign), "variants": campaign.variants, "segment_version": version}
 
 
 def _form(
@@ -458,6 +466,7 @@ def _look(campaign: Campaign, refusal: str) -> Any:
         age=cost_pages.quota_age(),
         tomorrow=tomorrow.isoformat(),
         typed=request.form,
+        seen=forms.mark_of(_looked_at(campaign)),
         today=local_day(now, tz).isoformat(),
     )
 

@@ -100,6 +100,7 @@ def _page(*, refusal: str = "", secret: dict[str, str] | None = None) -> str:
         branches=branches(),
         refusal=refusal,
         secret=secret,
+        seen=lambda cashier: forms.mark_of(_shown(cashier)),
     )
 
 
@@ -128,6 +129,7 @@ def cashier_save(cashier_id: int) -> Any:
     """Name, branch, manager's PIN, own membership, dismissal."""
     cashier = _cashier(cashier_id)
     try:
+        forms.refuse_if_changed(_shown(cashier))
         people.change_cashier(
             db(),
             cashier,
@@ -167,6 +169,12 @@ def _cashier(cashier_id: int) -> Cashier:
         abort(404)
     refuse_unless_mine(cashier.branch_id)
     return cashier
+
+
+def _shown(cashier: Cashier) -> dict[str, Any]:
+    """What the form of a cashier holds."""
+    columns = ("name", "branch_id", "staff_id", "member_id", "is_manager", "is_active")
+    return {name: getattr(cashier, name) for name in columns}
 
 
 def _member_id() -> int | None:

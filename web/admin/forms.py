@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 from flask import g, request
 
 from core.clock import start_of_day
-from core.errors import Invalid
+from core.errors import Invalid, Refused
 from core.i18n import LOCALES, t
 from core.text import fit, parse_satang, parse_whole
 from engagement import texts
@@ -17,6 +19,28 @@ from web.ground import locale, runtime
 
 #: A calendar that a shop could mean; further out, moments cannot be kept in every zone.
 FIRST_YEAR, LAST_YEAR = 2000, 2200
+
+
+class ChangedMeanwhile(Refused):
+    """The row is another than the form had shown: its page is shown anew, not as it was filled."""
+
+    code = "console.changed_meanwhile"
+
+
+def mark_of(values: Mapping[str, Any]) -> str:
+    """A mark of what a form shows, which it carries in its hidden field `seen`."""
+    told = json.dumps(values, sort_keys=True, default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def refuse_if_changed(values: Mapping[str, Any]) -> None:
+    """Refuse a form that had shown something else than `values`, read under the row's lock.
+
+    Otherwise an old tab undoes what somebody has decided since. Without a mark nothing is known.
+    """
+    if request.form.get("seen") not in (None, mark_of(values)):
+        g.is_outdated = True
+        raise ChangedMeanwhile
 
 
 def bad(words: str, field: str = "") -> Invalid:

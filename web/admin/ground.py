@@ -384,9 +384,12 @@ def note() -> str | None:
 
 
 def sent(endpoint: str, **values: Any) -> Mapping[str, str]:
-    """What was typed in the form that goes there, while its refusal is shown; otherwise nothing."""
+    """What was typed in the form that goes there, while its refusal is shown; otherwise nothing.
+
+    Nothing either where `forms.refuse_if_changed` has refused: what is now in force is shown.
+    """
     is_this = request.method == "POST" and request.path == url_for(endpoint, **values)
-    return request.form if is_this else {}
+    return request.form if is_this and "is_outdated" not in g else {}
 
 
 def escaped(text: str) -> str:

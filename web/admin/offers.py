@@ -130,6 +130,11 @@ def offer_save(offer_id: int) -> Any:
     coupon = db().get(Coupon, offer_id, with_for_update=True)
     if coupon is None:
         abort(404)
+    try:
+        forms.refuse_if_changed(_values_of(coupon))
+    except forms.ChangedMeanwhile as error:
+        page = _form(coupon, _values_of(coupon), {}, t(locale(), error.code))
+        return make_response(page, error.status)
     fields, wrong = _read(coupon)
     total = fields.get("total_units")
     if total is not None and total < coupon.issued_count:
@@ -528,12 +533,16 @@ def _values_of(coupon: Coupon) -> dict[str, Any]:
     }
 
 
-def _form(coupon: Coupon | None, values: dict[str, Any], wrong: dict[str, str]) -> str:
+def _form(
+    coupon: Coupon | None, values: dict[str, Any], wrong: dict[str, str], refusal: str = ""
+) -> str:
     return render_template(
         "admin/offer.html",
         coupon=coupon,
         values=values,
         wrong=wrong,
+        refusal=refusal,
+        seen=forms.mark_of(_values_of(coupon)) if coupon else "",
         kinds=list(CouponKind),
         choices=CHOICES,
         states=list(CouponState),

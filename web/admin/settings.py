@@ -117,6 +117,7 @@ def settings_save(group: str) -> Response:
     """Save one group, whole or not at all."""
     fields = GROUPS.get(group) or abort(404)
     try:
+        forms.refuse_if_changed(_kept(group))
         values = {field.key: _READERS[field.kind](field) for field in fields}
         if group == "messages":
             values["messages.before_quiet"] = _before(values["messages.quiet_from"])
@@ -148,16 +149,22 @@ def _page(*, refused: str = "", refusal: str = "") -> str:
         coupons=db().scalars(live).all(),
         refused=refused,
         refusal=refusal,
+        seen=lambda group: forms.mark_of(_kept(group)),
         presets=palette.PRESETS,
         built_in=palette.BUILT_IN.main,
         can_edit=may("settings.edit"),
     )
 
 
+def _kept(group: str) -> dict[str, Any]:
+    """What is in force of a group."""
+    return {field.key: shop.get(db(), field.key) for field in GROUPS[group]}
+
+
 def _values(refused: str) -> dict[str, Any]:
-    """What is in force; of a refused form, what was typed."""
-    values = {field.key: shop.get(db(), field.key) for group in GROUPS.values() for field in group}
-    for field in GROUPS.get(refused, ()):
+    """What is in force; of a refused form, what was typed, unless it came too late."""
+    values = {key: value for group in GROUPS for key, value in _kept(group).items()}
+    for field in GROUPS.get(refused, ()) if "is_outdated" not in g else ():
         if field.kind == "colour":
             continue  # buttons cannot show what is none of them
         typed = request.form.get(field.name, "")[:SHOWN_LETTERS]

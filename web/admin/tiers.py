@@ -147,7 +147,10 @@ def tier_save(tier_id: int) -> Any:
     """Change a tier. Who qualifies by new figures has it the next night, or with their next bill."""
     found = db().get(Tier, tier_id, with_for_update=True) or abort(404)
     try:
+        forms.refuse_if_changed(_values_of(found))
         fields = _read(found)
+    except forms.ChangedMeanwhile as error:
+        return _refused(_form(found, _values_of(found), t(locale(), error.code)), error)
     except Refused as error:
         return _refused(_form(found, _typed(), t(locale(), error.code, **error.facts)), error)
     for name, value in fields.items():
@@ -220,6 +223,7 @@ def _form(found: Tier | None, values: dict[str, Any], refusal: str) -> str:
         "admin/tier.html",
         tier=found,
         values=values,
+        seen=forms.mark_of(_values_of(found)) if found else "",
         refusal=refusal,
         basis=tiers.rules_of(db()).basis.value,
         entry=[one for one in live if one.obtained == Obtained.TIER],

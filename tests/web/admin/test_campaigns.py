@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -168,6 +169,26 @@ def test_it_is_scheduled_for_an_hour_of_the_shop(sign_in, runtime, everybody) ->
     assert kept.starts_at.isoformat() == "2026-12-24T03:00:00+00:00"
     assert "24 ธ.ค. 2569 10:00" in browser.get(f"/admin/campaigns/{number}").text
     assert browser.send(f"/admin/campaigns/{number}/unschedule").status_code == 303
+
+
+def test_m6_what_was_changed_after_the_second_look_is_not_sent(sign_in, runtime, everybody) -> None:
+    browser = sign_in("owner")
+    number = written(browser, everybody)
+    path = f"/admin/campaigns/{number}"
+    mark = browser.mark(f"{path}/look")
+    with runtime.transaction() as session:
+        session.get_one(Campaign, number).holdout_percent = 50
+    old = browser.send(f"{path}/start", when="now", seen=mark)
+    assert (old.status_code, t("th", "console.changed_meanwhile") in old.text) == (409, True)
+    assert campaign_of(runtime, number).state == CampaignState.DRAFT
+    fresh = re.search(r'name="seen" value="(\w+)"', old.text)[1]
+    with runtime.transaction() as session:
+        people = session.get_one(Segment, everybody.id)
+        english = {"field": "member.language", "is": "one_of", "value": ["en"]}
+        segments.save(session, people, "x", {"all": [english]}, made_by="x", now=NOW)
+    assert browser.send(f"{path}/start", when="now", seen=fresh).status_code == 409
+    fresh = browser.mark(f"{path}/look")
+    assert browser.send(f"{path}/start", when="now", seen=fresh).status_code == 303
 
 
 def test_fx19_what_is_wrong_is_said_and_nothing_is_lost(sign_in, everybody) -> None:

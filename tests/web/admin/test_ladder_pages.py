@@ -75,6 +75,15 @@ def test_r1_a_tier_is_made_changed_and_written_down(owner, shop, database):
     assert acts(database, "tiers.") == ["tiers.created", "tiers.changed"]
 
 
+def test_an_old_tab_does_not_undo_what_was_saved_of_a_tier_meanwhile(owner, shop, database):
+    owner.send("/admin/tiers/new", **GOLD)
+    mark = owner.mark("/admin/tiers/1")
+    assert owner.send("/admin/tiers/1", **GOLD | {"threshold": "6000", "seen": mark}).status_code == 303  # fmt: skip
+    old = owner.send("/admin/tiers/1", **GOLD | {"name_en": "Golden", "seen": mark})
+    assert (old.status_code, 'value="6000"' in old.text, "Golden" in old.text) == (409, True, False)
+    assert owner.mark("/admin/tiers/1") in old.text
+
+
 def test_r1_odd_tiers_come_back_with_what_to_do(owner, shop, database):
     odd = [
         {"name_th": ""}, {"key": "none"}, {"key": "A B"}, {"threshold": "0"}, {"threshold": "x"},

@@ -15,6 +15,7 @@ from loyalty import shop as shop_settings
 from models.coupons import (
     CodeBatch,
     Coupon,
+    CouponState,
     Obtained,
     TypedCode,
     Voucher,
@@ -143,6 +144,20 @@ def test_fg16_withdrawn_while_held_at_a_till(owner, runtime, shop, somchai, clai
     assert after.state == VoucherState.VOID
     assert one(runtime, select(Coupon.redeemed_count).where(Coupon.id == shop.coupon.id)) == 0
     assert acts(runtime) == ["offers.withdrawn"]
+
+
+def test_an_old_tab_does_not_open_an_offer_that_was_withdrawn_meanwhile(owner, runtime, shop):
+    path = f"/admin/offers/{shop.coupon.id}"
+    form = OFFER | {"key": shop.coupon.key, "name_th": "ลด ๒๐", "seen": owner.mark(path)}
+    assert owner.send(path, **form).status_code == 303
+    owner.send(f"{path}/withdraw")
+    old = owner.send(path, **form | {"name_th": "ลดยี่สิบ"})
+    assert (old.status_code, t("th", "console.changed_meanwhile") in old.text) == (409, True)
+    assert '<option value="closed" selected>' in old.text
+    state = select(Coupon.state).where(Coupon.id == shop.coupon.id)
+    assert one(runtime, state) == CouponState.CLOSED
+    again = form | {"state": "closed", "name_th": "ลดยี่สิบ", "seen": owner.mark(path)}
+    assert owner.send(path, **again).status_code == 303
 
 
 def test_withdrawing_gives_points_back(runtime, session):

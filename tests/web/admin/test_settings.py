@@ -76,6 +76,15 @@ def test_a_wrong_field_comes_back_and_saves_nothing(owner, database, group, odd)
     assert setting(database, "messages.promotional_per_week") == 2
 
 
+def test_an_old_tab_does_not_undo_what_was_saved_of_its_group_meanwhile(owner, database):
+    mark = owner.mark("/admin/settings", "/admin/settings/shop")
+    owner.send("/admin/settings/messages", **MESSAGES)
+    assert owner.send("/admin/settings/shop", **SHOP, seen=mark).status_code == 303
+    old = owner.send("/admin/settings/shop", **SHOP | {"name_th": "เก่า", "seen": mark})
+    assert (old.status_code, "กาแฟดี" in old.text, "เก่า" in old.text) == (409, True, False)
+    assert setting(database, "shop.name_th") == "กาแฟดี"
+
+
 def test_quiet_hours_from_midnight_move_deadlines_before_it(owner, database):
     assert owner.send("/admin/settings/messages", **MESSAGES).status_code == 303
     assert setting(database, "messages.quiet_from") == "00:00"

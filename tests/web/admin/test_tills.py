@@ -133,6 +133,18 @@ def test_aa7_a_cashier_who_is_moved_is_out_at_once(owner, till, shop, ari):
     assert till.ask("/cashier/release", {"holds": []}).status_code == 401
 
 
+def test_z23_an_old_tab_does_not_take_back_a_cashier_who_was_dismissed(owner, shop, database):
+    path = f"/admin/tills/cashiers/{shop.cashier.id}"
+    mark = owner.mark("/admin/tills/cashiers", path)
+    out = {"name": shop.cashier.name, "branch": str(shop.branch.id), "seen": mark}
+    assert owner.send(path, **out).status_code == 303
+    old = owner.send(path, **cashier_form(shop.cashier, name="นกน้อย", seen=mark))
+    assert (old.status_code, "นกน้อย" in old.text) == (409, False)
+    assert not one(database, Cashier, id=shop.cashier.id).is_active
+    back = cashier_form(shop.cashier, seen=owner.mark("/admin/tills/cashiers", path))
+    assert owner.send(path, **back).status_code == 303
+
+
 def test_a_cashier_of_a_closed_branch_stays_there_until_moved(owner, shop, ari, database):
     form = {"name_th": "สยาม", "name_en": "Siam"}
     owner.send(f"/admin/tills/branches/{shop.branch.id}", **form)
