@@ -31,7 +31,7 @@ SHIFT = timedelta(hours=12)
 SEEN_EVERY = timedelta(minutes=1)
 #: The field of a tap that carries a manager's PIN.
 APPROVAL = "approval"
-OWN_ACCOUNT = "cashiers.own_account"
+OWN_ACCOUNT = ("cashiers.own_account", "tills.queue_own")
 OPERATION = re.compile(r"[0-9A-Za-z-]{8,64}")
 
 
@@ -191,7 +191,7 @@ def own_account_tried(act: Callable[[], Response]) -> Any:
         answer = act()
     except Refused as error:
         savepoint.rollback()
-        if error.code != OWN_ACCOUNT:
+        if error.code not in OWN_ACCOUNT:
             raise
         db().info.pop("activities", None)
         facts = {"device": g.device.id}

@@ -109,6 +109,11 @@ def _settle(
         raise Invalid("cashiers.bad_amount")
     if g.branch.needs_receipt_no and not item.receipt_no:
         raise Invalid("cashiers.receipt_needed")
+    member = _member(session, item.who)
+    if g.cashier.id != item.cashier_id and ceilings.is_own_account(
+        session, g.cashier.id, member.id
+    ):  # any cashier of this till could have signed it: the name in it proves no second person
+        raise Refused("tills.queue_own", status=403)
     waited = queueing.age(item.queued_at, _moment(body, "sent_at"))
     cap = queueing.over(session, g.device, amount, waited, now=now, tz=tz)
     manager = _who_decides(item.cashier_id)
@@ -116,7 +121,7 @@ def _settle(
         raise cap
     done = checkout.confirm(
         session,
-        member_id=_member(session, item.who).id,
+        member_id=member.id,
         branch=g.branch,
         holder=holder(),
         bill_satang=amount,

@@ -430,8 +430,10 @@ async function settleQueue() {
   await navigator.locks.request("taem-till-queue", { ifAvailable: true }, async (lock) => {
     if (!lock) return;
     let settled = 0;
+    const sender = ((await queue.limits()) || {}).cashier;
     for (const row of await queue.all()) {
-      if (row.refusal) continue;
+      // A bill for the account of who had the till open goes out when a colleague opens it.
+      if (row.refusal && (row.code !== "tills.queue_own" || row.sender === sender)) continue;
       try {
         await ask("queue/settle", queue.told(row));
         await queue.remove(row.operation);
@@ -439,7 +441,7 @@ async function settleQueue() {
       } catch (error) {
         if (error.isOffline || !error.status || error.status >= 500 || error.status === 401) break;
         if (error.answer && error.answer.code === "auth.forbidden") { location.reload(); break; }
-        await queue.mark(row, error.message, error.answer.code);
+        await queue.mark({ ...row, sender }, error.message, error.answer.code);
       }
     }
     if (settled) say(words.queueSent.replace("{n}", settled), "good");

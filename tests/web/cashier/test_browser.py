@@ -229,6 +229,36 @@ def test_a_scan_while_the_amount_has_the_focus_is_no_amount(open_till, somchai, 
     assert [bill.amount_satang for bill in bills(runtime)] == [125_050]
 
 
+def test_k5_a_kept_bill_of_ones_own_waits_for_a_colleague(
+    open_till, served, manager, somchai, runtime
+):
+    page = open_till
+    page.on("dialog", lambda asked: asked.accept())
+    page.route("**/cashier/queue/settle", lambda route: route.abort())
+    with runtime.transaction() as session:
+        session.get_one(Cashier, manager.id).member_id = somchai.id
+    page.context.set_offline(True)
+    page.reload()
+    page.get_by_test_id("typed").wait_for()
+    ring_up(page, somchai.member_no, "120")
+    page.get_by_test_id("receipt").wait_for()
+    page.context.set_offline(False)
+    for name in ("พี่แดง", "นก"):
+        page.get_by_role("button", name="ออก").click()
+        page.get_by_test_id("report").wait_for()
+        page.unroute_all()
+        page.goto(f"{served}/cashier")
+        page.get_by_text(name, exact=True).click()
+        page.get_by_test_id("pin").fill(PIN)
+        page.get_by_test_id("pin-open").click()
+        page.get_by_test_id("typed").wait_for()
+        if name == "พี่แดง":
+            page.get_by_text("บิลนี้เป็นของบัญชีคุณเอง").wait_for()
+            assert bills(runtime) == []
+    page.get_by_test_id("queue").wait_for(state="hidden")
+    assert [bill.amount_satang for bill in bills(runtime)] == [12_000]
+
+
 def test_k7_a_closed_till_shows_nothing_without_a_signal(open_till):
     page = open_till
     page.get_by_role("button", name="ออก").click()

@@ -204,6 +204,23 @@ def test_fq11_own_account_is_refused_from_the_queue_too(kept, somchai, runtime, 
     assert "purchases.own_account" in acts
 
 
+def test_k5_nobody_sends_a_bill_for_their_own_account_under_a_colleagues_name(
+    kept, somchai, runtime, shop, manager
+):
+    bill = kept.keep(somchai.member_no, "100")  # signed as Nok's
+    with runtime.transaction() as session:
+        session.get_one(Cashier, manager.id).member_id = somchai.id
+    kept.till.send("/cashier/pin", cashier=str(manager.id), pin=PIN)
+    refused = kept.send(bill)
+    assert (refused.status_code, refused.get_json()["code"]) == (403, "tills.queue_own")
+    with runtime.database.read() as session:
+        tried = select(AuditRow).where(AuditRow.act == "purchases.own_account")
+        assert session.scalars(tried).one().actor == f"cashier:{manager.id}"
+    assert bills(runtime.database) == []
+    kept.till.send("/cashier/pin", cashier=str(shop.cashier.id), pin=PIN)
+    assert kept.send(bill).status_code == 200  # it had stayed, and was somebody's bill
+
+
 def test_fq12_ceilings_hold_for_kept_bills(kept, somchai, database, manager):
     big = kept.keep(somchai.member_no, "6000")
     refused = kept.send(big)
