@@ -42,6 +42,7 @@ from models.members import (
     StageChange,
 )
 from models.points import EntryKind, LedgerEntry, Lot
+from models.staff import Role, Staff
 
 SOURCE = "import"
 #: Consents were given under the other system's words.
@@ -338,6 +339,12 @@ def content_of(vault: Vault, kept: Import) -> bytes:
     if kept.content_sealed is None:
         raise Refused("imports.decided")
     return vault.unseal(CONTENT_PLACE, kept.content_sealed)
+
+
+def needs_another(kept: Import, opening: int, staff: Staff) -> bool:
+    """Whether somebody else must apply this list: opening points are points by hand (P8), so that
+    only the owner gives them alone."""
+    return opening > 0 and kept.staff_id == staff.id and staff.role != Role.OWNER
 
 
 def drop(session: Session, kept: Import, now: datetime, actor: str) -> None:

@@ -112,8 +112,12 @@ def _check(content: bytes, name: str | None, told: progress.Told) -> Response:
 def import_page(public_id: str) -> str:
     """What a list would do, or did: figures, and every wrong line with its reason."""
     kept = _kept(public_id)
-    can_apply = kept.state == ImportState.CHECKED and kept.counts.get("new", 0) > 0
-    return render_template("admin/import.html", kept=kept, can_apply=can_apply)
+    return render_template(
+        "admin/import.html",
+        kept=kept,
+        has_new=kept.counts.get("new", 0) > 0,
+        needs_another=rules.needs_another(kept, kept.counts.get("points", 0), g.staff),
+    )
 
 
 @blueprint.post("/imports/<string:public_id>")
@@ -144,6 +148,8 @@ def _apply(
         reading = rules.read(session, held.vault, content, _today(), told=_reading(told))
     if reading.troubles and decision == "all":
         raise Refused("imports.has_wrong", count=len(reading.troubles))
+    if rules.needs_another(kept, reading.counts["points"], g.staff):
+        raise Refused("imports.same_person", status=403)
     count = len(reading.new)
     sealed = rules.seal(
         held.vault,

@@ -104,6 +104,19 @@ def test_list_is_checked_then_applied_and_its_content_gone(owner, runtime, shop)
     assert acts(runtime) == ["imports.checked", "imports.applied"]
 
 
+def test_P8_opening_points_take_a_second_person_or_the_owner(sign_in, runtime, shop):
+    first, second = (sign_in("manager", email=f"{name}@taem.example") for name in "ab")
+    place = upload(first, LIST).headers["Location"]
+    assert 'value="all"' not in first.get(place).text
+    assert [first.send(place, decision=one).status_code for one in ("all", "good")] == [403, 403]
+    with runtime.database.read() as session:
+        assert session.scalar(select(Member.id)) is None
+    assert 'value="all"' in second.get(place).text
+    assert second.send(place, decision="all").status_code == 303
+    without = LIST.replace("120", "0").replace("0891112222", "0891113333")
+    assert first.send(upload(first, without).headers["Location"], decision="all").status_code == 303
+
+
 def test_wrong_lines_are_shown_in_words_and_good_ones_can_be_taken(owner, runtime, shop):
     place = upload(owner, LIST + "x,12,1,yes\n").headers["Location"]
     page = owner.get(place).text
