@@ -85,6 +85,11 @@ def check(definition: Definition) -> None:
         _check_step(step, keys[place + 1 :])
 
 
+def gives_points(definition: Definition) -> bool:
+    """Whether a step of it gives points."""
+    return any(step.get("kind") == "give_points" for step in definition["steps"])
+
+
 def _check_trigger(trigger: Any) -> None:
     if not isinstance(trigger, dict) or trigger.get("on") not in TRIGGERS:
         raise Malformed(what="trigger")

@@ -20,8 +20,8 @@ from models.members import Member, MemberState
 from models.outbox import Message
 from web.admin import journey_words
 from web.admin.forms import FIRST_YEAR, LAST_YEAR
-from web.admin.ground import blueprint
-from web.admin.members import member_of
+from web.admin.ground import blueprint, may
+from web.admin.members import member_of, seen_name
 from web.auth import staff_only
 from web.ground import db, locale, runtime
 
@@ -58,7 +58,13 @@ def journey_try(journey_id: int) -> str:
             "earlier": until - STEP,
             "later": until + STEP,
             "moments": [
-                (one, journey_words.at(one.at), journey_words.moment_words(one)) for one in moments
+                (
+                    one,
+                    journey_words.at(one.at),
+                    journey_words.moment_words(one),
+                    _seen_words(one.words, person),
+                )
+                for one in moments
             ],
             "steps": {step["key"]: step for step in plan.definition["steps"]},
             "reasons": [
@@ -72,6 +78,7 @@ def journey_try(journey_id: int) -> str:
         name=journey_words.name_of(row),
         text=text,
         person=person,
+        seen_name=seen_name,
         words=journey_words,
         **shown,
     )
@@ -85,7 +92,11 @@ def journeys_tomorrow() -> str:
     found = journey_trials.tomorrow(db(), runtime(), clock.now())
     day = local_day(clock.now(), clock.tz) + timedelta(days=1)
     return render_template(
-        "admin/journeys_tomorrow.html", found=found, day=day, words=journey_words
+        "admin/journeys_tomorrow.html",
+        found=found,
+        day=day,
+        words=journey_words,
+        seen_name=seen_name,
     )
 
 
@@ -184,6 +195,14 @@ def _day(field: str) -> date | None:
     if day is None or not FIRST_YEAR <= day.year <= LAST_YEAR:
         raise Invalid("errors.invalid_field", field=t(locale(), "journeys.try_day"))
     return day
+
+
+def _seen_words(words: dict[str, str] | None, person: Member) -> dict[str, str] | None:
+    """What a message says, with the name in it as this reader may see it."""
+    if words is None or may("members.read"):
+        return words
+    name = rules.called(person)
+    return {field: said.replace(name, rules.masked(name)) for field, said in words.items()}
 
 
 def _member(text: str) -> Member:

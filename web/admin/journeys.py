@@ -19,8 +19,9 @@ from loyalty import shop
 from models.journeys import Enrolment, EnrolmentState, Intent, Journey
 from models.members import Member
 from web.admin import forms, journey_forms, journey_words
-from web.admin.ground import back, blueprint, noted
+from web.admin.ground import back, blueprint, may, noted
 from web.admin.journey_diagram import drawn
+from web.admin.members import seen_name
 from web.admin.tables import Column, Listing, listed, search_text
 from web.auth import staff_only
 from web.ground import db, locale, runtime
@@ -189,6 +190,7 @@ def journey_create() -> Response:
     like = _journey(forms.whole("like", "journeys.begin_with", 1, 2**31))
     definition = definitions.copy_of(definitions.current(db(), like).definition)
     definition.pop("priority", None)
+    _refuse_points(definition)
     row = definitions.create(
         db(),
         forms.words("name", "journeys.own_name"),
@@ -221,6 +223,7 @@ def journey_save(journey_id: int) -> Any:
         made = journey_forms.read(before, is_own=is_own)
         if is_own and (act := request.form.get("act", "")):
             made = journey_forms.moved(made, act)
+        _refuse_points(made)
         held_out = forms.maybe_whole("held_out", "journeys.held_out", 0, 100)
         with db().begin_nested():  # what is refused half-way is not kept by the page that says so
             number = definitions.save(
@@ -262,6 +265,12 @@ def journey_history(journey_id: int) -> str:
     )
 
 
+def _refuse_points(definition: Mapping[str, Any]) -> None:
+    """Whoever gives no points by hand plans no journey that gives them."""
+    if journey_shapes.gives_points(definition) and not may("adjustments.give"):
+        raise Refused("journeys.no_points", status=403)
+
+
 def _journey(journey_id: int) -> Journey:
     row = db().get(Journey, journey_id)
     if row is None:
@@ -300,6 +309,7 @@ def _page(
         under_way=under_way.all(),
         found=figures.of_journey(db(), row.id, clock.now(), clock.tz),
         words=journey_words,
+        seen_name=seen_name,
         **journey_forms.choices(),
     )
 

@@ -91,6 +91,12 @@ def matching(query: Any) -> Any:
     return query.where(_matches(text)) if text else query
 
 
+def seen_name(member: Member) -> str:
+    """A name as this reader may see it: masked for whoever may not read members."""
+    name = member.shown_name
+    return name if may("members.read") or not name else rules.masked(name)
+
+
 def _filters() -> dict[str, str]:
     """Stage, level and RFM group (or square, e.g. `5-4`) in the address; none of ours is none."""
     chosen = {name: request.args.get(name, "") for name in ("stage", "level", "rfm")}

@@ -13,8 +13,8 @@ from engagement import delivery, restoring
 from engagement import outbox as rules
 from models.members import Member
 from models.outbox import Call, ChannelState, Message, MessageState
-from web.admin.ground import back, blueprint, noted
-from web.admin.members import matching
+from web.admin.ground import back, blueprint, may, noted
+from web.admin.members import matching, seen_name
 from web.admin.tables import Column, Listing, listed, said
 from web.admin.words import message_kind
 from web.auth import staff_only
@@ -29,7 +29,7 @@ COLUMNS = (
     Column("state", "console.state", Message.state,
            said("messages", lambda row: row.Message.state)),
     Column("due", "console.due_at", Message.due_at, lambda row: row.Message.due_at, "moment"),
-    Column("to", "console.to", None, lambda row: row.Member.shown_name),
+    Column("to", "console.to", None, lambda row: seen_name(row.Member)),
     Column("answer", "console.answer", None, lambda row: row.Call and row.Call.status),
 )  # fmt: skip
 DECISIONS = {"sent": rules.mark_sent, "again": rules.send_again, "drop": rules.drop}
@@ -61,6 +61,8 @@ def _messages() -> Any:
     state = request.args.get("state", "")
     if state in set(MessageState):
         query = query.where(Message.state == MessageState(state))
+    if not may("members.read"):  # a search would tell what is masked
+        return query
     return matching(query)
 
 

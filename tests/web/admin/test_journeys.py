@@ -209,6 +209,24 @@ def test_an_own_journey_is_built_step_by_step(owner, own, database):
         assert not session.get_one(Journey, own).is_on
 
 
+def test_whoever_gives_no_points_by_hand_gives_none_by_a_journey(owner, own, sign_in, database):
+    path, marketer = f"{ROOT}/{own}", sign_in("marketer")
+    assert "add:give_points" not in marketer.get(path).text
+    refused = marketer.send(path, **form_of(marketer, path), act="add:give_points")
+    assert (refused.status_code, t("th", "journeys.no_points") in refused.text) == (403, True)
+    assert owner.send(path, **form_of(owner, path), act="add:give_points").status_code == 303
+    before = definition_of(database, own)
+    assert t("th", "journeys.no_points") in marketer.get(path).text
+    form = form_of(marketer, path) | {"s.give_points_1.points": ["9999"]}
+    assert marketer.send(path, **form).status_code == 403
+    assert marketer.send(f"{ROOT}/new", name="แต้มฟรี", like=str(own)).status_code == 403
+    assert definition_of(database, own) == before
+    assert marketer.send(f"{path}/switch", on="1").status_code == 303
+    assert (
+        marketer.send(path, **form_of(marketer, path), act="drop:give_points_1").status_code == 303
+    )
+
+
 def test_fx19_what_cannot_be_read_is_shown_again_with_all_that_was_typed(
     owner, own, journeys, database
 ):
@@ -318,6 +336,38 @@ def test_a_message_is_explained_from_the_outbox_on(owner, journeys, runtime, som
     assert t("th", "messages.calling") in asked
     assert owner.get(f"{address}0").status_code == 404
     assert owner.get(address.replace(str(message.id), "x")).status_code == 404
+
+
+def test_a_marketer_sees_on_these_pages_what_members_get_and_no_names(
+    sign_in, journeys, runtime, somchai
+):
+    with runtime.transaction() as session:
+        session.get_one(Member, somchai.id).name = "พิเชษฐ์"
+        thanked = session.scalars(select(Intent.journey_id)).first()
+    marketer, owner = sign_in("marketer"), sign_in("owner")
+
+    def are_masked(*pages):
+        for page in pages:
+            assert "พิเชษฐ์" in owner.get(page).text, page
+            seen = marketer.get(page).text
+            assert "พิ***" in seen, page
+            assert "พิเชษฐ์" not in seen, page
+            assert f"/admin/members/{somchai.public_id}" not in seen, page
+
+    ladder = f"{ROOT}/{journeys['lifecycle.win_back']}/try?begins=2026-12-01"
+    are_masked(f"{ROOT}/{thanked}", f"{ROOT}/tomorrow", f"{ladder}&member={somchai.member_no}")
+    with runtime.transaction() as session:
+        assert engine.turn_due(session, runtime, NOW + timedelta(days=1)) == 1
+    are_masked("/admin/outbox")
+    everything = marketer.get("/admin/outbox")
+    assert 'name="q"' not in everything.text
+    for phone in ("0812345678", "0899999999"):
+        assert rows_shown(marketer.get(f"/admin/outbox?q={phone}")) == rows_shown(everything)
+
+
+def rows_shown(page):
+    """The body of a list's table."""
+    return page.text.partition("<tbody")[2].partition("</tbody>")[0]
 
 
 def test_a_campaign_is_explained_by_its_group_to_who_got_it_and_who_did_not(
