@@ -242,22 +242,29 @@ def find(
 
 
 def _new(session: Session, plan: Plan, found: list[Candidate]) -> list[Candidate]:
-    """Those whose occasion is not known yet."""
+    """Those who are still there and whose occasion is not known yet."""
     if not found:
         return []
     rows = session.execute(
         _known_on(is_sqlite(session)),
         {"journey": plan.journey.id, "ids": [one.member_id for one in found]},
     )
-    known = {(member_id, occasion) for member_id, occasion in rows}
-    return [one for one in found if (one.member_id, one.occasion) not in known]
+    known: dict[int, set[str]] = defaultdict(set)
+    for member_id, occasion in rows:
+        known[member_id].add(occasion)
+    return [
+        one for one in found if one.member_id in known and one.occasion not in known[one.member_id]
+    ]
 
 
 @cache
 def _known_on(on_sqlite: bool) -> Any:
-    return select(Enrolment.member_id, Enrolment.occasion).where(
-        Enrolment.journey_id == bindparam("journey"),
-        is_among(on_sqlite, Enrolment.member_id, "ids"),
+    """Who of these has neither left nor become another's, with the occasions they have had."""
+    own = (Enrolment.member_id == Member.id) & (Enrolment.journey_id == bindparam("journey"))
+    return (
+        select(Member.id, Enrolment.occasion)
+        .outerjoin(Enrolment, own)
+        .where(is_among(on_sqlite, Member.id, "ids"), segments.IS_THERE)
     )
 
 

@@ -64,6 +64,14 @@ def lift(session: Session, member_id: int, now: datetime) -> None:
     alarms.end_alarm(session, _key(member_id), now)
 
 
+def drop(session: Session, member_id: int, now: datetime) -> None:
+    """Somebody leaves: nobody is left to have what they said looked into. Locked by the caller."""
+    why = select(TOTALS.c.frozen_why).where(TOTALS.c.member_id == member_id)
+    if session.scalar(why) == NOT_ME:
+        points.unfreeze(session, member_id)
+    alarms.end_alarm(session, _key(member_id), now)
+
+
 def refuse_if_disputed(session: Session, member_id: int) -> None:
     """Coupons of a member who said "not me" are not used meanwhile: `coupons.frozen`."""
     why = select(TOTALS.c.frozen_why).where(TOTALS.c.member_id == member_id)

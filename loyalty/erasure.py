@@ -22,6 +22,7 @@ from loyalty import (
     audit,
     consents,
     coupons,
+    disputes,
     doors,
     feed,
     personal,
@@ -86,6 +87,7 @@ def erase(
     _drop_chats(session, member.id)
     _drop_sending(session, member.id, line_user_id, now)
     _void_codes(session, member.id, now)
+    disputes.drop(session, member.id, now)
     _leave_menu(session, member.id, line_user_id)
     if line_user_id:
         traces.forget_person(session, line_user_id, event_id)

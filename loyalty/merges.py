@@ -150,7 +150,7 @@ def merge(
     kept, gone = _locked(session, kept_id, gone_id)
     if kept.line_user_id and gone.line_user_id:
         raise Refused("merges.two_line_accounts")
-    _refuse_frozen(session, kept_id, gone_id)
+    refuse_frozen(session, kept_id, gone_id)
     _free_vouchers(session, gone_id, real_now)
     row = Merge(kept_id=kept_id, gone_id=gone_id, moved={}, staff_id=staff_id, at=now)
     session.add(row)
@@ -160,7 +160,7 @@ def merge(
     moved["lots"], moved["points"], moved["debt"] = sent.lots, sent.points, sent.debt
     moved["carry"], moved["earned"] = _move_carry(session, gone_id, kept_id)
     moved |= stamps.merge_cards(session, gone_id, kept_id, now, tz)
-    moved["vouchers"] = _move_vouchers(session, gone_id, kept_id, row.id)
+    moved["vouchers"] = move_vouchers(session, gone_id, kept_id, f"merge-{row.id}")
     moved["turns"] = draws.move_turns(session, gone_id, kept_id)
     moved["rows"] = {
         name: _move(session, table, gone_id, kept_id) for name, table in _HISTORY.items()
@@ -208,7 +208,8 @@ def _locked(session: Session, kept_id: int, gone_id: int) -> tuple[Member, Membe
     return by_id[kept_id], by_id[gone_id]
 
 
-def _refuse_frozen(session: Session, *member_ids: int) -> None:
+def refuse_frozen(session: Session, *member_ids: int) -> None:
+    """Whoever's points are on hold stays the row they are: `points.frozen`."""
     frozen = select(MemberTotals.member_id).where(
         MemberTotals.member_id.in_(member_ids), MemberTotals.frozen_at.is_not(None)
     )
@@ -260,8 +261,11 @@ def _move(session: Session, table: Any, source: int, target: int) -> list[int]:
     )
 
 
-def _move_vouchers(session: Session, gone_id: int, kept_id: int, merge_id: int) -> list[list[Any]]:
-    """Vouchers with their place and cause, as both are unique for a member."""
+def move_vouchers(session: Session, gone_id: int, kept_id: int, why: str) -> list[list[Any]]:
+    """Hand on vouchers; place and cause are unique for a member and change where they must.
+
+    `why` makes a cause that both have had another one. Returns id, place and cause from before.
+    """
     highest = session.scalar(select(func.max(Voucher.ordinal)).where(Voucher.member_id == kept_id))
     found = select(Voucher.coupon_id, Voucher.source, Voucher.source_id)
     causes = {tuple(row) for row in session.execute(found.where(Voucher.member_id == kept_id))}
@@ -271,7 +275,7 @@ def _move_vouchers(session: Session, gone_id: int, kept_id: int, merge_id: int) 
         voucher.member_id = kept_id
         voucher.ordinal += highest or 0
         if (voucher.coupon_id, voucher.source, voucher.source_id) in causes:
-            voucher.source_id = f"{voucher.source_id[:200]}:merge-{merge_id}"
+            voucher.source_id = f"{voucher.source_id[:200]}:{why}"
     session.flush()  # whatever looks for vouchers next must find them
     return moved
 
@@ -398,20 +402,28 @@ def _move_person(
             )
             kept.phone_index, kept.phone_last4_index = gone.phone_index, gone.phone_last4_index
             kept.phone_proven_at, kept.phone_proven_by = proven_at, proven_by
-    if gone.birthday_sealed and kept.birthday_sealed is None:
-        born = personal.birthday_of(session, vault, gone)
-        if born is not None:
-            kept.birthday_sealed = personal.seal(
-                session, vault, kept, personal.BIRTHDAY_FIELD, born.isoformat(), now
-            )
-            kept.birthday_index = gone.birthday_index
-            taken["birthday"] = True
+    if take_birthday(session, vault, gone, kept, now):
+        taken["birthday"] = True
     if not kept.name and gone.name:
         kept.name = gone.name
         taken["name"] = True
     kept.joined_at = min(one for one in (kept.joined_at, gone.joined_at) if one)
     session.flush()  # unique values are checked here, not at a stranger's statement
     return taken
+
+
+def take_birthday(
+    session: Session, vault: Vault, gone: Member, kept: Member, now: datetime
+) -> bool:
+    """Keep the gone row's birthday where the kept one has none; True if it was taken."""
+    born = personal.birthday_of(session, vault, gone) if kept.birthday_sealed is None else None
+    if born is None:
+        return False
+    kept.birthday_sealed = personal.seal(
+        session, vault, kept, personal.BIRTHDAY_FIELD, born.isoformat(), now
+    )
+    kept.birthday_index = gone.birthday_index
+    return True
 
 
 def move_wishes(session: Session, gone_id: int, kept_id: int, now: datetime) -> dict[str, Any]:

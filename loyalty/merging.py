@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import delete, exists, func, or_, select, tuple_, update
+from sqlalchemy import delete, exists, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
 from core.crypto import Vault
@@ -18,7 +18,7 @@ from core.errors import Refused
 from loyalty import activities, coupons, draws, members, merges, personal, points, tiers, tombstones
 from models.activities import Activity
 from models.conversations import Conversation, Ticket
-from models.coupons import Redemption, ScanCode, Voucher
+from models.coupons import Redemption, ScanCode
 from models.imports import ImportedMember
 from models.journeys import Enrolment, Intent
 from models.members import (
@@ -63,7 +63,8 @@ def prove_phone(
     """Confirm that a member holds the typed phone; returns the account in force.
 
     Raises Refused: `members.no_phone`, `members.phone_taken` (another LINE member has proven it),
-    `members.claim_needs_merge` (a walk-in holds it and both have a history). Locks both rows.
+    `members.claim_needs_merge` (a walk-in holds it and both have a history), `points.frozen`
+    (one of the two is on hold). Locks both rows.
     """
     phone = personal.phone_of(session, vault, member)
     if phone is None or member.phone_index is None:
@@ -78,10 +79,12 @@ def prove_phone(
     session.scalars(locked, execution_options={"populate_existing": True}).all()
     if not member.is_member:  # erased or merged while we waited
         raise Refused("members.unknown", status=404)
-    if holder is not None and holder.line_user_id is not None:
-        raise Refused("members.phone_taken")
+    if holder is not None and (holder.line_user_id is not None or not holder.is_member):
+        raise Refused("members.phone_taken")  # or left, or given away, while we waited
     if holder is not None:
+        merges.refuse_frozen(session, *rows)
         claimed = {"gone_no": holder.member_no, "points": _balance(session, holder)}
+        merges.take_birthday(session, vault, holder, member, now)
         member = _claim(session, holder, member, now)
         activities.record(session, member.id, "members.merged", now, claimed)
     member.phone_index = personal.phone_index(vault, phone)
@@ -172,12 +175,7 @@ def _move(session: Session, source: int, target: int, now: datetime) -> None:
     tiers.hand_over(session, source, target, now)
     for own in (MemberTag, MemberChoice, MemberTier):  # a claim is never undone
         session.execute(delete(own).where(own.member_id == source))
-    highest = session.scalar(select(func.max(Voucher.ordinal)).where(Voucher.member_id == target))
-    session.execute(
-        update(Voucher)
-        .where(Voucher.member_id == source)
-        .values(member_id=target, ordinal=Voucher.ordinal + (highest or 0))
-    )
+    merges.move_vouchers(session, source, target, f"claim-{source}")
     session.execute(update(Referral).where(Referral.friend_id == source).values(friend_id=target))
     session.execute(
         update(Referral)

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
+
+from core.db import Database
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -274,3 +277,16 @@ def _end_others(connection: Connection, kept: int | None) -> None:
             return
         time.sleep(0.01)
     raise AssertionError("a session of this database does not end")
+
+
+def is_waiting(database: Database) -> bool:
+    """Whether somebody waits for another one's row."""
+    with database.read() as session:
+        return bool(
+            session.scalar(
+                text(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+            )
+        )

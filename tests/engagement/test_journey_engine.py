@@ -119,6 +119,32 @@ def test_m1_a_birthday_begins_it_so_many_days_before_or_after(life, somchai, jou
 
 
 @pytest.mark.parametrize(
+    "trigger, job",
+    [
+        ({"on": "date", "kind": "birthday", "days": 0}, "members.birthday"),
+        ({"on": "date", "kind": "points", "days": -7}, "points.expiring_notice"),
+        ({"on": "silence", "days": 20, "last_days": 40}, "lifecycle.win_back"),
+    ],
+)
+@pytest.mark.parametrize(
+    "state, begun",
+    [(MemberState.MEMBER, 1), (MemberState.MERGED, 0), (MemberState.ERASED, 0)],
+)
+def test_m1_no_night_begins_it_for_a_row_that_is_nobodys(
+    life, somchai, journey, trigger, job, state, begun
+):
+    """No voucher of the stock and no ticket for who has left or goes by another row by now."""
+    journey(TAG, trigger=trigger)
+    life.birthday(somchai, life.now.date().replace(year=1990))
+    life.lot(somchai, 5, life.now + timedelta(days=3))
+    somchai.totals.purchase_days = ["2026-11-01"]
+    somchai.totals.last_purchase_at = life.now - timedelta(days=21)
+    somchai.state, somchai.line_user_id = state, None
+    life.run(job)
+    assert len(life.enrolments()) == begun
+
+
+@pytest.mark.parametrize(
     "joined, day, years",
     [
         ((2024, 11, 23), (2026, 11, 23), [2]),

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from bot import theme
@@ -23,6 +23,7 @@ from models.members import Member
 from models.outbox import Call, CallKind, CallState, Message, MessageClass, MessageState
 from tests.factories import anan, friend, make_member, malee, somchai
 from tests.moments import NOW
+from tests.postgres import is_waiting
 from tests.processes import wait_until
 
 SERVICE, PROMOTIONAL = MessageClass.SERVICE, MessageClass.PROMOTIONAL
@@ -311,19 +312,6 @@ def test_withdrawing_while_it_is_grouped_leaves_nothing_to_send(database: Databa
     with database.write() as session:
         assert states(session) == ["waiting", "skipped", "waiting"]
         assert only_call(session).state == CallState.DROPPED
-
-
-def is_waiting(database: Database) -> bool:
-    """Whether somebody waits for another one's row."""
-    with database.read() as session:
-        return bool(
-            session.scalar(
-                text(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                )
-            )
-        )
 
 
 def test_consent_ends_promotions_only(session: Session):

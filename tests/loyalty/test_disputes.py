@@ -8,13 +8,23 @@ import pytest
 from sqlalchemy import select
 
 from core.errors import Refused
-from loyalty import alarms, coupons, disputes, points
+from loyalty import (
+    activities,
+    alarms,
+    coupons,
+    disputes,
+    erasure,
+    members,
+    merging,
+    points,
+)
 from models.activities import Activity
 from models.members import MemberTotals
 from tests import factories
 from tests.moments import BANGKOK, NOW
 
 SECOND = timedelta(seconds=1)
+PHONE = members.E164("+66812345678")
 
 
 def refused(call, *arguments, **facts):
@@ -111,3 +121,41 @@ def test_a_balance_that_is_not_its_entries_is_not_released(session, somchai, use
     session.flush()
     disputes.lift(session, somchai.id, NOW)
     assert why(session, somchai) is None
+
+
+def test_who_leaves_takes_what_they_said_along(session, vault, somchai, used):
+    disputes.dispute(session, somchai.id, used.id, NOW)
+    erasure.erase(session, vault, somchai, asked_by="member", now=NOW + SECOND)
+    assert why(session, somchai) is None
+    assert alarms.open_ones(session) == []
+
+
+def test_leaving_hides_no_balance_that_is_not_its_entries(session, vault, somchai):
+    session.get_one(MemberTotals, somchai.id).balance += 1
+    session.flush()
+    points.check_ledger(session, NOW)
+    erasure.erase(session, vault, somchai, asked_by="member", now=NOW)
+    assert why(session, somchai) == "ledger"
+
+
+@pytest.mark.parametrize("buyer", ["walk_in", "person"])
+def test_ac3_proving_a_walk_ins_phone_does_not_lift_it(session, vault, till, buyer):
+    factories.make_policy(session)
+    walk_in = members.create_walk_in(session, vault, e164=PHONE, now=NOW)
+    person = factories.make_member(session, "แพรว", vault=vault)
+    members.set_phone(session, vault, person, PHONE, NOW)
+    till.buy(walk_in if buyer == "walk_in" else person, 100)
+    redeemed = activities.record(session, person.id, "vouchers.redeemed", NOW)
+    session.flush()
+    disputes.dispute(session, person.id, redeemed.id, NOW)
+    assert refused(merging.prove_phone, session, vault, person, NOW) == "points.frozen"
+    disputes.lift(session, person.id, NOW)
+    account = merging.prove_phone(session, vault, person, NOW)
+    assert account is (walk_in if buyer == "walk_in" else person)
+
+
+def test_ac3_a_phone_that_nobody_holds_can_be_proven_meanwhile(session, vault, somchai, used):
+    members.set_phone(session, vault, somchai, PHONE, NOW)
+    disputes.dispute(session, somchai.id, used.id, NOW)
+    assert merging.prove_phone(session, vault, somchai, NOW) is somchai
+    assert why(session, somchai) == "not_me"

@@ -11,13 +11,15 @@ from joserfc.jwk import ECKey
 from sqlalchemy import func, select
 
 from core.errors import Refused
-from loyalty import doors, joining, members, merging
+from loyalty import doors, erasure, joining, members, merging, points
 from loyalty.doors import DeadLink
 from loyalty.joining import Answers, Surroundings
 from models.coupons import Voucher
-from models.members import Member, MemberSession
-from tests.factories import line_id, make_coupon
+from models.members import Member, MemberSession, MemberState
+from tests.factories import line_id, make_coupon, make_policy
 from tests.moments import BANGKOK, NOW
+from tests.postgres import is_waiting
+from tests.processes import wait_until
 
 AT_ONCE = 8
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -157,6 +159,37 @@ def test_J3_a_walk_in_claimed_at_many_tills_at_once_goes_to_one(database, vault)
     answers = together(prove)
     assert answers.count(walk_in) == 1
     assert answers.count("members.phone_taken") == AT_ONCE - 1
+
+
+def test_J3_a_walk_in_who_leaves_while_their_phone_is_proven_is_claimed_by_nobody(database, vault):
+    with database.write() as session:
+        walk_in = members.create_walk_in(session, vault, e164="+66812345678", now=NOW)
+        friend = members.friend_for(session, line_id("แพรว"), NOW)
+        around = Surroundings(session, vault, friend, NOW, BANGKOK)
+        joining.join(around, Answers(name="ก", phone="+66812345678"), channel="chat")
+        make_policy(session)
+        points.earn(session, friend.id, 1, source="t", source_id="1", now=NOW, tz=BANGKOK)
+    answers = []
+
+    def prove():
+        try:
+            with database.write() as session:
+                person = session.get_one(Member, friend.id)
+                answers.append(merging.prove_phone(session, vault, person, NOW).id)
+        except Refused as refusal:
+            answers.append(refusal.code)
+
+    other = threading.Thread(target=prove)
+    with database.write() as session:
+        leaves = session.get_one(Member, walk_in.id)
+        erasure.erase(session, vault, leaves, asked_by="staff", now=NOW)
+        other.start()
+        if not database.is_sqlite:  # which has one writer: proving begins after
+            wait_until(lambda: is_waiting(database))
+    other.join()
+    assert answers == [friend.id if database.is_sqlite else "members.phone_taken"]
+    with database.read() as session:
+        assert session.get_one(Member, walk_in.id).state == MemberState.ERASED
 
 
 def test_J8_a_walk_in_made_at_many_tills_at_once_is_one(database, vault):

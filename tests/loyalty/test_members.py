@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import pytest
 from sqlalchemy import func, select
@@ -244,6 +244,22 @@ def test_tags_and_wishes_come_along_whichever_row_stays(session, vault, buyer):
     assert sorted(tags) == sorted([(account.id, "ขาประจำ"), (account.id, "แพ้ถั่ว")])
     choice = session.scalars(select(MemberChoice)).one()
     assert (choice.member_id, choice.muted, choice.per_week) == (account.id, ["news"], 1)
+
+
+@pytest.mark.parametrize("said, kept", [(None, "1990-05-01"), ("1995-03-05", "1995-03-05")])
+@pytest.mark.parametrize("buyer", ["walk_in", "person"])
+def test_an_imported_birthday_stays_known_to_who_skipped_that_question(
+    session, vault, buyer, said, kept
+):
+    make_policy(session)
+    walk_in = members.create_walk_in(session, vault, e164=PHONE, now=NOW)
+    members.set_birthday(session, vault, walk_in, date(1990, 5, 1), NOW, NOW.date(), "import")
+    person = join(session, vault, "แพรว", birthday=said)
+    buy(session, walk_in if buyer == "walk_in" else person, "1")
+    account = merging.prove_phone(session, vault, person, NOW)
+    born = personal.birthday_of(session, vault, account)
+    assert born.isoformat() == kept
+    assert account.birthday_index == personal.birthday_index(vault, born.month, born.day)
 
 
 @pytest.mark.parametrize("refuses", ["walk_in", "person"])

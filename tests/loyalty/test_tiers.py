@@ -397,6 +397,27 @@ def test_r1_by_hand_goes_along_when_a_walk_in_is_claimed(session, vault, ladder,
     assert session.scalars(select(MemberTier)).all() == []
 
 
+@pytest.mark.parametrize("buyer", ["walk_in", "person"])
+def test_r2_who_was_given_a_tiers_voucher_on_both_rows_can_prove_the_phone(
+    session, vault, ladder, buyer
+):
+    gift = factories.make_coupon(session, "gold_gift", obtained=Obtained.JOURNEY)
+    ladder.gold.benefits = {"entry_coupons": [gift.key]}
+    people = {
+        "walk_in": members.create_walk_in(session, vault, e164=PHONE, now=NOW),
+        "person": factories.make_member(session, "แพรว", vault=vault),
+    }
+    members.set_phone(session, vault, people["person"], members.E164(PHONE), NOW)
+    ladder.buy(people[buyer], 100)
+    boss = factories.prem(session)
+    for one in people.values():
+        by_hand(session, one, ladder.gold, boss=boss)
+    account = merging.prove_phone(session, vault, people["person"], NOW)
+    assert account is people[buyer]
+    own = select(Voucher.ordinal).where(Voucher.member_id == account.id)
+    assert sorted(session.scalars(own)) == [1, 2]
+
+
 # Undone (K6, AC6)
 
 
