@@ -7,6 +7,7 @@ they are promises about elapsed time.
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 
 # LINE counts its days and months in UTC+9.
@@ -29,6 +30,12 @@ class Clock:
 
     def shown_now(self) -> float:
         return self.now() + self.shown_offset_seconds
+
+    def follow(self, moment: str) -> None:
+        """Show the time of a shop whose clock says `moment`, in ISO 8601; nonsense is left alone."""
+        with suppress(ValueError):
+            there = datetime.fromisoformat(moment).timestamp()
+            self.shown_offset_seconds = float(round(there - time.time()))  # it moves by whole ones
 
     def line_day(self) -> str:
         """Today as yyyymmdd where LINE counts; written anew once a day, as sends ask for it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -175,8 +174,10 @@ class Page:
             self._world.hub.leave(queue)
 
     async def reset(self, request: web.Request) -> web.Response:
+        """Begin anew: the whole account, or with `keepAccount` what is on the phone alone."""
+        keeps_account = bool((await _body(request)).get("keepAccount"))
         self._webhooks.forget()
-        self._world.reset()
+        self._world.reset(keeps_account=keeps_account)
         return web.json_response({})
 
     async def clock(self, request: web.Request) -> web.Response:
@@ -204,9 +205,14 @@ class Page:
         if status >= 300:
             world.clock.shown_offset_seconds -= advance
         world.touch(None, "state")
-        with contextlib.suppress(ValueError):
-            return web.json_response(json.loads(raw), status=status)
-        return _problem(status if status >= 400 else 502, "the shop's answer is not JSON")
+        try:
+            told = json.loads(raw)
+        except ValueError:
+            return _problem(status if status >= 400 else 502, "the shop's answer is not JSON")
+        if isinstance(told, dict) and isinstance(told.get("now"), str):
+            # An earlier move may have failed midway, when the shop had gone some of its days.
+            world.clock.follow(told["now"])
+        return web.json_response(told, status=status)
 
     # Faults.
 

@@ -50,20 +50,29 @@ class World:
         #: A call that began before the last of them belongs to a world that is gone.
         self.resets = 0
 
-    def reset(self) -> None:
-        """Back to a first start; issued tokens stay valid, as the product may hold them."""
+    def reset(self, *, keeps_account: bool = False) -> None:
+        """Back to a first start; issued tokens stay valid, as the product may hold them.
+
+        `keeps_account` leaves what a shop that goes on relies on: its menus and who is linked to
+        them, its quota, its webhook address, and the time it has moved to.
+        """
         self.resets += 1
+        links = {one.user_id: one.menu_id for one in self.people.customers.values()}
         self.people.clear()
         self.people.seed()
-        self.menus.clear()
         self.journal.clear()
         self.retry_keys.clear()
         self.reply_tokens.clear()
         self.contents.clear()
-        self.quota.clear()
         self.clear_faults()
-        self.clock.shown_offset_seconds = 0.0
-        self.webhook_endpoint = f"{self.settings.taem_url}/callback"
+        if keeps_account:
+            for customer in self.people.customers.values():
+                customer.menu_id = links.get(customer.user_id)
+        else:
+            self.menus.clear()
+            self.quota.clear()
+            self.clock.shown_offset_seconds = 0.0
+            self.webhook_endpoint = f"{self.settings.taem_url}/callback"
         self.touch(None, "state")
 
     def clear_faults(self) -> None:

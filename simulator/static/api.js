@@ -46,5 +46,6 @@ export const api = {
   setFaults: (faults) => call("POST", "/sim/faults", faults),
   clearFaults: () => call("POST", "/sim/faults/clear", {}),
   redeliver: (what) => call("POST", "/sim/webhook/redeliver", { what }),
-  reset: () => call("POST", "/sim/reset", {}),
+  // The shop goes on, and its menus and its clock with it.
+  reset: () => call("POST", "/sim/reset", { keepAccount: true }),
 };

@@ -141,8 +141,8 @@ const WORDS = {
   "settings.new_tab": ["เปิดลิงก์ในแท็บใหม่เสมอ", "Always open links in a new tab"],
   "settings.reset": ["ล้างทุกแชทและเริ่มใหม่", "Clear every chat and start over"],
   "settings.reset_sure": [
-    "แชท ลูกค้า และเมนูในโทรศัพท์จำลองจะหายไปทั้งหมด ล้างเลยไหม?",
-    "All chats, customers and menus of the stand-in phone will be gone. Clear them?",
+    "แชทและลูกค้าในโทรศัพท์จำลองจะหายไปทั้งหมด ล้างเลยไหม?",
+    "All chats and customers of the stand-in phone will be gone. Clear them?",
   ],
   "settings.reset_go": ["ล้างเลย", "Clear them"],
   "settings.reset_done": ["เริ่มใหม่แล้ว", "Started over"],

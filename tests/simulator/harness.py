@@ -74,6 +74,8 @@ class Shop:
         #: How long the shop takes to move its clock.
         self.clock_seconds = 0.0
         self.clock_moves: list[Any] = []
+        #: What it says of a move: status and body.
+        self.clock_answer: tuple[int, Any] = (200, {"jobs": 3})
         # A page of the shop, served at every address.
         self.page = ""
         # Seconds to think before each answer, used up from the front.
@@ -110,7 +112,8 @@ class Shop:
                 if self.path == "/demo/clock":
                     time.sleep(shop.clock_seconds)
                     shop.clock_moves.append(json.loads(raw))
-                    body = b'{"jobs": 3}'
+                    status, told = shop.clock_answer
+                    body = json.dumps(told).encode()
                 else:
                     status = shop.answers.pop(0) if shop.answers else 200
                     delay = shop.delays.pop(0) if shop.delays else 0.0

@@ -6,11 +6,12 @@ import json
 import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from tests.simulator.harness import new_key, text, wait_until
-from tests.simulator.test_menus import create, upload
+from tests.simulator.test_menus import create, shown, upload
 
 
 def test_starts_with_three_strangers(simulator):
@@ -90,6 +91,23 @@ def test_a_shop_that_does_not_answer_leaves_the_clock(start_simulator):
     assert simulator.state["clockOffsetSeconds"] == 0
 
 
+def test_a_move_that_failed_midway_is_made_good_by_the_next(simulator, shop):
+    shop.clock_answer = (500, {"error": "after three of seven days"})
+    answer = simulator.line("POST", "/sim/clock", {"advance": 7 * 86_400}, token=None)
+    assert (answer.status, simulator.state["clockOffsetSeconds"]) == (500, 0)
+    there = datetime.now(UTC) + timedelta(days=4)
+    shop.clock_answer = (200, {"now": there.isoformat(), "stops": 5})
+    simulator.sim("POST", "/clock", {"advance": 86_400})
+    assert abs(simulator.state["clockOffsetSeconds"] - 4 * 86_400) <= 2
+
+
+@pytest.mark.parametrize("told", [[], {"now": None}, {"now": "soon"}])
+def test_a_shop_that_does_not_say_its_time_is_thought_to_have_moved(simulator, shop, told):
+    shop.clock_answer = (200, told)
+    assert simulator.sim("POST", "/clock", {"advance": 60}) == told
+    assert simulator.state["clockOffsetSeconds"] == 60
+
+
 @pytest.mark.parametrize("advance", [0, -5, 0.5, "1", True, None])
 def test_the_clock_goes_forward_only(simulator, advance):
     answer = simulator.line("POST", "/sim/clock", {"advance": advance}, token=None)
@@ -125,6 +143,22 @@ def test_reset_begins_anew(simulator, friend):
     assert simulator.journal == []
     assert simulator.state["faults"] == {}
     assert not simulator.state["customers"][0]["friend"]
+
+
+def test_reset_from_the_page_keeps_what_a_shop_that_goes_on_relies_on(simulator, friend):
+    menu_id = create(simulator)
+    upload(simulator, menu_id)
+    simulator.line("POST", f"/v2/bot/user/{friend}/richmenu/{menu_id}")
+    simulator.sim("POST", "/clock", {"advance": 86_400})
+    simulator.push(friend)
+    simulator.faults(push="500")
+    simulator.sim("POST", "/reset", {"keepAccount": True})
+    state = simulator.state
+    assert (state["clockOffsetSeconds"], state["quota"]["used"]) == (86_400, 1)
+    assert (state["faults"], state["customers"][0]["friend"]) == ({}, False)
+    assert simulator.chat() == []
+    simulator.act("c1", "follow")
+    assert shown(simulator)["richMenuId"] == menu_id
 
 
 def test_reset_forgets_what_is_still_to_be_delivered(start_simulator):

@@ -592,6 +592,7 @@ def test_counts_webhooks_that_nobody_took(phone, shop):
 
 
 def test_starts_over_only_when_told_twice(phone, simulator, friend):
+    simulator.sim("POST", "/clock", {"advance": 86_400})
     simulator.push(friend, text("จะหายไป"))
     expect(phone.messages("shop")).to_have_count(1)
     phone.get("reset").click()
@@ -599,6 +600,7 @@ def test_starts_over_only_when_told_twice(phone, simulator, friend):
     phone.get("reset-go").click()
     expect(phone.page.locator("[data-message-id]")).to_have_count(0)
     expect(phone.get("friend-banner")).to_contain_text("ยังไม่อยู่ในรายชื่อเพื่อน")
+    assert simulator.state["clockOffsetSeconds"] == 86_400, "the shop has not gone back either"
 
 
 def test_speaks_english_when_asked(phone):
