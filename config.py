@@ -49,6 +49,7 @@ class Settings(BaseSettings):
     database_url: str = "sqlite:///instance/taem.db"
     host: str = "127.0.0.1"
     port: int = Field(default=5000, ge=1, le=65535)
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
     public_url: str = "http://127.0.0.1:5000"
     secret_key: str = ""
     data_key: Keys = ()

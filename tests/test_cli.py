@@ -10,6 +10,7 @@ import re
 import shlex
 import socket
 import threading
+import urllib.request
 
 import psutil
 import pytest
@@ -258,7 +259,7 @@ BAD = [
     ("PUBLIC_URL", "https://shop.example:planted"), ("PUBLIC_URL", "https://shop planted.example"),
     ("LINE_API_URL", "http://[planted"), ("LINE_CHANNEL_ACCESS_TOKEN", "planted\nvalue"),
     ("LINE_CHANNEL_ACCESS_TOKEN", "planted\u200b"), ("LINE_CHANNEL_SECRET", "sound,planted value"),
-    ("LINE_LOGIN_CHANNEL_SECRET", "planted\u0e01"),
+    ("LINE_LOGIN_CHANNEL_SECRET", "planted\u0e01"), ("METRICS_PORT", "0"),
 ]  # fmt: skip
 
 
@@ -273,15 +274,18 @@ def test_sound_settings_start(tmp_path):
     assert start(tmp_path) == (0, "")
 
 
-@pytest.mark.parametrize("role", ["all", "web"])
-def test_a_port_of_somebody_else_is_named_and_nothing_starts(tmp_path, role):
+@pytest.mark.parametrize(
+    "role,variable",
+    [("all", "PORT"), ("web", "PORT"), ("worker", "METRICS_PORT"), ("scheduler", "METRICS_PORT")],
+)
+def test_a_port_of_somebody_else_is_named_and_nothing_starts(tmp_path, role, variable):
     log = tmp_path / "said.log"
     unused = f"sqlite:///{tmp_path / 'never-opened.db'}"
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        settings = factories.make_settings(unused, port=taken.getsockname()[1])
-        environment = bare_environment() | factories.environment(settings)
-        assert ForkedRole(role, environment, log).wait(30) == 2
-    assert "taem: PORT: cannot listen" in log.read_text()
+        port = {variable.lower(): taken.getsockname()[1]}
+        environment = factories.environment(factories.make_settings(unused, **port))
+        assert ForkedRole(role, bare_environment() | environment, log).wait(30) == 2
+    assert f"taem: {variable}: cannot listen" in log.read_text()
     assert "Is Taem running already?" in log.read_text()
     assert "Traceback" not in log.read_text()
 
@@ -295,6 +299,21 @@ def test_a_host_that_is_not_this_machine_is_named_and_its_value_is_not(tmp_path,
     assert log.read_text().startswith("taem: HOST: cannot listen there (")
     assert "192.0.2.7" not in log.read_text()
     assert "running already" not in log.read_text()
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+@pytest.mark.parametrize("role", ["worker", "scheduler"])
+def test_a_role_without_pages_tells_prometheus_what_it_counts(
+    processes, database_url, engine_kind, role
+):
+    port = free_port()
+    settings = factories.make_settings(database_url, metrics_port=port)
+    started = processes.fork(role, bare_environment() | factories.environment(settings))
+    wait_until(lambda: answers(f"http://127.0.0.1:{port}/metrics"), within=30)
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert "# TYPE taem_job_runs_total counter" in answer.read().decode()
+    started.terminate()
+    assert started.wait(30) == 0
 
 
 def listening(processes, tmp_path, role, host):

@@ -17,8 +17,10 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from prometheus_client import start_http_server
+
 from config import Settings
-from core import logs
+from core import logs, metrics
 from core.ports import Closed, open_address
 from core.runtime import Runtime
 from migrations.newest import Standing, standing
@@ -66,15 +68,10 @@ def _run(
     create_app: CreateApp,
     make_clock: Callable[[Runtime], Clock],
 ) -> int:
-    if role in ("all", "web"):
-        try:
-            open_address(settings.host, settings.port)
-        except Closed as closed:
-            question = " Is Taem running already?" if closed.is_taken else ""
-            sys.stderr.write(
-                f"taem: {closed.variable}: cannot listen there ({closed}).{question}\n"
-            )
-            return 2
+    has_pages = role in ("all", "web")
+    port = settings.port if has_pages else settings.metrics_port
+    if port and not _can_listen(settings.host, port, "PORT" if has_pages else "METRICS_PORT"):
+        return 2
     wake = wake_for(settings)
     runtime = build_runtime(settings, wake)
     # One that cannot be asked, or was never migrated, is no reason to refuse: it may come.
@@ -95,8 +92,23 @@ def _run(
         working(settings, runtime, wake) if role == "worker" else ticking(make_clock(runtime))
     )
     with has_work:
+        if settings.metrics_port:  # what these roles count is in no other process
+            address = open_address(settings.host, settings.metrics_port)
+            start_http_server(settings.metrics_port, address, metrics.registry)
         threading.Event().wait()  # until a signal raises
     return 0
+
+
+def _can_listen(host: str, port: int, variable: str) -> bool:
+    """Whether a server can listen there; if not, it is said why, and which variable to look at."""
+    try:
+        open_address(host, port)
+    except Closed as closed:
+        name = variable if closed.variable == "PORT" else closed.variable
+        question = " Is Taem running already?" if closed.is_taken else ""
+        sys.stderr.write(f"taem: {name}: cannot listen there ({closed}).{question}\n")
+        return False
+    return True
 
 
 def serve_web(
