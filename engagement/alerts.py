@@ -46,6 +46,21 @@ def owners(session: Session) -> list[Member]:
     return list(found.values())[:MAX_OWNERS]
 
 
+def reached(
+    session: Session, runtime: Runtime, klass: MessageClass, now: datetime
+) -> list[tuple[Member, datetime]]:
+    """Whom of them the gate lets through now, and when. An alarm is taken only for somebody: what
+    nobody could be told waits for the next look."""
+    found = []
+    for person in owners(session):
+        decision = delivery.decide(
+            session, runtime.vault, person, klass, now=now, tz=runtime.clock.tz
+        )
+        if decision.reason is None:
+            found.append((person, decision.until or now))
+    return found
+
+
 def words(session: Session, alarm: Alarm, locale: str, tz: ZoneInfo) -> tuple[str, str]:
     """What is wrong and what to do about it, in a reader's language."""
     name = alarm.kind.replace(".", "_")
@@ -87,7 +102,7 @@ def _names(session: Session, alarm: Alarm, locale: str) -> dict[str, str]:
 
 def tell_grave(session: Session, runtime: Runtime, now: datetime) -> int:
     """Tell the owner of grave alarms nobody was told of. Returns how many."""
-    people = owners(session)
+    people = reached(session, runtime, MessageClass.TRANSACTIONAL, now)
     if not people:
         return 0
     told = 0
@@ -95,46 +110,45 @@ def tell_grave(session: Session, runtime: Runtime, now: datetime) -> int:
         if _was_told_lately(session, alarm, now) or not _take(session, alarm, now):
             continue
         told += 1
-        for person in people:
+        for person, at in people:
             title, body = words(session, alarm, person.locale, runtime.clock.tz)
+            card = notice(title, body, action=_open(runtime, person))
             _push(
-                session, runtime, person, f"alarm:{alarm.id}:{person.id}", "alarms.raised",
-                MessageClass.TRANSACTIONAL, notice(title, body, action=_open(runtime, person)), now,
+                session, person, f"alarm:{alarm.id}:{person.id}", "alarms.raised",
+                MessageClass.TRANSACTIONAL, card, at, now,
             )  # fmt: skip
     return told
 
 
 def tell_rest(session: Session, runtime: Runtime, now: datetime, day: str) -> int:
     """The day's digest of what is open and untold. Returns how many alarms it names."""
-    people = owners(session)
+    people = reached(session, runtime, MessageClass.SERVICE, now)
     untold = _untold(session, is_grave=None) if people else []
     taken = [alarm for alarm in untold if _take(session, alarm, now)]
     if not taken:
         return 0
-    for person in people:
+    for person, at in people:
         titles = [words(session, alarm, person.locale, runtime.clock.tz)[0] for alarm in taken]
         body = "\n".join(f"• {title}" for title in titles[:MOST_LINES])
         if len(titles) > MOST_LINES:
             body += "\n" + t(person.locale, "alarms.more", count=len(titles) - MOST_LINES)
         heading = t(person.locale, "alarms.digest", count=len(titles))
-        _push(
-            session, runtime, person, f"alarms:{day}:{person.id}", "alarms.digest",
-            MessageClass.SERVICE, notice(heading, body, action=_open(runtime, person)), now,
-        )  # fmt: skip
+        card = notice(heading, body, action=_open(runtime, person))
+        send_card(session, person, f"alarms:{day}:{person.id}", "alarms.digest", card, at, now)
     return len(taken)
 
 
 def send_card(
     session: Session,
-    runtime: Runtime,
     person: Member,
     key: str,
     kind: str,
     card: dict[str, Any],
+    due_at: datetime,
     now: datetime,
 ) -> bool:
-    """Send the owner a card outside the quiet hours, once for its key."""
-    return _push(session, runtime, person, key, kind, MessageClass.SERVICE, card, now)
+    """Send the owner a card at the moment that `reached` gave, once for its key."""
+    return _push(session, person, key, kind, MessageClass.SERVICE, card, due_at, now)
 
 
 def _untold(session: Session, *, is_grave: bool | None) -> Sequence[Alarm]:
@@ -159,20 +173,17 @@ def _was_told_lately(session: Session, alarm: Alarm, now: datetime) -> bool:
 
 def _push(
     session: Session,
-    runtime: Runtime,
     person: Member,
     key: str,
     kind: str,
     klass: MessageClass,
     card: dict[str, Any],
+    due_at: datetime,
     now: datetime,
 ) -> bool:
-    decision = delivery.decide(session, runtime.vault, person, klass, now=now, tz=runtime.clock.tz)
-    if decision.reason is not None:
-        return False
     queued = outbox.queue(
         session, key=key, member=person, klass=klass, kind=kind, messages=[card], now=now,
-        due_at=decision.until or now,
+        due_at=due_at,
     )  # fmt: skip
     return queued is not None
 

@@ -42,6 +42,7 @@ from core.i18n import LOCALES, day
 from core.runtime import Runtime
 from engagement import costs, delivery, outbox, segments, taps, texts, topics
 from engagement.outbox import Draft
+from insights.results import WindowEnd
 from loyalty import coupons, members, shop
 from models.base import UtcDateTime
 from models.campaigns import Campaign, CampaignRecipient, CampaignState, RecipientState
@@ -1106,7 +1107,7 @@ class Score:
 
 
 def scores(session: Session, campaign: Campaign) -> list[Score]:
-    """Each text with what it brought so far."""
+    """Each text with what it brought so far, within the days that results count (M8)."""
     sent = sums(session, campaign).by_variant
     satang: dict[str | None, int] = dict(
         session.execute(
@@ -1120,6 +1121,7 @@ def scores(session: Session, campaign: Campaign) -> list[Score]:
                 CampaignRecipient.campaign_id == campaign.id,
                 Message.state.in_((MessageState.SENT, MessageState.SENT_UNKNOWN)),
                 Purchase.purchased_at >= Message.created_at,
+                Purchase.purchased_at <= WindowEnd(Message.created_at),
                 Purchase.state != PurchaseState.VOIDED,
             )
             .group_by(CampaignRecipient.variant)

@@ -14,6 +14,7 @@ from core.runtime import Runtime
 from engagement import alerts
 from insights import weekly
 from insights.weekly import Best, Week
+from models.outbox import MessageClass
 
 #: Sent on Monday, or on Tuesday where Monday was missed; later it is no news.
 DAYS = (0, 1)
@@ -22,13 +23,15 @@ DAYS = (0, 1)
 def send(session: Session, runtime: Runtime, now: datetime) -> int:
     """Send last week's card to the owner, once for each week. Returns how many were new."""
     tz = runtime.clock.tz
-    people = alerts.owners(session)
-    if not people or local_day(now, tz).weekday() not in DAYS:
+    if local_day(now, tz).weekday() not in DAYS:
+        return 0
+    people = alerts.reached(session, runtime, MessageClass.SERVICE, now)
+    if not people:
         return 0
     week = weekly.of_week(session, weekly.monday_of(now, tz), now, tz)
     address = f"{runtime.settings.public_url}/admin/weekly"
     sent = 0
-    for person in people:
+    for person, at in people:
         language = person.locale
         card = weekly_card(
             t(language, "weekly.title"),
@@ -40,7 +43,7 @@ def send(session: Session, runtime: Runtime, now: datetime) -> int:
             theme.uri_action(t(language, "weekly.open"), address),
         )
         key = f"weekly:{week.first_on.isoformat()}:{person.id}"
-        sent += alerts.send_card(session, runtime, person, key, "shop.weekly", card, now)
+        sent += alerts.send_card(session, person, key, "shop.weekly", card, at, now)
     return sent
 
 

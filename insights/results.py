@@ -435,7 +435,7 @@ def line_says(session: Session, source: str) -> tuple[LineSays, ...]:
 HELD = Intent.arm == Arm.HELD_OUT
 
 
-class _WindowEnd(FunctionElement[datetime]):
+class WindowEnd(FunctionElement[datetime]):
     """A moment and 14 days."""
 
     type = DateTime(timezone=True)
@@ -443,13 +443,13 @@ class _WindowEnd(FunctionElement[datetime]):
     name = "window_end"
 
 
-@compiles(_WindowEnd, "postgresql")
+@compiles(WindowEnd, "postgresql")
 def _window_end_postgresql(element: Any, compiler: Any, **more: Any) -> str:
     moment = compiler.process(element.clauses, **more)
     return f"({moment} + interval '{WINDOW_DAYS} days')"
 
 
-@compiles(_WindowEnd, "sqlite")
+@compiles(WindowEnd, "sqlite")
 def _window_end_sqlite(element: Any, compiler: Any, **more: Any) -> str:
     moment = compiler.process(element.clauses, **more)
     return f"(strftime('%Y-%m-%d %H:%M:%f', {moment}, '+{WINDOW_DAYS} days') || '000')"
@@ -458,7 +458,7 @@ def _window_end_sqlite(element: Any, compiler: Any, **more: Any) -> str:
 def _arms(session: Session, occasions: Any) -> dict[str, ArmResult]:
     """Sums of each arm over the occasions that are not part of an earlier one's 14 days."""
     listed = occasions.cte("occasions")
-    is_own = listed.c.before.is_(None) | (_WindowEnd(listed.c.before) <= listed.c.at)
+    is_own = listed.c.before.is_(None) | (WindowEnd(listed.c.before) <= listed.c.at)
     spent = (
         select(
             listed.c.part,
@@ -468,7 +468,7 @@ def _arms(session: Session, occasions: Any) -> dict[str, ArmResult]:
             Purchase,
             (Purchase.member_id == listed.c.member_id)
             & (Purchase.purchased_at > listed.c.at)
-            & (Purchase.purchased_at <= _WindowEnd(listed.c.at)),
+            & (Purchase.purchased_at <= WindowEnd(listed.c.at)),
         )
         .where(is_own)
         .group_by(listed.c.id, listed.c.part)

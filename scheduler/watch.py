@@ -16,6 +16,7 @@ from core.runtime import Runtime
 from engagement import alerts, watchdog
 from engagement.watchdog import Finding
 from loyalty import alarms
+from models.outbox import MessageClass
 from models.results import Alarm
 from models.schedule import Occurrence, OccurrenceState
 from scheduler.schedule import JOBS, Job
@@ -32,7 +33,9 @@ def look(runtime: Runtime, now: datetime) -> None:
         found = watchdog.look(session, now)
         missed = find_missed(session, runtime, now)
         is_quiet = not (
-            watchdog.is_news(session, found) or _is_news(session, missed) or _is_untold(session)
+            watchdog.is_news(session, found)
+            or _is_news(session, missed)
+            or _is_untold(session, runtime, now)
         )
     if is_quiet:
         return
@@ -102,9 +105,11 @@ def _is_news(session: Session, missed: list[Finding]) -> bool:
     return set(session.scalars(query)) != {one.key for one in missed}
 
 
-def _is_untold(session: Session) -> bool:
-    """Whether a grave alarm that somebody else raised waits to be told."""
+def _is_untold(session: Session, runtime: Runtime, now: datetime) -> bool:
+    """Whether a grave alarm that somebody else raised waits to be told, and can be."""
     untold = select(Alarm.id).where(
         alarms.IS_OPEN, Alarm.told_at.is_(None), Alarm.kind.in_(sorted(alarms.GRAVE))
     )
-    return session.scalar(untold.limit(1)) is not None and bool(alerts.owners(session))
+    if session.scalar(untold.limit(1)) is None:
+        return False
+    return bool(alerts.reached(session, runtime, MessageClass.TRANSACTIONAL, now))

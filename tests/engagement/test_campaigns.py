@@ -37,6 +37,7 @@ from models.outbox import (
     MessageClass,
     MessageState,
 )
+from models.purchases import Purchase
 from models.results import Tap
 from tests import factories
 from tests.conftest import SOAK
@@ -407,6 +408,24 @@ def test_m3_a_b_test_waits_for_its_winner_by_taps(cafe: Shop) -> None:
     assert campaign.winner == "b"
     assert ended.sent == 60
     assert ended.by_variant["b"] == 60 - found.by_variant["a"]
+
+
+def test_m8_a_text_is_scored_by_the_days_that_results_count(cafe: Shop) -> None:
+    first, second = cafe.join(2)
+    campaign = cafe.start()
+    assert cafe.finish(campaign).sent == 2
+    branch = factories.make_branch(cafe.session)
+    for member, days in ((first, 14), (second, 15)):
+        at = cafe.now + timedelta(days=days)
+        cafe.session.add(
+            Purchase(
+                public_id=f"p{days}", member_id=member.id, branch_id=branch.id,
+                operation_id=f"o{days}", local_on=at.date(), purchased_at=at, recorded_at=at,
+                amount_satang=100 + days,
+            )
+        )  # fmt: skip
+    cafe.session.flush()
+    assert [one.satang for one in campaigns.scores(cafe.session, campaign)] == [114]
 
 
 def test_m8_some_are_held_out_by_a_share_that_stays(cafe: Shop) -> None:

@@ -188,6 +188,28 @@ def test_M9_nobody_is_told_where_nobody_asked_and_later_only_what_is_still_open(
     assert life.session.scalar(select(Alarm.told_at)) is None
 
 
+def test_M9_a_grave_alarm_waits_for_an_owner_who_can_be_reached(life, owner):
+    owner.is_following = False
+    grave(life)
+    assert alerts.tell_grave(life.session, life.runtime, life.now) == 0
+    assert life.session.scalar(select(Alarm.told_at)) is None
+    owner.is_following = True
+    assert alerts.tell_grave(life.session, life.runtime, life.now) == 1
+    assert [one.member_id for one in told(life)] == [owner.id]
+
+
+def test_M9_what_the_monthly_stop_keeps_back_is_in_the_next_digest(life, owner):
+    alarms.raise_alarm(
+        life.session, "suspects.members:all", "suspects.members", {"count": 1}, life.now
+    )
+    shop.set(life.session, "messages.monthly_stop", 0, life.now)
+    assert alerts.tell_rest(life.session, life.runtime, life.now, "2026-11-22") == 0
+    assert life.session.scalar(select(Alarm.told_at)) is None
+    shop.set(life.session, "messages.monthly_stop", 100, life.now)
+    assert alerts.tell_rest(life.session, life.runtime, life.now, "2026-11-23") == 1
+    assert [one.member_id for one in told(life)] == [owner.id]
+
+
 @pytest.mark.parametrize("change", ["blocked", "erased", "merged"])
 def test_M9_an_owner_who_is_gone_breaks_nothing(life, owner, somchai, change):
     if change == "blocked":

@@ -486,7 +486,7 @@ def _expected(messages: int, now: datetime, tz: Any) -> dict[str, Any] | None:
     made = sent = proven = 0
     for one in past:
         found = figures.of_campaign(db(), one.id, now, tz)
-        if found.words != figures.UNKNOWN_WORDS and found.sent_total:
+        if found.is_proven and found.sent_total:
             made, sent, proven = made + found.made_satang, sent + found.sent_total, proven + 1
     if not proven:
         return None

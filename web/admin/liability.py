@@ -17,7 +17,7 @@ from web.admin import charts, forms
 from web.admin.ground import back, blueprint, freshly, may, noted
 from web.admin.tables import spreadsheet
 from web.auth import staff_only
-from web.ground import db, locale, runtime
+from web.ground import db, locale, opened, outside, runtime
 
 Rows = list[Sequence[Any]]
 MOVES = ("earned", "burned", "expired", "adjusted", "reversed")
@@ -76,10 +76,11 @@ def liability_worth() -> Response:
 @blueprint.post("/liability/<any(months, days, coupons):what>.csv")
 @staff_only("liability.export")
 @freshly
+@outside
 def liability_export(what: str) -> Response:
     """One of the tables as a file."""
     made: dict[str, Callable[[], Rows]] = {"months": _months, "days": _days, "coupons": _coupons}
-    return _file(what, made[what]())
+    return _file(what, made[what])
 
 
 @blueprint.get("/suspects")
@@ -98,13 +99,18 @@ def suspects() -> str:
 @blueprint.post("/suspects/<any(cashiers, members):what>.csv")
 @staff_only("suspects.export")
 @freshly
+@outside
 def suspects_export(what: str) -> Response:
     """One of the lists as a file."""
+    return _file(f"suspects-{what}", lambda: _suspects(what))
+
+
+def _suspects(what: str) -> Rows:
     language = locale()
     found = _cashiers() if what == "cashiers" else _members()
     rows: Rows = [[t(language, "console.name"), t(language, "suspects.reasons")]]
     rows += [[one.name, " · ".join(_reason(flag, language) for flag in one.flags)] for one in found]
-    return _file(f"suspects-{what}", rows)
+    return rows
 
 
 def _cashiers() -> list[watch.Suspect]:
@@ -163,9 +169,12 @@ def _baht(satang: int) -> str:
     return f"{satang // 100}.{satang % 100:02d}"
 
 
-def _file(name: str, rows: Rows) -> Response:
-    """A CSV to keep; that it was taken is written down, with how much."""
+def _file(name: str, find: Callable[[], Rows]) -> Response:
+    """A CSV to keep; that it was taken is written down, with how much. No lock while reading."""
+    with opened(is_reading=True):
+        rows = find()
+    with opened():
+        noted("exports.made", what=name, rows=len(rows) - 1, by=g.staff.id)
     clock = runtime().clock
-    noted("exports.made", what=name, rows=len(rows) - 1, by=g.staff.id)
     on = local_day(clock.now(), clock.tz).isoformat()
     return spreadsheet(rows, f"taem-{name}-{on}.csv")

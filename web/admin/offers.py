@@ -309,16 +309,16 @@ def codes_void(batch_id: int) -> Any:
 @blueprint.post("/codes/<int:batch_id>/export")
 @staff_only("offers.edit")
 @freshly
+@outside
 def codes_export(batch_id: int) -> Response:
     """The list for the printer: once for everybody, again by right; each time written down."""
-    batch = coupons.take_export(
-        db(), batch_id, runtime().clock.now(), may_again=may("codes.export_again")
-    )
-    rows = [
-        ("code", "used"),
-        *((code, int(used)) for code, used in coupons.codes_of(db(), batch_id)),
-    ]
-    noted("codes.exported", batch=batch_id, count=batch.size)
+    with opened(is_reading=True) as session:
+        codes = coupons.codes_of(session, batch_id)
+        rows = [("code", "used"), *((code, int(used)) for code, used in codes)]
+    with opened() as session:
+        may_again, now = may("codes.export_again"), runtime().clock.now()
+        batch = coupons.take_export(session, batch_id, now, may_again=may_again)
+        noted("codes.exported", batch=batch_id, count=batch.size)
     return spreadsheet(rows, f"codes-{batch_id}.csv")
 
 

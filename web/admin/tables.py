@@ -242,29 +242,37 @@ def _turned(tie: Any) -> Any:
 def listed(listing: Listing) -> Listing:
     """Give a list its file: `GET <path>.csv|xlsx`, or with people in it `POST` and the password."""
 
-    def made(kind: str, told: progress.Told) -> Response:
+    def found(told: progress.Told) -> list[list[Any]]:
         most = listing.count_of_file()
         rows: list[list[Any]] = []
         for row in listing.rows_of_file():
             if len(rows) % FETCHED == 0:
                 told("progress.file", len(rows), most)
             rows.append(row)
-        if not listing.is_open:
-            facts = {"what": listing.name, "kind": kind, "rows": len(rows) - 1}
-            noted("exports.made", **facts, search=request.args.get("q", "")[:SEARCH_LETTERS])
-        clock = runtime().clock
-        day = local_day(clock.now(), clock.tz).isoformat()
-        if not listing.is_open:  # the owner is told (AA5), once a day for each person and list
-            told_of = {"staff_id": g.staff.id, "list": listing.name, "rows": len(rows) - 1}
-            key = f"exports.made:{day}:{listing.name}:{g.staff.id}"
-            alarms.raise_alarm(db(), key, "exports.made", told_of, clock.now())
-        told("progress.writing_file", len(rows) - 1, len(rows) - 1)
-        return spreadsheet(rows, f"taem-{listing.name}-{day}.{kind}")
+        return rows
+
+    def written_down(kind: str, count: int, day: str) -> None:
+        facts = {"what": listing.name, "kind": kind, "rows": count}
+        noted("exports.made", **facts, search=request.args.get("q", "")[:SEARCH_LETTERS])
+        # The owner is told (AA5), once a day for each person and list.
+        told_of = {"staff_id": g.staff.id, "list": listing.name, "rows": count}
+        key = f"exports.made:{day}:{listing.name}:{g.staff.id}"
+        alarms.raise_alarm(db(), key, "exports.made", told_of, runtime().clock.now())
 
     def taken(kind: str) -> Response:
         def work(told: progress.Told) -> Response:
-            with opened(is_reading=listing.is_open):
-                return made(kind, told)
+            clock = runtime().clock
+            day = local_day(clock.now(), clock.tz).isoformat()
+            with opened(is_reading=True):
+                rows = found(told)
+            count = len(rows) - 1
+            told("progress.writing_file", count, count)
+            # Under no lock: a workbook of a hundred thousand rows takes its time.
+            answer = spreadsheet(rows, f"taem-{listing.name}-{day}.{kind}")
+            if not listing.is_open:  # nobody gets it before it is written down
+                with opened():
+                    written_down(kind, count, day)
+            return answer
 
         return progress.shown(work)
 

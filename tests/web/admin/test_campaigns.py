@@ -12,8 +12,10 @@ from core.clock import at_local, local_day
 from core.i18n import t
 from engagement import campaigns, segments
 from loyalty import shop as settings
-from models.campaigns import Campaign, CampaignRecipient, CampaignState
-from models.outbox import ChannelState, Message
+from models.campaigns import Campaign, CampaignRecipient, CampaignState, RecipientState
+from models.journeys import Arm
+from models.members import Member
+from models.outbox import ChannelState, Message, MessageClass, MessageState
 from models.segments import Segment, SegmentVersion
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -234,6 +236,32 @@ def test_a_campaign_sent_at_night_says_when_it_goes_out(sign_in, runtime, clock,
     assert "จะเริ่มส่ง 22 พ.ย. 2569 15:00" in browser.get(look).text
     assert browser.send(f"{page}/start", when="now").status_code == 303
     assert "จะเริ่มส่ง 22 พ.ย. 2569 15:00" in browser.get(page).text
+
+
+def test_m6_a_past_campaign_that_held_nobody_out_proves_no_return(
+    sign_in, runtime, everybody
+) -> None:
+    with runtime.transaction() as session:
+        past = Campaign(
+            name="ชานม", created_at=NOW, made_by="staff:1", started_at=NOW, ended_at=NOW,
+            state=CampaignState.DONE, holdout_percent=0,
+        )  # fmt: skip
+        member = session.scalars(select(Member).limit(1)).one()
+        message = Message(
+            key="past", member_id=member.id, klass=MessageClass.PROMOTIONAL, kind="campaign",
+            state=MessageState.SENT, channel="push", created_at=NOW, due_at=NOW,
+        )  # fmt: skip
+        session.add_all([past, message])
+        session.flush()
+        session.add(
+            CampaignRecipient(
+                campaign_id=past.id, member_id=member.id, arm=Arm.TREATED,
+                state=RecipientState.QUEUED, message_id=message.id,
+            )
+        )  # fmt: skip
+    browser = sign_in("owner")
+    look = browser.get(f"/admin/campaigns/{written(browser, everybody)}/look").text
+    assert t("th", "campaigns.expected_unknown") in look
 
 
 def test_m6_the_hard_stop_refuses_in_words(sign_in, runtime, everybody) -> None:

@@ -10,13 +10,13 @@ from openpyxl import load_workbook
 from sqlalchemy import select
 
 from core.i18n import t
-from loyalty import purchases, tickets
+from loyalty import audit, purchases, tickets
 from models.members import MemberTotals
 from models.results import Alarm
 from models.staff import AuditRow, StaffSession
 from tests.moments import BANGKOK, NOW
 from tests.web.admin.conftest import rows_of
-from web.admin import tables
+from web.admin import liability, tables
 from web.admin.members import MEMBERS
 from web.admin.tables import FILE_ROWS, PAGE_ROWS
 
@@ -65,6 +65,25 @@ def test_aa5_people_leave_only_after_the_password_and_with_an_audit_row(
     assert [row.facts for row in taken] == [
         {"what": "members", "kind": "csv", "rows": PAGE_ROWS, "search": "cmd"}
     ]
+
+
+@pytest.mark.parametrize(
+    "page, path",
+    [(tables, "/admin/members.xlsx"), (liability, "/admin/suspects/members.csv")],
+)
+def test_a_file_is_made_while_others_write(owner, crowd, database, monkeypatch, page, path):
+    made = page.spreadsheet
+
+    def beside(rows, name):
+        with database.write() as session:
+            audit.record(session, "cli", "imports.dropped", {}, NOW)
+        return made(rows, name)
+
+    monkeypatch.setattr(page, "spreadsheet", beside)
+    assert owner.send(path).status_code == 200
+    with database.read() as session:
+        acts = session.scalars(select(AuditRow.act)).all()
+    assert sorted(acts) == ["exports.made", "imports.dropped"]
 
 
 def test_fx13_the_owner_is_told_of_people_taken_out_until_it_is_seen(owner, crowd, runtime):
