@@ -75,35 +75,49 @@ def menu(key: str) -> str:
 
 @blueprint.post("/menus/<string:key>")
 @staff_only("menus.edit")
+@outside
 def menu_save(key: str) -> Any:
-    """Keep the form as the next version, unless LINE would refuse it or somebody was quicker."""
-    row = menu_of(key)
+    """Keep the form as the next version, unless LINE would refuse it or somebody was quicker.
+
+    Its pictures are kept first, whatever becomes of the rest: the draft goes on naming them.
+    """
+    refusal = ""
+    with opened():
+        row = menu_of(key)
+        draft = menu_forms.read(publish.latest_version(db(), row.id).definition)
+        try:
+            _take_pictures(row, draft)
+        except Refused as error:
+            refusal = t(locale(), error.code, **error.facts)
+    with opened():
+        return _saved(menu_of(key), draft, refusal)
+
+
+def _saved(row: Menu, draft: dict[str, Any], refusal: str) -> Any:
     version = publish.latest_version(db(), row.id)
-    draft = menu_forms.read(version.definition)
+    if refusal:
+        return make_response(_page(row, version, draft, [], refusal=refusal, is_draft=True), 422)
     if menu_forms.lay_out(draft):
         return _page(row, version, draft, [], is_draft=True)
-    try:
-        _take_pictures(draft)
-    except Refused as error:
-        refusal = t(locale(), error.code, **error.facts)
-        return make_response(_page(row, version, draft, [], refusal=refusal, is_draft=True), 422)
     definition = MenuDefinition.from_dict(draft)
     found = faults(definition, icons.NAMES)
     if found:
         return make_response(_page(row, version, draft, found, is_draft=True), 422)
-    if request.form.get("base", str(version.version)) != str(version.version):
-        refusal = t(locale(), "menus.saved_meanwhile", number=version.version)
-        return make_response(_page(row, version, draft, [], refusal=refusal, is_draft=True), 409)
+    number = str(version.version)
+    if request.form.get("base", number) != number:
+        refusal = t(locale(), "menus.saved_meanwhile", number=number)
+        page = _page(row, version, draft, [], refusal=refusal, is_draft=True, base=number)
+        return make_response(page, 409)
     if definition.to_dict() == MenuDefinition.from_dict(version.definition).to_dict():
-        return back("admin.menu", note="console.saved", key=key, tab=request.form.get("tab"))
+        return back("admin.menu", note="console.saved", key=row.key, tab=request.form.get("tab"))
     saved = publish.save_version(
         db(), row, definition, made_by=f"staff:{g.staff.id}", now=_real_now()
     )
-    noted("menus.changed", menu=key, version=saved.version)
-    return back("admin.menu", note="console.saved", key=key, tab=request.form.get("tab"))
+    noted("menus.changed", menu=row.key, version=saved.version)
+    return back("admin.menu", note="console.saved", key=row.key, tab=request.form.get("tab"))
 
 
-def _take_pictures(draft: dict[str, Any]) -> None:
+def _take_pictures(row: Menu, draft: dict[str, Any]) -> None:
     """Keep the pictures sent for the open tab: one for both languages, or one each."""
     tab = next((one for one in draft["tabs"] if one["key"] == request.form.get("tab")), None)
     for name in ("both", *LOCALES):
@@ -114,6 +128,7 @@ def _take_pictures(draft: dict[str, Any]) -> None:
             db(), given.stream.read(uploads.MAX_BYTES + 1),
             made_by=f"staff:{g.staff.id}", now=_real_now(),
         )  # fmt: skip
+        noted("menus.picture_kept", menu=row.key, picture=kept.content_hash[:16])
         pictures = tab.setdefault("pictures", {})
         for language in LOCALES if name == "both" else (name,):
             pictures[language] = kept.content_hash
@@ -337,8 +352,12 @@ def _page(
     refusal: str = "",
     tried: str = "",
     is_draft: bool = False,
+    base: str = "",
 ) -> str:
+    """`base` is the version that a draft rests on: the one it began with until somebody is told."""
     language = locale()
+    if is_draft:
+        base = base or request.form.get("base", "")
     session = db()
     live = (
         publish.version_of(session, row.id, row.published_version)
@@ -350,6 +369,7 @@ def _page(
         "admin/menu.html",
         menu=row,
         version=version,
+        base=base or version.version,
         definition=definition,
         carried=json.dumps(definition, ensure_ascii=False),
         chosen=_chosen(definition),

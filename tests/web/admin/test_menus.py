@@ -51,6 +51,13 @@ def form_of(tab):
     return form
 
 
+def sent_by(page):
+    """What the editor's form, as it was shown, sends again."""
+    found = Fields(page, "menu-form").found
+    del found["csrf_token"]
+    return found
+
+
 def test_a_layout_is_tried_first_and_saved_after(owner, guest, database):
     number, tab = newest(database)
     tried = owner.send(guest, arrange="1", layout="6", **form_of(tab))
@@ -85,8 +92,7 @@ def test_a_menu_of_as_many_areas_as_line_allows_is_saved_as_its_page_sends_it(
                  f"{name}.label.th": "โทร", f"{name}.label.en": "Call",
                  f"{name}.type": "uri", f"{name}.value": "tel:021234567"}  # fmt: skip
     assert owner.send(guest, **form).status_code == 303
-    sent = Fields(owner.get(guest).text, "menu-form").found
-    sent.pop("csrf_token")
+    sent = sent_by(owner.get(guest).text)
     nothing = {"picture.both": (io.BytesIO(), "")}  # and so it is multipart
     assert owner.send(guest, **sent | nothing).status_code == 303
     assert len(newest(database)[1]["areas"]) == AREAS
@@ -348,6 +354,39 @@ def test_who_saves_over_a_newer_version_is_told_first(owner, guest, database):
     assert (late.status_code, 'name="base" value="2"' in late.text) == (409, True)
     assert newest(database)[0] == 2
     assert owner.send(guest, base="2", **form_of(tab) | {label: "หลัง"}).status_code == 303
+
+
+@pytest.mark.parametrize("step", [{"arrange": "1"}, {"open": "main"}, {"label": ""}])
+def test_a_draft_rests_on_the_version_it_began_with_until_it_is_saved(owner, guest, database, step):
+    _number, tab = newest(database)
+    label = f"{tab['key']}.{tab['areas'][0]['key']}.label.th"
+    assert owner.send(guest, base="1", **form_of(tab) | {label: "ก่อน"}).status_code == 303
+    mine = form_of(tab) | {label: step.get("label", "หลัง")}
+    page = owner.send(guest, base="1", **mine | step).text
+    assert 'name="base" value="1"' in page
+    form = sent_by(page) | {label: "หลัง"}
+    assert owner.send(guest, **form).status_code == 409
+    assert newest(database)[0] == 2
+
+
+def test_a_picture_outlives_the_refusal_of_its_draft(owner, guest, database):
+    _number, tab = newest(database)
+    label = f"{tab['key']}.{tab['areas'][0]['key']}.label.th"
+    refused = send_picture(owner, guest, tab, picture(1250, 843), **{label: ""})
+    assert (refused.status_code, t("th", "menus.picture_is_th") in refused.text) == (422, True)
+    form = sent_by(refused.text) | {label: "มาใหม่"}
+    assert owner.send(guest, **form).status_code == 303
+    pictures = newest(database)[1]["pictures"]
+    with database.read() as session:
+        assert session.scalars(select(MenuUpload.content_hash)).all() == [pictures["th"]]
+
+
+def test_a_picture_chosen_before_an_area_is_added_comes_along(owner, guest, database):
+    _number, tab = newest(database)
+    page = send_picture(owner, guest, tab, picture(1250, 843), drop=tab["areas"][-1]["key"])
+    assert (page.status_code, t("th", "menus.picture_is_th") in page.text) == (200, True)
+    assert owner.send(guest, **sent_by(page.text)).status_code == 303
+    assert set(newest(database)[1]["pictures"]) == {"th", "en"}
 
 
 def test_the_history_says_in_words_what_changed(owner, guest, database):
