@@ -8,7 +8,7 @@ from functools import cache, wraps
 from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
-from flask import Blueprint, Response, g, make_response, redirect, request, url_for
+from flask import Blueprint, Response, current_app, g, make_response, redirect, request, url_for
 from flask_wtf.csrf import generate_csrf
 from markupsafe import Markup
 from sqlalchemy import bindparam, select
@@ -274,11 +274,18 @@ def freshly(view: View) -> View:
 
 
 def _page_before() -> str:
-    """The path of the page that a form was sent from; `next` is checked again when used."""
+    """The path of the page that a form was sent from; `next` is checked again when used.
+
+    One that was refused was shown at the address of its form: then the page is above that.
+    """
     try:
-        return urlsplit(request.referrer or "").path[: SEARCH_LETTERS * 2]
+        path = urlsplit(request.referrer or "").path[: SEARCH_LETTERS * 2]
     except ValueError:  # `https://[` and the like are no address
         return ""
+    addresses = current_app.create_url_adapter(request)
+    while path and addresses and not addresses.test(path, "GET"):
+        path = path.rpartition("/")[0]
+    return path
 
 
 def may(permission: str) -> bool:

@@ -66,8 +66,11 @@ if (dialog) {
 
 /* What was typed stays when a form is refused, with the reason beside its field. */
 const TYPED = "taem-typed";
+/* Here the password is asked for once more, and what was typed before waits. */
+const CONFIRM = "/admin/confirm";
 
 function remember(form) {
+  if (new URL(form.action).pathname === CONFIRM) return;
   const alike = [...document.querySelectorAll("form")].filter((one) => one.action === form.action);
   const values = [...form.elements]
     .filter((one) => one.name && !["hidden", "password", "file", "submit"].includes(one.type))
@@ -106,25 +109,39 @@ function show(field, sentence) {
     field.removeAttribute("aria-invalid");
     field.removeAttribute("aria-describedby");
   }, { once: true });
-  for (let box = field.closest("details"); box; box = box.parentElement.closest("details")) {
+  uncover(field);
+  field.focus();
+}
+
+function uncover(part) {
+  for (let box = part.closest("details"); box; box = box.parentElement.closest("details")) {
     box.open = true;
   }
-  field.focus();
 }
 
 function takeBack() {
   let kept = null;
   try {
     kept = JSON.parse(sessionStorage.getItem(TYPED));
+    if (kept && location.pathname === CONFIRM) {
+      sessionStorage.setItem(TYPED, JSON.stringify({ ...kept, waits: true }));
+      return;
+    }
     sessionStorage.removeItem(TYPED);
   } catch {
     return;
   }
-  if (!kept?.refused || kept.page !== location.href) return;
+  const isBack = kept?.waits && new URL(kept.page).pathname.startsWith(location.pathname);
+  if (!isBack && !(kept?.refused && kept.page === location.href)) return;
   const alike = [...document.forms].filter((one) => new URL(one.action).pathname === kept.action);
   const form = alike[kept.place];
   if (!form) return;
   refill(form, kept.values);
+  uncover(form);
+  if (isBack) {
+    form.scrollIntoView({ block: "center" });
+    return;
+  }
   const field = kept.refused.field && form.elements[kept.refused.field];
   if (field && field.name) show(field, kept.refused.sentence);
   else {

@@ -7,7 +7,8 @@ function sort() {
   const obtained = `obtained:${form.elements.obtained.value}`;
   for (const part of form.querySelectorAll("[data-kinds]")) {
     const kinds = part.dataset.kinds.split(" ");
-    part.hidden = !kinds.includes(kind) && !kinds.includes(obtained);
+    const isWrong = part.querySelector(".wrong");  // what has to be put right is seen
+    part.hidden = !kinds.includes(kind) && !kinds.includes(obtained) && !isWrong;
   }
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from playwright.sync_api import expect
 from sqlalchemy import select
 
 from loyalty import people
-from models.staff import ApiKey
+from models.staff import ApiKey, Staff, StaffSession
 from tests.moments import NOW
+from tests.web.conftest import PASSWORD, PASSWORD_HASH
 
 pytestmark = pytest.mark.e2e
 
@@ -128,6 +130,46 @@ def test_what_was_typed_stays_with_the_reason_beside_its_field(console, runtime)
     field.press("Enter")
     expect(page.locator(".alert-success")).to_be_visible()
     assert page.evaluate("sessionStorage.length") <= 1
+
+
+def test_what_was_typed_waits_while_the_password_is_asked_for(console, runtime):
+    page = console("/admin/privacy")
+    part = page.locator("#marketing")
+    part.get_by_text("เผยแพร่ฉบับใหม่").click()
+    part.locator("textarea").first.fill("{name}")
+    part.get_by_role("button").click()
+    expect(part.get_by_role("alert")).to_be_visible()
+    with runtime.transaction() as session:
+        session.scalars(select(Staff)).one().password_hash = PASSWORD_HASH
+        session.scalars(select(StaffSession)).one().created_at -= timedelta(hours=1)
+    part.locator("textarea").first.fill("เราจะส่งข่าวที่คุณอยากอ่าน")
+    part.locator('input[name="asks_again"]').uncheck()
+    part.get_by_role("button").click()
+    field = page.locator('input[name="password"]')
+    field.fill("ผิดแน่นอน")
+    field.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+    field.fill(PASSWORD)
+    field.press("Enter")
+    expect(part.locator("textarea").first).to_have_value("เราจะส่งข่าวที่คุณอยากอ่าน")
+    expect(part.locator("textarea").first).to_be_visible()
+    expect(part.locator('input[name="asks_again"]')).not_to_be_checked()
+    part.get_by_role("button").click()
+    expect(page.locator(".alert-success")).to_be_visible()
+    assert page.evaluate("sessionStorage.length") == 0
+
+
+def test_what_has_to_be_put_right_is_shown_although_its_kind_hides_it(console):
+    page = console("/admin/offers/new")
+    page.locator('input[name="name_th"]').fill("ลดยี่สิบ")
+    page.locator('select[name="kind"]').select_option("percent_off")
+    page.locator('input[name="percent"]').fill("มาก")
+    page.locator('select[name="kind"]').select_option("baht_off")
+    page.locator('input[name="value"]').fill("20")
+    expect(page.locator('input[name="percent"]')).to_be_hidden()
+    page.get_by_test_id("save").click()
+    expect(page.locator('input[name="percent"]')).to_be_visible()
+    expect(page.locator('label:has(input[name="percent"]) small[role=alert]')).to_be_visible()
 
 
 def test_a_field_left_empty_says_so_beside_itself(console):
