@@ -160,6 +160,11 @@ class Settings(BaseSettings):
         return not is_loopback(urlsplit(self.line_api_url).hostname or "")
 
     @property
+    def has_token(self) -> bool:
+        """Whether calls to LINE can carry a token: a long-lived one, or those of the channel's id."""
+        return bool(self.line_channel_access_token or self.line_channel_id)
+
+    @property
     def has_liff(self) -> bool:
         """Whether member pages open through LIFF; without it, through links in the chat."""
         return bool(self.liff_id and self.line_login_channel_id)

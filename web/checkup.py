@@ -48,8 +48,10 @@ def _settings(runtime: Runtime) -> Iterator[tuple[bool, str, dict[str, object]]]
         bool(settings.line_channel_secret),
         *_either(bool(settings.line_channel_secret), "doctor.secret_ok", "doctor.secret_missing"),
     )
-    has_token = bool(settings.line_channel_access_token or settings.line_channel_id)
-    yield has_token, *_either(has_token, "doctor.token_set", "doctor.token_missing")
+    yield (
+        settings.has_token,
+        *_either(settings.has_token, "doctor.token_set", "doctor.token_missing"),
+    )
     yield True, "doctor.timezone", {"name": settings.shop_timezone}
     if settings.sending == "held":
         yield False, "doctor.sending_held", {}

@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, Flask, Response, jsonify
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from core import metrics
 from engagement.outbox import IS_OPEN
+from migrations.newest import Standing, standing
 from models.inbox import Event, EventState, Quarantined, QuarantineState
 from models.journeys import Intent, IntentState
 from models.outbox import Call, CallState, ChannelState
@@ -36,22 +37,28 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """200 when database and migrations are fit for traffic, 503 otherwise."""
+    """200 when database and migrations are fit for traffic, 503 otherwise.
+
+    A database that a newer Taem has migrated is fit: old code serves beside the new one.
+    """
     held = runtime()
+    found = standing(held.database)
+    if found is Standing.DOWN:
+        return _unavailable(database=False)
+    if found is Standing.BEHIND:
+        return _unavailable(database=True, migrated=False)
     try:
         with held.database.read() as session:
-            session.execute(text("SELECT 1"))
-            is_migrated = held_version(session) == wanted_version()
-            degraded = weak_points(session) if is_migrated else []
+            degraded = weak_points(session, found)
     except SQLAlchemyError:
-        response = jsonify(status="unavailable", database=False)
-        response.status_code = 503
-        return response
-    if not is_migrated:
-        response = jsonify(status="unavailable", database=True, migrated=False)
-        response.status_code = 503
-        return response
+        return _unavailable(database=False)
     return jsonify(status="degraded" if degraded else "ready", degraded=degraded)
+
+
+def _unavailable(**why: bool) -> Response:
+    response = jsonify(status="unavailable", **why)
+    response.status_code = 503
+    return response
 
 
 @blueprint.get("/metrics")
@@ -65,22 +72,7 @@ def figures() -> Response:
     return Response(metrics.text(), mimetype="text/plain; version=0.0.4")
 
 
-def held_version(session: Session) -> str | None:
-    """The migration this database stands at; None when it was never migrated."""
-    try:
-        return session.scalar(text("SELECT version_num FROM alembic_version"))
-    except SQLAlchemyError:
-        return None
-
-
-def wanted_version() -> str | None:
-    """The newest migration this code knows."""
-    from migrations.newest import newest_migration
-
-    return newest_migration()
-
-
-def weak_points(session: Session) -> list[str]:
+def weak_points(session: Session, database: Standing) -> list[str]:
     """What does not stop traffic but should be seen to."""
     held = runtime()
     rows = session.execute(select(Heartbeat.role, func.max(Heartbeat.at)).group_by(Heartbeat.role))
@@ -98,6 +90,10 @@ def weak_points(session: Session) -> list[str]:
         found.append("quota_exhausted")
     if held.settings.sending == "held":
         found.append("sending_held")
+    if not held.settings.has_token:
+        found.append("line_token_missing")
+    if database is Standing.NEWER:
+        found.append("database_newer")
     return found
 
 

@@ -39,11 +39,33 @@ def test_readyz_says_why_sending_rests(client, runtime):
     assert "sending_paused_token" in client.get("/readyz").get_json()["degraded"]
 
 
-def test_readyz_is_503_on_another_migration(client, runtime):
+def test_readyz_is_503_on_an_earlier_migration(client, runtime):
     with runtime.transaction() as session:
-        session.execute(text("UPDATE alembic_version SET version_num = 'older'"))
+        session.execute(text("UPDATE alembic_version SET version_num = '0001'"))
     answer = client.get("/readyz")
     assert (answer.status_code, answer.get_json()["migrated"]) == (503, False)
+
+
+def test_readyz_goes_on_beside_the_newer_code_that_has_migrated(client, runtime):
+    with runtime.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert "database_newer" in answer.get_json()["degraded"]
+
+
+@pytest.mark.parametrize(
+    "given,is_missing",
+    [
+        ({"line_channel_access_token": ""}, True),
+        ({"line_channel_access_token": "", "line_channel_id": "1650000001"}, False),
+    ],
+)
+def test_readyz_says_when_there_is_no_token_for_line(app, runtime, given, is_missing):
+    settings = runtime.settings.model_copy(update=given)
+    app.extensions["taem"] = dataclasses.replace(runtime, settings=settings)
+    degraded = app.test_client().get("/readyz").get_json()["degraded"]
+    assert ("line_token_missing" in degraded) is is_missing
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 
 from engagement import outbox
 from loyalty import alarms, audit
+from migrations.newest import standing
 from models.inbox import Event, EventState, Quarantined, QuarantineState
 from models.outbox import ChannelState
 from models.schedule import Heartbeat, Occurrence
@@ -45,7 +46,7 @@ def health() -> str:
     )
     return render_template(
         "admin/health.html",
-        weak=weak_points(session),
+        weak=weak_points(session, standing(held.database)),
         beats=[(beat, int((real - beat.at).total_seconds())) for beat in beats],
         runs=runs,
         waiting=waiting,
