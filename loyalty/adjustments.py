@@ -108,6 +108,8 @@ def decide(
         raise NotFound
     if row.staff_id == staff.id:
         raise Refused("adjustments.same_person", status=403)
+    points.lock_member(session, row.member_id)  # first, as a merge does, which hands the row on
+    session.refresh(row)
     _refuse_unless_may(session, row.member_id, staff)
     second_person.take_decision(
         session, ADJUSTMENTS, adjustment_id, staff=staff, waiting=AdjustmentState.WAITING,

@@ -42,9 +42,11 @@ from models.conversations import Ticket
 from models.coupons import (
     CodePurpose,
     CodeState,
+    GiftState,
     Redemption,
     ScanCode,
     Voucher,
+    VoucherGift,
     VoucherState,
 )
 from models.earn_rules import EarnRuleAward
@@ -62,6 +64,7 @@ from models.members import (
 )
 from models.menus import MenuLink
 from models.outbox import Message
+from models.points import Adjustment, AdjustmentState
 from models.purchases import Purchase
 from models.results import Tap
 from models.scores import MemberScore
@@ -79,6 +82,11 @@ _HISTORY: dict[str, Any] = {
     "awards": EarnRuleAward,
     "imported": ImportedMember,
     "cashiers": Cashier,
+}
+#: What a second person has yet to decide, and how it says so.
+_WAITING: dict[str, tuple[Any, Any]] = {
+    "adjustments": (Adjustment, AdjustmentState.WAITING),
+    "gifts": (VoucherGift, GiftState.WAITING),
 }
 #: What makes a LINE account reachable; it goes over when only the gone row has one.
 _LINE = (
@@ -170,6 +178,7 @@ def merge(
     moved["referrals"] = _move_referrals(session, gone_id, kept_id)
     moved["person"] = _move_person(session, vault, gone, kept, now)
     moved |= move_wishes(session, gone_id, kept_id, now)
+    moved["waiting"] = move_waiting(session, gone_id, kept_id)
     moved["tier"] = tiers.hand_over(session, gone_id, kept_id, now)
     moved["answers"] = surveys.hand_over(session, gone, kept, now)
     moved["shadows"] = list(
@@ -456,6 +465,19 @@ def move_wishes(session: Session, gone_id: int, kept_id: int, now: datetime) -> 
     return {"campaigns": list(rows), "tags": tags, "choice": before}
 
 
+def move_waiting(
+    session: Session, source: int, target: int, only: dict[str, list[int]] | None = None
+) -> dict[str, list[int]]:
+    """Let what waits for a second person be decided for another row; returns what went over."""
+    moved = {}
+    for name, (table, waiting) in _WAITING.items():
+        found = update(table).where(table.member_id == source, table.state == waiting)
+        if only is not None:
+            found = found.where(table.id.in_(only.get(name, [])))
+        moved[name] = list(session.scalars(found.values(member_id=target).returning(table.id)))
+    return moved
+
+
 def _move_conversation(session: Session, source: Member, target: Member, now: datetime) -> None:
     conversations.hand_over(session, source, target, now)
     if session.get(MenuLink, target.id) is None:
@@ -538,6 +560,7 @@ def unmerge(
     _referrals_back(session, gone_id, kept_id, moved["referrals"])
     _person_back(session, gone, kept, moved["person"], now)
     _back(session, CampaignRecipient, moved.get("campaigns", []), kept_id, gone_id)
+    move_waiting(session, kept_id, gone_id, only=moved.get("waiting", {}))
     _wishes_back(session, row)
     tiers.hand_back(session, kept_id, moved.get("tier"), now)
     surveys.hand_over(session, kept, gone, now, only=moved.get("answers", []))

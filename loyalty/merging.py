@@ -15,7 +15,18 @@ from sqlalchemy.orm import Session
 
 from core.crypto import Vault
 from core.errors import Refused
-from loyalty import activities, coupons, draws, members, merges, personal, points, tiers, tombstones
+from loyalty import (
+    activities,
+    coupons,
+    draws,
+    members,
+    merges,
+    personal,
+    points,
+    surveys,
+    tiers,
+    tombstones,
+)
 from models.activities import Activity
 from models.conversations import Conversation, Ticket
 from models.coupons import Redemption, ScanCode
@@ -172,6 +183,10 @@ def _move(session: Session, source: int, target: int, now: datetime) -> None:
         )
     _move_consents(session, source, target, now)
     merges.move_wishes(session, source, target, now)
+    merges.move_waiting(session, source, target)
+    surveys.hand_over(
+        session, session.get_one(Member, source), session.get_one(Member, target), now
+    )
     tiers.hand_over(session, source, target, now)
     for own in (MemberTag, MemberChoice, MemberTier):  # a claim is never undone
         session.execute(delete(own).where(own.member_id == source))

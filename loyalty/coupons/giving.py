@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from core.errors import Invalid, NotFound, Refused
 from core.sabotage import is_sabotaged
 from core.text import fit
-from loyalty import second_person
+from loyalty import points, second_person
 from loyalty.coupons.issuing import issue
 from models.base import table_of
 from models.coupons import Coupon, CouponState, GiftState, Obtained, VoucherGift
@@ -115,6 +115,8 @@ def decide_gift(
         raise NotFound
     if gift.staff_id == staff.id:
         raise Refused("adjustments.same_person", status=403)
+    points.lock_member(session, gift.member_id)  # first, as a merge does, which hands the row on
+    session.refresh(gift)
     _refuse_unless_may(session, gift.member_id, staff)
     # Decided first, done with its voucher: who comes second finds nothing that waits.
     second_person.take_decision(

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import select
 
 from core.errors import Invalid, Refused
-from loyalty import adjustments, points, proof, shop
+from loyalty import adjustments, members, merges, merging, points, proof, shop
 from models.activities import Activity
 from models.points import AdjustmentState, EntryKind, LedgerEntry
 from models.staff import Role
@@ -185,3 +185,23 @@ def test_aa3_nobody_agrees_to_points_of_their_own(staff, give, decide, own_accou
 
 def test_friends_have_no_points_to_adjust(session, staff, give):
     assert refusal(give, staff(), 1, member=factories.friend(session)).code == "members.not_joined"
+
+
+@pytest.mark.parametrize("way", ["merge", "claim"])
+def test_p8_what_waits_is_decided_for_the_row_that_stays(session, vault, staff, give, decide, way):
+    phone = members.E164("+66812345678")
+    walk_in = members.create_walk_in(session, vault, e164=phone, now=NOW)
+    waits = give(staff(), 3000, member=walk_in)
+    person = factories.make_member(session, "แพรว", vault=vault)
+    points.earn(session, person.id, 1, source="t", source_id="1", now=NOW, tz=BANGKOK)
+    if way == "merge":
+        merges.merge(
+            session, vault, person.id, walk_in.id, now=NOW, real_now=NOW, tz=BANGKOK,
+            staff_id=None, actor="staff:1",
+        )  # fmt: skip
+    else:
+        members.set_phone(session, vault, person, phone, NOW)
+        assert merging.prove_phone(session, vault, person, NOW) is person
+    assert decide(waits, staff("manager")).state == DONE
+    assert balance(session, person) == 3001
+    assert proof.check_all(session, NOW) == []

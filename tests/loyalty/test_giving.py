@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 
 from core.errors import Invalid, NotFound, Refused
-from loyalty import coupons, shop
+from loyalty import coupons, members, merges, shop
 from models.coupons import CouponState, GiftState, Obtained, Voucher, VoucherGift
 from models.staff import Role
 from tests import factories
@@ -136,3 +136,22 @@ def test_no_gift_without_a_reason(staff, give):
     with pytest.raises(Invalid) as refused:
         give(staff(), "a", reason=" \u200b ")
     assert refused.value.code == "coupons.reason_needed"
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_what_waits_is_given_to_the_row_that_stays(
+    session, vault, staff, give, decide, somchai, parts
+):
+    phone = members.E164("+66812345678")
+    walk_in = members.create_walk_in(session, vault, e164=phone, now=NOW)
+    boss = staff()
+    waits = [give(boss, key, member=walk_in) for key in "abc"][-1]
+    made = merges.merge(
+        session, vault, somchai.id, walk_in.id, now=NOW, real_now=NOW, tz=BANGKOK, staff_id=None,
+        actor="staff:1",
+    )  # fmt: skip
+    if parts:
+        merges.unmerge(session, made.id, now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1")
+    given = decide(waits, staff("manager"))
+    holder = session.get_one(Voucher, given.voucher_id).member_id
+    assert holder == (walk_in if parts else somchai).id

@@ -20,6 +20,7 @@ from loyalty import (
     personal,
     points,
     purchases,
+    surveys,
     tombstones,
 )
 from loyalty.joining import Answers, Surroundings
@@ -260,6 +261,23 @@ def test_an_imported_birthday_stays_known_to_who_skipped_that_question(
     born = personal.birthday_of(session, vault, account)
     assert born.isoformat() == kept
     assert account.birthday_index == personal.birthday_index(vault, born.month, born.day)
+
+
+@pytest.mark.parametrize("buyer", ["walk_in", "person"])
+def test_a_question_can_be_answered_after_the_phone_is_proven(session, vault, buyer):
+    make_policy(session)
+    session.info["vault"] = vault
+    walk_in = members.create_walk_in(session, vault, e164=PHONE, now=NOW)
+    person = join(session, vault, "แพรว")
+    asked = [surveys.ask(session, one.id, "csat", "purchase:1", NOW) for one in (walk_in, person)]
+    why = surveys.ask(session, person.id, "nps", "2026-Q4", NOW)
+    why.why_sealed = personal.seal(session, vault, person, personal.WHY_FIELD, "อร่อย", NOW)
+    buy(session, walk_in if buyer == "walk_in" else person, "1")
+    account = merging.prove_phone(session, vault, person, NOW)
+    own = asked[0 if buyer == "walk_in" else 1]
+    assert surveys.answer(session, account.id, own.id, 5, NOW).is_first
+    assert surveys.answer(session, account.id, why.id, 9, NOW).is_first
+    assert surveys.why_of(session, vault, account, why) == "อร่อย"
 
 
 @pytest.mark.parametrize("refuses", ["walk_in", "person"])
