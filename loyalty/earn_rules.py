@@ -258,7 +258,7 @@ def extras_for(
         tier_percent=tier.earn_percent if tier else 100,
         is_first=is_first
         and _asked(rules, "first_purchase")
-        and not _came_back(session, member, at),
+        and not tombstones.has_come_back(session, member, at),
         is_birthday_month=_asked(rules, "birthday_month") and _celebrates(session, member, at),
     )
     extras = decide(rules, bill, _left_of_member(session, rules, bill, member.id))
@@ -285,17 +285,6 @@ def lines_of(session: Session, items: Sequence[Item]) -> list[Line]:
 def _vault(session: Session) -> Vault | None:
     vault: Vault | None = session.info.get("vault")
     return vault
-
-
-def _came_back(session: Session, member: Member, at: datetime) -> bool:
-    """Whether this is somebody who left within the last 12 months: no second first time (J7)."""
-    vault = _vault(session)
-    if vault is None:
-        return False
-    phone = personal.phone_of(session, vault, member)
-    return tombstones.is_known(
-        session, vault, tombstones.LINE_ID, member.line_user_id, at
-    ) or tombstones.is_known(session, vault, tombstones.PHONE, phone, at)
 
 
 def _celebrates(session: Session, member: Member, at: datetime) -> bool:

@@ -82,9 +82,10 @@ def erase(
         .values(journal)
         .on_conflict_do_nothing(index_elements=["member_public_id"])
     )
-    for purpose in Purpose:
-        consents.withdraw(session, member.id, purpose, now)
-    _drop_chats(session, member.id)
+    for row in (member, *shadows):  # those keep what an un-merge would bring back
+        for purpose in Purpose:
+            consents.withdraw(session, row.id, purpose, now)
+        _drop_chats(session, row.id)
     _drop_sending(session, member.id, line_user_id, now)
     _void_codes(session, member.id, now)
     disputes.drop(session, member.id, now)
@@ -94,7 +95,7 @@ def erase(
     numbers = [number] if number else []
     for shadow in shadows:
         numbers += [shadow.member_no] if shadow.member_no else []
-        _empty(session, shadow, now)  # what a merge kept so that it could be undone
+        _empty(session, shadow, now)
     _empty(session, member, now)
     audit.record(session, asked_by, "members.erased", {"account": member.id}, now)
     for one in numbers:

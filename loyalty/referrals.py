@@ -196,6 +196,8 @@ def reward(
     if _refuse(session, vault, referral, now):
         _void_unused(session, friend_id, f"friend:{referral.id}", now)
         return None
+    if not session.get_one(Member, referral.referrer_id).is_member:
+        return None  # they have left: nobody could use the gift
     guard = and_(REFERRALS.c.id == referral.id, REFERRALS.c.rewarded_at.is_(None))
     if is_sabotaged("referrals.once"):
         guard = REFERRALS.c.id == referral.id

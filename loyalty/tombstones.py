@@ -9,7 +9,8 @@ from sqlalchemy.orm import Session
 
 from core.crypto import Vault
 from core.db import insert_into
-from models.members import Tombstone
+from loyalty import personal
+from models.members import Member, Tombstone
 
 LINE_ID = "line_id"
 PHONE = "phone"
@@ -37,6 +38,17 @@ def is_known(session: Session, vault: Vault, kind: str, value: str | None, now: 
         )
     )
     return found is not None
+
+
+def has_come_back(session: Session, member: Member, now: datetime) -> bool:
+    """Whether this is somebody who left within the last 12 months: no second first time (J7)."""
+    vault: Vault | None = session.info.get("vault")
+    if vault is None:
+        return False
+    phone = personal.phone_of(session, vault, member)
+    return is_known(session, vault, LINE_ID, member.line_user_id, now) or is_known(
+        session, vault, PHONE, phone, now
+    )
 
 
 def forget(session: Session, now: datetime, limit: int) -> int:

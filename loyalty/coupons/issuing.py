@@ -17,8 +17,8 @@ from core.clock import local_day
 from core.db import adopt, insert_on, is_sqlite
 from core.errors import Refused
 from core.sabotage import is_sabotaged
-from loyalty import activities, earning, points
-from loyalty.coupons.conditions import Standing, refusal_at_claim, standing_of
+from loyalty import activities, earning, points, tombstones
+from loyalty.coupons.conditions import Conditions, Standing, refusal_at_claim, standing_of
 from loyalty.coupons.offers import is_open, is_sold_out
 from loyalty.coupons.rows import ASKED_FOR, COUPONS, USABLE, VOUCHERS, coupon_of, refuse_unless
 from loyalty.coupons.stock import promised_satang, used_today, worst_satang
@@ -249,6 +249,8 @@ def refuse_closed(
     refuse_unless(is_open(coupon, now, standing.early_days), "coupons.not_available")
     if refusal := refusal_at_claim(session, coupon, standing, now, tz):
         raise refusal
+    if Conditions.of(coupon).is_first_purchase and tombstones.has_come_back(session, member, now):
+        raise Refused("coupons.first_purchase_only")
     if is_gone(coupon):
         raise Refused("coupons.sold_out")
 

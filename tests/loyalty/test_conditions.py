@@ -8,7 +8,7 @@ import pytest
 
 from core.errors import Refused
 from core.i18n import t
-from loyalty import checkout, codes, coupons, points, proof
+from loyalty import checkout, codes, coupons, points, proof, tombstones
 from loyalty.coupons import Conditions
 from models.coupons import CouponKind, VoucherState
 from models.tiers import MemberTier, Tier
@@ -227,6 +227,15 @@ def test_first_purchase_offer_is_for_the_first_bill(session, till, somchai):
     assert refusal.code == "coupons.first_purchase_only"
     assert refused(till.redeem, late, 100).code == "coupons.first_purchase_only"
     assert coupons.offers_for(session, malee, NOW, BANGKOK) == []
+
+
+def test_j7_whoever_came_back_has_no_second_first_purchase_offer(session, vault, somchai):
+    session.info["vault"] = vault
+    coupon = factories.make_coupon(session, conditions={"first_purchase": True})
+    tombstones.put(session, vault, tombstones.LINE_ID, somchai.line_user_id, NOW)
+    refusal = refused(coupons.claim, session, coupon.id, somchai, NOW, BANGKOK)
+    assert refusal.code == "coupons.first_purchase_only"
+    assert coupons.claim(session, coupon.id, factories.malee(session), NOW, BANGKOK)
 
 
 # One tap, one copy

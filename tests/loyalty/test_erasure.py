@@ -29,9 +29,10 @@ from models.conversations import ConversationLine
 from models.coupons import CodePurpose, Redemption, Voucher, VoucherState
 from models.feed import FeedEvent
 from models.inbox import Event, EventState, Quarantined
-from models.members import Erasure, Member, MemberKey, MemberState, MemberTotals
+from models.members import Consent, Erasure, Member, MemberKey, MemberState, MemberTotals
 from models.outbox import Call, CallKind, CallState, Message, MessageClass, MessageState
 from models.points import LedgerEntry
+from models.segments import MemberChoice, MemberTag
 from tests import factories
 from tests.factories import line_id
 from tests.moments import BANGKOK, NOW
@@ -320,6 +321,21 @@ def test_erasing_reaches_whom_was_merged_into_a_member_before_the_claim(session,
     erasure.erase(session, vault, account, asked_by="member", now=NOW)
     assert names_left(session) == 0
     assert (session.get(MemberKey, first.id), first.member_no, first.phone_sealed) == (None,) * 3
+
+
+def test_tags_wishes_and_consents_of_whom_was_merged_go_too(session, vault):
+    person, gone = joined(session, vault), walk_in(session, vault)
+    session.add_all(
+        [
+            MemberTag(member_id=gone.id, tag="แพ้ถั่ว", at=NOW, by="staff:1"),
+            MemberChoice(member_id=gone.id, muted=["news"], changed_at=NOW),
+        ]
+    )
+    merge(session, vault, person, gone)
+    erasure.erase(session, vault, person, asked_by="member", now=NOW)
+    assert session.scalars(select(MemberTag)).all() == []
+    assert session.scalars(select(MemberChoice)).all() == []
+    assert session.scalars(select(Consent).where(Consent.withdrawn_at.is_(None))).all() == []
 
 
 def test_a_scanned_code_of_an_erased_member_is_worthless(session, vault):

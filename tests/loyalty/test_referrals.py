@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from core.clock import FixedClock
 from core.runtime import Runtime
-from loyalty import activities, coupons, members, referrals, shop, tombstones
+from loyalty import activities, coupons, erasure, members, referrals, shop, tombstones
 from loyalty.members import E164
 from loyalty.referrals import Step
 from models.coupons import Obtained, Voucher
@@ -133,6 +133,14 @@ def test_r4_without_coupons_set_nothing_is_given_and_nothing_promised(inviting, 
     friend = inviting.come()
     inviting.buy(friend)
     assert inviting.gifts(friend) == inviting.gifts(inviting.somchai) == []
+    assert inviting.row(friend).rewarded_at is None
+
+
+def test_r4_a_referrer_who_has_left_takes_no_gift_of_the_stock(inviting, session, vault):
+    friend = inviting.come()
+    erasure.erase(session, vault, inviting.somchai, asked_by="member", now=NOW)
+    inviting.buy(friend)
+    assert inviting.gifts(inviting.somchai) == []
     assert inviting.row(friend).rewarded_at is None
 
 
