@@ -26,8 +26,7 @@ _TABLES: dict[str, Any] = {
     "staff": Staff,
     "cashier": Cashier,
     "device": Device,
-    "key": ApiKey,
-    "api_key": ApiKey,
+    "api": ApiKey,
 }
 
 
@@ -113,11 +112,11 @@ def rows_of(found: Report) -> Iterator[tuple[Any, ...]]:
 
 def actors(session: Session) -> list[tuple[str, str]]:
     """Everybody of the shop a report can be about: account and name."""
-    found = [
-        (f"staff:{one.id}", one.name) for one in session.scalars(select(Staff).order_by(Staff.id))
+    return [
+        (f"{kind}:{one.id}", one.name)
+        for kind, model in _TABLES.items()
+        for one in session.scalars(select(model).order_by(model.id))
     ]
-    cashiers = session.scalars(select(Cashier).order_by(Cashier.id))
-    return found + [(f"cashier:{one.id}", one.name) for one in cashiers]
 
 
 def name_of(session: Session, actor: str) -> str:

@@ -264,10 +264,11 @@ def change_cashier(
     is_manager: bool,
     is_active: bool,
     member_id: int | None,
+    staff_id: int | None,
     now: datetime,
     actor: str,
 ) -> None:
-    """Change a cashier. Moving or dismissing somebody closes every till they have open (AA7)."""
+    """Change a cashier; `staff_id` is who they are in the console. Moving or dismissing somebody closes every till they have open (AA7)."""
     shown = fit(name, NAME_LETTERS)
     if not shown:
         raise Refused("cashiers.no_name", status=422)
@@ -279,9 +280,10 @@ def change_cashier(
         "is_manager": is_manager,
         "is_active": is_active,
         "has_member": member_id is not None,
+        "staff": staff_id,
     }
     cashier.name, cashier.branch_id, cashier.is_manager = shown, branch_id, is_manager
-    cashier.is_active, cashier.member_id = is_active, member_id
+    cashier.is_active, cashier.member_id, cashier.staff_id = is_active, member_id, staff_id
     audit.record(session, actor, "cashiers.changed", facts, now)
 
 

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from core.clock import local_day, start_of_day
 from core.errors import Refused
 from core.sabotage import is_sabotaged
-from loyalty import shop
+from loyalty import ceilings, shop
 from models.staff import Cashier, Role, Staff
 
 
@@ -42,9 +42,9 @@ def is_given_alone(table: Table, staff: Staff, now: datetime, tz: ZoneInfo) -> C
 
 
 def is_own_account(session: Session, member_id: int, staff: Staff) -> bool:
-    """Whether this member is the same person as this member of staff."""
-    own = select(Cashier.id).where(Cashier.staff_id == staff.id, Cashier.member_id == member_id)
-    return session.scalar(own.limit(1)) is not None
+    """Whether this member is the same person as this member of staff, by any PIN of theirs."""
+    pins = session.scalars(select(Cashier.id).where(Cashier.staff_id == staff.id)).all()
+    return any(ceilings.is_own_account(session, one, member_id) for one in pins)
 
 
 def take_decision(

@@ -175,7 +175,7 @@ class Look(Base):
 
     __tablename__ = "looks"
 
-    #: `staff:3`.
+    #: `staff:3`, `api:2`.
     actor: Mapped[short] = mapped_column(primary_key=True)
     member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), primary_key=True)
     #: What was looked at: `members.read`, `conversations.read`, `exports.own_data`.

@@ -40,7 +40,7 @@ EDGES = (
     "scheduler/",
     "seed.py",
     "web/admin/costs.py",  # LINE is asked for the quota before anything is written
-    "web/admin/looks.py",  # written once the page is made, whose own session only reads
+    "web/looks.py",  # written once the page is made, whose own session only reads
     "web/admin/imports.py",  # a list is read and sealed before any lock is taken
     "web/admin/menus.py",
     "web/checkup.py",

@@ -1,4 +1,4 @@
-"""Who looked at whose data: one row a day for each person, member and page (`faults.md` 2.9).
+"""Who looked at whose data: one row a day for each account, member and page (`faults.md` 2.9).
 
 Reading pages commit nothing, so the row is written once the answer is made, in a transaction of its
 own; a database that cannot take it costs the page nothing.
@@ -7,7 +7,7 @@ own; a database that cannot take it costs the page nothing.
 from __future__ import annotations
 
 import structlog
-from flask import Response, after_this_request, g
+from flask import Response, after_this_request, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.clock import local_day
@@ -18,13 +18,12 @@ from web.ground import runtime
 log = structlog.get_logger("looks")
 
 
-def keep(member_id: int, what: str) -> None:
-    """Note that the one signed in has looked at this member's data, if the page comes about."""
-    actor = f"staff:{g.staff.id}"
+def keep(actor: str, member_id: int, what: str) -> None:
+    """Note that this account has looked at this member's data, if the answer comes about."""
 
     @after_this_request
     def write(response: Response) -> Response:
-        if response.status_code != 200:
+        if response.status_code != 200 or request.method == "HEAD":
             return response
         held = runtime()
         at = held.clock.real_now()

@@ -92,7 +92,7 @@ def let_in(session: Session, now: datetime) -> dict[str, tuple[dict[str, str], R
         cashier = session.get_one(Cashier, nok.id)
         people.change_cashier(
             session, cashier, name=cashier.name, branch_id=cashier.branch_id, is_manager=False,
-            is_active=False, member_id=None, now=now, actor="staff:1",
+            is_active=False, member_id=None, staff_id=None, now=now, actor="staff:1",
         )  # fmt: skip
 
     def end_key(session: Session) -> None:

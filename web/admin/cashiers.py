@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from flask import abort, render_template, request
+from flask import abort, g, render_template, request
 from sqlalchemy import select
 
 from core.errors import Refused
@@ -13,9 +13,9 @@ from core.i18n import t
 from core.text import western_digits
 from loyalty import members, people, undoing
 from models.members import Member
-from models.staff import Branch, Cashier
+from models.staff import Branch, Cashier, Staff
 from web.admin import forms
-from web.admin.ground import back, blueprint
+from web.admin.ground import back, blueprint, may
 from web.admin.tables import Column, Listing, found_in, listed
 from web.admin.tills import actor, branch_name, branches, chosen_branch, mine, refuse_unless_mine
 from web.admin.tills import refused as _answer
@@ -100,6 +100,8 @@ def _page(*, refusal: str = "", secret: dict[str, str] | None = None) -> str:
         branches=branches(),
         refusal=refusal,
         secret=secret,
+        team=db().scalars(select(Staff).order_by(Staff.name, Staff.id)).all(),
+        is_theirs=_is_theirs,
         seen=lambda cashier: forms.mark_of(_shown(cashier)),
     )
 
@@ -126,7 +128,7 @@ def cashier_add() -> Any:
 @blueprint.post("/tills/cashiers/<int:cashier_id>")
 @staff_only("tills.edit")
 def cashier_save(cashier_id: int) -> Any:
-    """Name, branch, manager's PIN, own membership, dismissal."""
+    """Name, branch, manager's PIN, own membership, account of the console, dismissal."""
     cashier = _cashier(cashier_id)
     try:
         forms.refuse_if_changed(_shown(cashier))
@@ -137,7 +139,8 @@ def cashier_save(cashier_id: int) -> Any:
             branch_id=chosen_branch(cashier.branch_id).id,
             is_manager=request.form.get("is_manager") == "1",
             is_active=request.form.get("is_active") == "1",
-            member_id=_member_id(),
+            member_id=cashier.member_id if _is_theirs(cashier) else _member_id(),
+            staff_id=_staff_id() if may("staff.edit") else cashier.staff_id,
             now=runtime().clock.real_now(),
             actor=actor(),
         )
@@ -181,3 +184,14 @@ def _member_id() -> int | None:
     """The cashier's own membership, by its number: their own till refuses it."""
     number = "".join(western_digits(request.form.get("member_no", "")[:40]).split())
     return members.of_number(db(), number).id if number else None
+
+
+def _staff_id() -> int | None:
+    """Which account of the console the cashier is: nobody gives what is theirs in either place."""
+    team = {str(one): one for one in db().scalars(select(Staff.id))}
+    return team.get(forms.choice("staff", "tills.console_account", ["", *team]))
+
+
+def _is_theirs(cashier: Cashier) -> bool:
+    """Whether it is the PIN of the one signed in: only the owner says which membership is theirs."""
+    return cashier.staff_id == g.staff.id and not may("staff.edit")

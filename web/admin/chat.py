@@ -24,7 +24,8 @@ from models.conversations import (
 )
 from models.members import Member, MemberTotals
 from models.outbox import MessageClass
-from web.admin import forms, looks
+from web import looks
+from web.admin import forms
 from web.admin.conversations import team
 from web.admin.ground import back, blueprint, noted
 from web.admin.surveys import tickets_of
@@ -47,7 +48,7 @@ def _conversation(conversation_id: int) -> tuple[Conversation, Member]:
 def conversation(conversation_id: int) -> str:
     """The last lines with one member, oldest first; `?part=1` is what the open page asks for."""
     row, member = _conversation(conversation_id)
-    looks.keep(member.id, "conversations.read")
+    looks.keep(f"staff:{g.staff.id}", member.id, "conversations.read")
     if request.args.get("part") == "1":
         return render_template("admin/parts/chat_live.html", **_live(row, member))
     return _page(row, member)

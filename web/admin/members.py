@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from flask import Response, abort, render_template, request
+from flask import Response, abort, g, render_template, request
 from sqlalchemy import or_, select
 
 from core.errors import Invalid
@@ -22,7 +22,7 @@ from models.menus import Menu
 from models.outbox import Message
 from models.scores import GROUPS, MemberScore
 from models.tiers import Tier
-from web.admin import looks
+from web import looks
 from web.admin.ground import (
     back,
     blueprint,
@@ -194,7 +194,7 @@ def member(public_id: str) -> str:
     """One member: figures, why this level, vouchers, consents, messages, timeline."""
     session, held, language = db(), runtime(), locale()
     person = member_of(public_id)
-    looks.keep(person.id, "members.read")
+    looks.keep(f"staff:{g.staff.id}", person.id, "members.read")
     now = held.clock.now()
     phone = personal.phone_of(session, held.vault, person)
     totals = session.get_one(MemberTotals, person.id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from flask import Response, g, jsonify, request
+from flask import Response, jsonify, request
 from pydantic import Field
 from sqlalchemy.orm import Session
 
@@ -14,6 +14,7 @@ from loyalty import audit, codes, coupons, members, points, stamps, tiers
 from loyalty.members import UnknownMember
 from models.coupons import CodePurpose
 from models.members import Member
+from web import looks
 from web.api.ground import Body, Short, blueprint, body_of, holder, note_refused, once
 from web.auth import api_scope
 from web.ground import db, outside, runtime
@@ -124,7 +125,7 @@ def as_json(session: Session, member: Member, *, is_masked: bool = False) -> dic
     now = runtime().clock.now()
     balance = points.balance_of(session, member.id, now)
     name = members.shown_name(member)
-    g.shown_member_id = member.id
+    looks.keep(holder(), member.id, "members.read")
     tier = tiers.tier_of(session, member.id, now)
     return {
         "member_no": member.member_no,

@@ -10,7 +10,8 @@ from sqlalchemy import select
 from core.i18n import t
 from loyalty import consents, shop
 from models.members import Consent, ConsentText, Purpose
-from models.staff import AuditRow, Staff
+from models.staff import ApiKey, AuditRow, Staff
+from tests import factories
 from tests.moments import NOW
 
 WORDS = {"body_th": "เราส่งข่าวจาก {shop} <b>", "body_en": "News from {shop}", "asks_again": "1"}
@@ -95,6 +96,26 @@ def test_Z24_the_breach_report_says_who_saw_and_took_what_since_when(
     clock.advance(days=2)
     later = {"actor": f"staff:{about}", "since": "2026-11-24", "as": "csv"}
     assert somchai.public_id not in owner.send("/admin/privacy/breach", **later).text
+
+
+def test_Z24_what_a_key_of_the_api_was_shown_is_in_its_report(
+    owner, api, shop, somchai, show, runtime
+):
+    with runtime.transaction() as session:
+        malee = factories.malee(session)
+    for read in (f"/members/{somchai.member_no}", f"/members?code={show(somchai)}"):
+        assert api("GET", read).status_code == 200
+    assert api("GET", "/members/999999998").status_code == 404
+    assert api("HEAD", f"/members/{malee.member_no}").status_code == 200  # shows nothing
+    with runtime.database.read() as session:
+        key_id = session.scalars(select(ApiKey.id)).one()
+    page = owner.get("/admin/privacy").text
+    assert f'value="api:{key_id}"' in page
+    assert f'value="device:{shop.device.id}"' in page
+    form = {"actor": f"api:{key_id}", "since": NOW.date().isoformat(), "as": "csv"}
+    file = owner.send("/admin/privacy/breach", **form).text
+    assert file.count(f'"api:{key_id}","members.read","{somchai.public_id}"') == 1
+    assert malee.public_id not in file
 
 
 def test_a_breach_report_about_nobody_is_refused_and_others_may_not_ask(owner, sign_in):

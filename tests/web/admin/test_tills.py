@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from loyalty import ceilings, people
+from models.members import Member
 from models.staff import ApiKey, AuditRow, Branch, Cashier, Device, Staff
 from tests import factories
 from tests.moments import NOW
@@ -201,6 +202,31 @@ def test_ak1_own_membership_is_linked_by_number_and_refused_at_the_till(
         f"/admin/tills/cashiers/{shop.cashier.id}", **cashier_form(shop.cashier, member_no="1")
     )
     assert wrong.status_code == 404
+
+
+def test_aa3_the_owner_says_whose_account_a_cashier_is_and_nobody_adjusts_their_own(
+    owner, sign_in, shop, somchai, database, runtime
+):
+    manager = sign_in("manager")
+    me = one(database, Staff, role="manager").id
+    path, own = f"/admin/tills/cashiers/{shop.cashier.id}", {"member_no": somchai.member_no}
+    form = cashier_form(shop.cashier, **own)
+    assert manager.send(path, **form, staff=str(me)).status_code == 303
+    assert one(database, Cashier, id=shop.cashier.id).staff_id is None  # not theirs to say
+    assert owner.send(path, **form, staff="99").status_code == 422
+    assert owner.send(path, **form, staff=str(me)).status_code == 303
+    fields = owner.get("/admin/tills/cashiers").text.partition('name="staff"')[2]
+    assert f'<option value="{me}" selected' in fields.partition("</select>")[0]
+    assert manager.send(path, **cashier_form(shop.cashier)).status_code == 303
+    kept = one(database, Cashier, id=shop.cashier.id)
+    assert (kept.staff_id, kept.member_id) == (me, somchai.id)
+    with runtime.transaction() as session:
+        malee = factories.malee(session)
+        session.get_one(Member, malee.id).phone_index = somchai.phone_index
+    points = {"direction": "up", "points": "500", "reason": "x", "key": "k"}
+    for member in (somchai, malee):
+        answer = manager.send(f"/admin/members/{member.public_id}/adjust", **points)
+        assert answer.status_code == 403
 
 
 def test_owner_sets_ceilings_for_all_and_for_one_branch(owner, shop, database):

@@ -362,7 +362,7 @@ def test_aa1_a_dismissed_cashiers_tills_close_everywhere(till, open_at, runtime,
         cashier = session.get_one(Cashier, shop.cashier.id)
         people.change_cashier(
             session, cashier, name="นก", branch_id=cashier.branch_id, is_manager=False,
-            is_active=False, member_id=None, now=NOW, actor="staff:1",
+            is_active=False, member_id=None, staff_id=None, now=NOW, actor="staff:1",
         )  # fmt: skip
     assert till.ask("/cashier/scan", {"text": "1"}).status_code == 401
     assert second.ask("/cashier/scan", {"text": "1"}).status_code == 401
