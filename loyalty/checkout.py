@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid, Refused
+from core.sabotage import is_sabotaged
 from loyalty import ceilings, codes, coupons, points, purchases, tiers
 from loyalty.coupons import RedemptionResult
 from loyalty.purchases import BillItem, PurchaseResult
@@ -98,7 +99,7 @@ def confirm(
         for one in parsed
     ]
     vouchers = [scan.voucher for scan in scans if scan.voucher is not None]
-    if any(voucher.member_id != member_id for voucher in vouchers):
+    if len(vouchers) < len(scans) or any(one.member_id != member_id for one in vouchers):
         raise Refused("codes.refused")
     coupons.refuse_unless_stackable([voucher.coupon for voucher in vouchers])
     tier_off = 0
@@ -145,24 +146,24 @@ def confirm(
         )
         if queued_at is not None:
             purchase.purchase.queued_at = queued_at
-    used = [
-        codes.redeem(
+    used = {
+        number: codes.redeem(
             session,
             holder=holder,
             branch=branch,
-            bill_satang=bill,
+            bill_satang=bills[number],
             now=now,
             real_now=real_now,
             operation_id=f"{operation_id}:{number}",
             tz=tz,
-            hold_id=scan.hold_id,
+            hold_id=scans[number].hold_id,
             receipt_no=receipt_no,
             purchase_id=purchase.purchase.id if purchase else None,
             member_id=member_id,
             **who,
         )
-        for number, (scan, bill) in enumerate(zip(scans, bills, strict=True))
-    ]
+        for number in _in_turn(vouchers)
+    }
     if over is not None and cashier_id is not None and manager_id is not None:
         ceilings.approve(
             session,
@@ -174,7 +175,19 @@ def confirm(
             now=now,
             real_now=real_now,
         )
-    return CheckoutResult(purchase, tuple(used), paid, tier_off)
+    return CheckoutResult(purchase, tuple(used[number] for number in sorted(used)), paid, tier_off)
+
+
+def _in_turn(vouchers: Sequence[Voucher]) -> list[int]:
+    """The places of these vouchers, in the order of their coupons' ids.
+
+    Everybody shares a coupon's row: two tills that took two of them crosswise, as they were scanned,
+    would wait for each other. Voids keep the same order (`coupons.reverse_of_purchase`).
+    """
+    places = list(range(len(vouchers)))
+    if is_sabotaged("coupons.order"):
+        return places
+    return sorted(places, key=lambda place: vouchers[place].coupon_id)
 
 
 def tier_discount(session: Session, member_id: int, bill_satang: int, now: datetime) -> int:

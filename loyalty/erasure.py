@@ -25,6 +25,7 @@ from loyalty import (
     disputes,
     doors,
     feed,
+    members,
     personal,
     points,
     tombstones,
@@ -60,7 +61,8 @@ def erase(
     3. What was still to be sent or used.
     4. Stored LINE events; then the journal and the fact.
     """
-    points.lock_member(session, member.id)  # first, as whatever moves value does
+    members.lock_rows(session, member.id)
+    points.lock_member(session, member.id)  # before all else, as whatever moves value does
     session.refresh(member, with_for_update=True)
     if member.state == MemberState.ERASED:
         raise Refused("members.unknown", status=404)

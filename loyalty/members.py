@@ -93,6 +93,13 @@ def friend_for(session: Session, line_user_id: str, now: datetime, locale: str =
     return member
 
 
+def lock_rows(session: Session, *member_ids: int) -> None:
+    """Lock people before their totals, as the inbox does: else a chat and a till that both want
+    one of them may wait for each other. Bills may still point at them."""
+    rows = select(Member.id).where(Member.id.in_(member_ids)).order_by(Member.id)
+    session.execute(rows.with_for_update(key_share=True)).all()
+
+
 def by_line_id(session: Session, line_user_id: str) -> Member | None:
     """The person of this LINE id, if they were ever heard of."""
     return session.scalar(select(Member).where(Member.line_user_id == line_user_id))

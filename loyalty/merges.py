@@ -29,6 +29,7 @@ from loyalty import (
     doors,
     draws,
     lifecycle,
+    members,
     personal,
     points,
     stamps,
@@ -205,6 +206,7 @@ def _locked(session: Session, kept_id: int, gone_id: int) -> tuple[Member, Membe
     if kept_id == gone_id:
         raise Refused("merges.same", status=422)
     if not is_sabotaged("merges.lock"):
+        members.lock_rows(session, kept_id, gone_id)
         for one in sorted((kept_id, gone_id)):
             points.lock_member(session, one)
     rows = session.scalars(
@@ -518,6 +520,7 @@ def unmerge(
     if row is None:
         raise Refused("merges.unknown", status=404)
     kept_id, gone_id = row.kept_id, row.gone_id
+    members.lock_rows(session, kept_id, gone_id)
     for one in sorted((kept_id, gone_id)):
         points.lock_member(session, one)
     undone = session.execute(

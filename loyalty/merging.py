@@ -84,6 +84,7 @@ def prove_phone(
         return member
     holder = members.by_phone(session, vault, phone)
     rows = sorted({member.id} | ({holder.id} if holder else set()))
+    members.lock_rows(session, *rows)
     for row in rows:  # no purchase may slip in between looking for a history and moving
         points.lock_member(session, row)
     locked = select(Member).where(Member.id.in_(rows)).with_for_update()

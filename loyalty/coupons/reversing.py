@@ -116,11 +116,14 @@ def _stands_used(session: Session, voucher_id: int) -> bool:
 def reverse_of_purchase(
     session: Session, purchase_id: int, *, now: datetime, tz: ZoneInfo
 ) -> tuple[ReversalResult, ...]:
-    """Undo every use that went with a bill."""
-    still_used = select(Redemption).where(
-        Redemption.purchase_id == purchase_id, Redemption.reversed_at.is_(None)
+    """Undo every use that went with a bill, coupon by coupon as `checkout.confirm` takes them."""
+    still_used = (
+        select(Redemption)
+        .join(Voucher, Voucher.id == Redemption.voucher_id)
+        .where(Redemption.purchase_id == purchase_id, Redemption.reversed_at.is_(None))
+        .order_by(Voucher.coupon_id, Voucher.id)
     )
-    redemptions = session.scalars(still_used.order_by(Redemption.voucher_id)).all()
+    redemptions = session.scalars(still_used).all()
     return tuple(reverse(session, redemption, now=now, tz=tz) for redemption in redemptions)
 
 

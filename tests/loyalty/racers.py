@@ -88,9 +88,11 @@ def buy_reward(session: Session, facts: dict[str, Any], number: int) -> str:
 
 
 def void(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Void the one bill, or the bill whose turn it is."""
+    bills = facts.get("purchases") or [facts["purchase"]]
     purchases.return_purchase(
         session,
-        purchase_public_id=facts["purchase"],
+        purchase_public_id=bills[number % len(bills)],
         operation_id=f"device:{number}:2",
         now=NOW,
         tz=BANGKOK,
@@ -194,6 +196,23 @@ def use_own(session: Session, facts: dict[str, Any], number: int) -> str:
     return "ok"
 
 
+def stack(session: Session, facts: dict[str, Any], number: int) -> str:
+    """Use all vouchers of the member whose turn it is on one bill, in the order of the scans."""
+    checkout.confirm(
+        session,
+        member_id=facts["members"][number],
+        branch=session.get_one(Branch, facts["branch"]),
+        holder=f"device:{number}",
+        bill_satang=30_000,
+        operation_id=f"device:{number}:stack",
+        now=NOW,
+        real_now=NOW,
+        tz=BANGKOK,
+        parsed=[codes.parse(factories.SECRET_KEY, text) for text in facts["codes"][number]],
+    )
+    return "ok"
+
+
 def ring(session: Session, facts: dict[str, Any], number: int) -> str:
     """One cashier's bill at a till: twenty of them add up to one more than the ceiling allows."""
     checkout.confirm(
@@ -276,6 +295,7 @@ RACES: dict[str, Callable[[Session, dict[str, Any], int], str]] = {
     "ring": ring,
     "same_operation": same_operation,
     "settle": settle,
+    "stack": stack,
     "type_code": type_code,
     "use_own": use_own,
     "void": void,

@@ -9,7 +9,7 @@ from sqlalchemy import event, func, select
 
 from core.clock import local_day
 from core.errors import NotFound, Refused
-from loyalty import checkout, coupons, earn_rules, points, proof
+from loyalty import checkout, codes, coupons, earn_rules, points, proof
 from models.activities import Activity
 from models.coupons import (
     Coupon,
@@ -506,8 +506,6 @@ def test_expires_vouchers_past_their_date_once(session, somchai, coupon, claim):
 
 
 def test_leaves_a_voucher_that_a_till_holds(session, till, somchai, coupon, claim):
-    from loyalty import codes
-
     voucher = claim(coupon, somchai)
     end = voucher.expires_at
     before = end - timedelta(seconds=1)
@@ -629,6 +627,34 @@ def test_a_bill_takes_its_member_before_its_scanned_vouchers(
         now=NOW, real_now=NOW, tz=BANGKOK, paid_satang=8_000, parsed=[parsed],
     )  # fmt: skip
     assert first(asked, "FROM member_totals") < first(asked, "UPDATE vouchers")
+
+
+def test_a_bill_takes_coupons_in_one_order_and_tells_of_them_in_that_of_the_scans(
+    session, till, somchai, coupon, claim
+):
+    coupon.is_stackable = True
+    later = factories.make_coupon(session, "later", is_stackable=True, value_satang=500)
+    bill = {
+        "member_id": somchai.id, "branch": till.branch, "holder": till.holder, "now": NOW,
+        "real_now": NOW, "tz": BANGKOK, "operation_id": "o1", "bill_satang": 10_000,
+    }  # fmt: skip
+    parsed = [till.code(claim(one, somchai)) for one in (later, coupon)]
+    done = checkout.confirm(session, parsed=parsed, **bill)
+    assert [used.voucher.coupon_id for used in done.redemptions] == [later.id, coupon.id]
+    assert [used.redemption.bill_satang for used in done.redemptions] == [10_000, 9_500]
+    ids = [used.redemption.id for used in done.redemptions]
+    assert ids == sorted(ids, reverse=True)
+
+
+def test_a_code_that_is_no_vouchers_pays_no_bill(session, till, somchai):
+    text = codes.make_code(session, factories.SECRET_KEY, "identify", somchai.id, real_now=NOW)
+    parsed = codes.parse(factories.SECRET_KEY, text)
+    hold = codes.scan(session, parsed, till.holder, NOW, NOW, BANGKOK).hold_id
+    refusal = refusal_of(
+        checkout.confirm, session, member_id=somchai.id, branch=till.branch, holder=till.holder,
+        operation_id="o1", now=NOW, real_now=NOW, tz=BANGKOK, bill_satang=10_000, holds=[hold],
+    )  # fmt: skip
+    assert refusal.code == "codes.refused"
 
 
 def test_withdrawing_an_offer_takes_its_members_before_the_coupon(

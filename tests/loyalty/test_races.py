@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pytest
@@ -20,7 +21,21 @@ from sqlalchemy import func, select, text
 
 from core.clock import local_day
 from core.errors import Refused
-from loyalty import audit, ceilings, codes, coupons, draws, points, proof, purchases, shop
+from loyalty import (
+    audit,
+    ceilings,
+    codes,
+    coupons,
+    draws,
+    erasure,
+    members,
+    merges,
+    merging,
+    points,
+    proof,
+    purchases,
+    shop,
+)
 from models.coupons import CodePurpose, Coupon, Obtained, Redemption, Voucher, VoucherGift
 from models.draws import DrawTurn
 from models.earn_rules import EarnRule, EarnRuleAward, EarnRuleKind
@@ -39,6 +54,7 @@ PROCESSES, THREADS = (8, 8) if SOAK else (3, 4)
 #: How many tries go wrong without the guard, however busy the machine is.
 CONTROL = 64 if SOAK else 32
 START_IN_SECONDS = 0.1
+PHONE = members.E164("+66812345678")
 
 pytestmark = [pytest.mark.soak, pytest.mark.slow]
 
@@ -267,6 +283,52 @@ def test_c9_without_the_guard_the_budget_is_passed(racers, database, database_ur
     facts = lay_out_budget(database, CONTROL, 8_999)
     racers.run(database_url, "use_own", CONTROL, "coupons.budget", **facts)
     assert spent(database) > 8_999
+
+
+# Several coupons on one bill
+
+
+def lay_out_stack(database, people) -> dict[str, Any]:
+    """Everybody holds two vouchers; every other one got and shows them in the other order."""
+    with database.write() as session:
+        branch = factories.make_branch(session)
+        offers = [factories.make_coupon(session, key, is_stackable=True).id for key in "ab"]
+        members = [factories.make_member(session, f"m{number}") for number in range(people)]
+        texts = []
+        for place, member in enumerate(members):
+            own = offers if place % 2 else offers[::-1]
+            held = [coupons.claim(session, one, member, NOW, BANGKOK) for one in own]
+            texts.append(
+                [
+                    codes.make_code(
+                        session, factories.SECRET_KEY, CodePurpose.REDEEM, member.id,
+                        voucher_id=voucher.id, real_now=NOW,
+                    )
+                    for voucher in held
+                ]
+            )  # fmt: skip
+        return {"members": [one.id for one in members], "codes": texts, "branch": branch.id}
+
+
+@pytest.mark.parametrize("engine_kind", ["postgresql"])  # SQLite's writers are one at a time
+def test_z11_two_coupons_crosswise_on_two_bills_make_nobody_wait_for_ever(
+    racers, database, database_url, engine_kind
+):
+    demand = PROCESSES * THREADS
+    facts = lay_out_stack(database, demand)
+    assert racers.run(database_url, "stack", demand, **facts) == {"ok": demand}
+    with database.read() as session:
+        bills = list(session.scalars(select(Purchase.public_id).order_by(Purchase.id)))
+    assert racers.run(database_url, "void", demand, purchases=bills) == {"ok": demand}
+    assert differences(database) == []
+
+
+@pytest.mark.parametrize("engine_kind", ["postgresql"])  # SQLite's writers are one at a time
+def test_z11_without_the_order_two_bills_wait_for_each_other(
+    racers, database, database_url, engine_kind
+):
+    outcomes = racers.run(database_url, "stack", 4, "coupons.order", **lay_out_stack(database, 4))
+    assert faults(outcomes)
 
 
 # Lucky draws
@@ -787,3 +849,54 @@ def test_r4_without_the_guard_a_referrer_is_rewarded_twice(racers, database, dat
         database_url, "reward_referrer", CONTROL, "referrals.once,db.immediate", **facts
     )
     assert count_of(database, Voucher) > 1 or faults(outcomes)
+
+
+def prove_phone(session, vault, person, walk_in) -> None:
+    merging.prove_phone(session, vault, session.get_one(Member, person), NOW)
+
+
+def leave(session, vault, person, walk_in) -> None:
+    member = session.get_one(Member, person)
+    erasure.erase(session, vault, member, asked_by="staff:1", now=NOW)
+
+
+def merge(session, vault, person, walk_in) -> None:
+    merges.merge(
+        session, vault, person, walk_in, now=NOW, real_now=NOW, tz=BANGKOK, staff_id=None,
+        actor="staff:1",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("engine_kind", ["postgresql"])  # SQLite's writers are one at a time
+@pytest.mark.parametrize("change", [prove_phone, leave, merge])
+def test_a_chat_that_claims_meanwhile_and_a_change_of_the_person_come_one_after_the_other(
+    database, vault, engine_kind, change
+):
+    """The inbox holds the person before it touches their totals; so does whoever changes them."""
+    with database.write() as session:
+        member = factories.somchai(session, vault=vault)
+        members.set_phone(session, vault, member, PHONE, NOW)
+        walk_in = members.create_walk_in(session, vault, e164=PHONE, now=NOW, name="สมชาย").id
+        somchai = member.id
+    pids: Queue[int] = Queue()
+    faults: list[Exception] = []
+
+    def run() -> None:
+        try:
+            with database.write() as session:
+                pids.put(session.scalar(text("SELECT pg_backend_pid()")))
+                change(session, vault, somchai, walk_in)
+        except Exception as error:
+            faults.append(error)
+
+    with database.write() as session:
+        session.execute(select(Member).where(Member.id == somchai).with_for_update(key_share=True))
+        changing = threading.Thread(target=run)
+        changing.start()
+        waits = text("SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = :pid")
+        pid, until = pids.get(timeout=10), time.monotonic() + 10
+        while not session.scalar(waits, {"pid": pid}) and time.monotonic() < until:
+            time.sleep(0.01)
+        points.lock_member(session, somchai)
+    changing.join(10)
+    assert faults == []
