@@ -31,8 +31,6 @@ from models.purchases import Purchase, PurchaseState
 UNKNOWN_SOURCE = "unknown"
 FRIEND_SOURCE = "friend"
 MAX_CODE_LETTERS = 64
-#: How far up "who brought whom" is followed to refuse loops.
-MAX_LOOP_STEPS = 20
 #: What the gifts' vouchers come from.
 SOURCE = "referral"
 REFERRALS = table_of(Referral)
@@ -113,15 +111,16 @@ def _refer(session: Session, friend: Member, code: str, now: datetime) -> bool:
 
 
 def _leads_to(session: Session, referrer: Member, friend: Member) -> bool:
-    """Whether `friend` stands somewhere above `referrer` in who brought whom."""
-    current: int | None = referrer.id
-    for _ in range(MAX_LOOP_STEPS):
-        current = session.scalar(select(Referral.referrer_id).where(Referral.friend_id == current))
-        if current is None:
-            return False
-        if current == friend.id:
-            return True
-    return True
+    """Whether `friend` stands somewhere above `referrer` in who brought whom.
+
+    However long the way is; one that runs in a circle of others (a refused loop) ends as well.
+    """
+    above = select(Referral.referrer_id.label("id")).where(Referral.friend_id == referrer.id)
+    line = above.cte("line", recursive=True)
+    line = line.union(
+        select(Referral.referrer_id).join(line, Referral.friend_id == line.c.id)
+    )  # not UNION ALL: nobody is looked at twice
+    return session.scalar(select(line.c.id).where(line.c.id == friend.id)) is not None
 
 
 def close(session: Session, member: Member, now: datetime) -> str:

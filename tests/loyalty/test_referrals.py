@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -219,6 +220,27 @@ def test_fg20_a_loop_is_refused_with_its_reason_and_another_code_may_follow(invi
     inviting.join(anan)
     inviting.buy(anan)
     assert inviting.gifts(malee) == [("thanks", "issued")]
+
+
+def test_fg20_a_long_line_of_friends_is_no_loop(inviting, session):
+    line = [inviting.somchai, *(factories.make_member(session, f"m{one}") for one in range(30))]
+    session.add_all(
+        Referral(friend_id=friend.id, referrer_id=referrer.id, at=NOW)
+        for friend, referrer in pairwise(line)
+    )
+    session.flush()
+    assert inviting.note(inviting.friend()) == referrals.FRIEND_SOURCE
+    line[-1].state = MemberState.FRIEND
+    assert inviting.note(line[-1]) is None
+    assert inviting.row(line[-1]).refused == referrals.LOOP
+
+
+def test_fg20_who_has_tried_a_loop_may_invite_others_all_the_same(inviting, session):
+    anan = inviting.friend("อนันต์")
+    session.add(Referral(friend_id=inviting.somchai.id, referrer_id=anan.id, at=NOW))
+    session.flush()
+    inviting.note(anan)
+    assert inviting.note(inviting.friend()) == referrals.FRIEND_SOURCE
 
 
 def test_fg20_ones_own_code_is_refused(inviting, session):
