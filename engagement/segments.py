@@ -42,7 +42,16 @@ from loyalty import personal
 from loyalty.lifecycle import GROUPS
 from models.campaigns import CampaignRecipient
 from models.coupons import Coupon, Voucher, VoucherState
-from models.members import Consent, Level, Member, MemberState, MemberTotals, Purpose, Stage
+from models.members import (
+    IS_GONE,
+    Consent,
+    Level,
+    Member,
+    MemberState,
+    MemberTotals,
+    Purpose,
+    Stage,
+)
 from models.outbox import Message, MessageState
 from models.purchases import Purchase, PurchaseItem, PurchaseState
 from models.scores import MemberScore
@@ -623,8 +632,6 @@ def _around(session: Session, now: datetime, tz: ZoneInfo) -> Around:
 
 #: Who can be in a segment at all.
 IS_THERE = Member.state.in_((MemberState.MEMBER, MemberState.FRIEND))
-#: Written out rather than bound: it repeats the condition of an index.
-_IS_GONE = text("members.state IN ('erased', 'merged')")
 
 
 def count(session: Session, tree: Tree, now: datetime, tz: ZoneInfo) -> int:
@@ -639,7 +646,7 @@ def count(session: Session, tree: Tree, now: datetime, tz: ZoneInfo) -> int:
     if _asks_member(tree):
         query = query.join(Member, Member.id == MemberTotals.member_id).where(IS_THERE, condition)
     else:
-        gone = select(Member.id).where(_IS_GONE)
+        gone = select(Member.id).where(IS_GONE)
         query = query.where(condition, MemberTotals.member_id.not_in(gone))
     return session.scalar(query) or 0
 

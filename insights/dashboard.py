@@ -10,8 +10,9 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
+from insights.days import last_days, place_of
 from models.coupons import Redemption, Voucher
-from models.members import Level, Member, MemberState, MemberTotals, Stage
+from models.members import IS_GONE, Level, Member, MemberState, MemberTotals, Stage
 from models.outbox import ChannelState, Message, MessageState
 from models.points import EntryKind, LedgerEntry
 from models.purchases import Purchase, PurchaseState
@@ -63,7 +64,10 @@ def counts(session: Session, now: datetime, tz: ZoneInfo) -> Counts:
             func.sum(LedgerEntry.points).filter(LedgerEntry.kind == EntryKind.BURN),
         ).where(LedgerEntry.created_at >= since)
     ).one()
-    outstanding = session.scalar(select(func.sum(MemberTotals.balance)))
+    gone = select(Member.id).where(IS_GONE)  # what they had is owed to nobody
+    outstanding = session.scalar(
+        select(func.sum(MemberTotals.balance)).where(MemberTotals.member_id.not_in(gone))
+    )
     issued = session.scalar(
         select(func.count()).select_from(Voucher).where(Voucher.issued_at >= since)
     )
@@ -126,16 +130,16 @@ def by_level(session: Session) -> dict[Level, int]:
 
 
 def joined_by_day(session: Session, now: datetime, tz: ZoneInfo) -> list[tuple[date, int]]:
-    """New members on each of the last 30 days."""
-    today = local_day(now, tz)
-    edge = start_of_day(today - timedelta(days=DAYS - 1), tz)
-    moments = session.scalars(select(Member.joined_at).where(Member.joined_at >= edge))
-    tally: dict[date, int] = {}
-    for moment in moments:
-        if moment is not None:
-            on = local_day(moment, tz)
-            tally[on] = tally.get(on, 0) + 1
-    return [(on, tally.get(on, 0)) for on in last_days(today)]
+    """New members on each of the last 30 days; who left or was merged since is none."""
+    days = last_days(local_day(now, tz), DAYS)
+    place = place_of(Member.joined_at, days, tz)
+    rows = session.execute(
+        select(place.label("day"), func.count())
+        .where(Member.joined_at >= start_of_day(days[0], tz), Member.state == MemberState.MEMBER)
+        .group_by("day")
+    )
+    tally = {row[0]: row[1] for row in rows}
+    return [(on, tally.get(n, 0)) for n, on in enumerate(days)]
 
 
 def sales_by_day(session: Session, now: datetime, tz: ZoneInfo) -> list[tuple[date, int]]:
@@ -150,9 +154,4 @@ def sales_by_day(session: Session, now: datetime, tz: ZoneInfo) -> list[tuple[da
         .group_by(Purchase.local_on)
     )
     tally = {on: int(satang or 0) // 100 for on, satang in rows}
-    return [(on, tally.get(on, 0)) for on in last_days(today)]
-
-
-def last_days(today: date) -> list[date]:
-    """The last 30 days, oldest first."""
-    return [today - timedelta(days=back) for back in range(DAYS - 1, -1, -1)]
+    return [(on, tally.get(on, 0)) for on in last_days(today, DAYS)]

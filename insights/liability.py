@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import case, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.clock import last_day, local_day, start_of_day
+from insights.days import last_days, place_of
 from models.coupons import Coupon, CouponKind, CouponState
-from models.members import MemberTotals
+from models.members import IS_GONE, Member, MemberTotals
 from models.points import EntryKind, LedgerEntry, Lot
 
 DAYS = 30
+#: Entries of points that went over to another member, as in `loyalty/points/transfers.py`.
+MERGED = ("merge_out", "merge_in")
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,22 @@ def baht_of(points: int, satang_each: int) -> int:
 
 
 def liability(session: Session, now: datetime, tz: ZoneInfo) -> Liability:
-    """Points left in lots that are still good, by the month in which they end."""
+    """Points left in lots that are still good, by the month in which they end.
+
+    Whoever has left asks for nothing any more, and pays nothing back.
+    """
+    gone = select(Member.id).where(IS_GONE)
     rows = session.execute(
         select(
             Lot.expires_at,
             func.sum(Lot.remaining),
             func.coalesce(func.sum(Lot.remaining).filter(Lot.usable_at > now), 0),
         )
-        .where(Lot.remaining > 0, or_(Lot.expires_at.is_(None), Lot.expires_at > now))
+        .where(
+            Lot.remaining > 0,
+            or_(Lot.expires_at.is_(None), Lot.expires_at > now),
+            Lot.member_id.not_in(gone),
+        )
         .group_by(Lot.expires_at)
     )
     months: dict[date | None, int] = {}
@@ -65,7 +76,11 @@ def liability(session: Session, now: datetime, tz: ZoneInfo) -> Liability:
         first = last_day(ends_at, tz).replace(day=1) if ends_at else None
         months[first] = months.get(first, 0) + int(points)
         pending += int(not_yet)
-    debt = session.scalar(select(func.sum(MemberTotals.debt)).where(MemberTotals.debt > 0))
+    debt = session.scalar(
+        select(func.sum(MemberTotals.debt)).where(
+            MemberTotals.debt > 0, MemberTotals.member_id.not_in(gone)
+        )
+    )
     ordered = sorted(months, key=lambda first: (first is None, first or date.min))
     return Liability(
         months=tuple(Month(first, months[first]) for first in ordered),
@@ -89,7 +104,10 @@ class Breakage:
 
 
 def breakage(session: Session) -> Breakage:
-    """Over the life of the programme, reversals taken off what was given and used."""
+    """Over the life of the programme, reversals taken off what was given and used.
+
+    What only went over to another member was given once, and not used by that.
+    """
     gives = or_(
         LedgerEntry.kind == EntryKind.EARN,
         (LedgerEntry.kind == EntryKind.ADJUST) & (LedgerEntry.points > 0),
@@ -101,7 +119,7 @@ def breakage(session: Session) -> Breakage:
             func.coalesce(func.sum(case((gives, LedgerEntry.points), else_=0)), 0),
             func.coalesce(func.sum(case((expires, LedgerEntry.points), else_=0)), 0),
             func.coalesce(func.sum(LedgerEntry.points), 0),
-        )
+        ).where(LedgerEntry.source.not_in(MERGED))
     ).one()
     issued, expired, balance = int(row[0]), -int(row[1]), int(row[2])
     return Breakage(issued=issued, burned=issued - expired - balance, expired=expired)
@@ -131,14 +149,12 @@ _NAMES = {
 def by_day(session: Session, now: datetime, tz: ZoneInfo, days: int = DAYS) -> list[Day]:
     """How points moved on each of the last days, by when it counts from (P7), oldest first."""
     today = local_day(now, tz)
-    first = today - timedelta(days=days - 1)
-    since = start_of_day(first, tz)
+    shown = last_days(today, days)
+    since = start_of_day(shown[0], tz)
     at = LedgerEntry.effective_at
-    # Days are compared as moments, so that one with 23 or 25 hours is still a day.
-    bounds = [(start_of_day(first + timedelta(days=n + 1), tz), n) for n in range(days)]
-    number = case(*((at < end, n) for end, n in bounds), else_=days)
+    place = place_of(at, shown, tz)
     rows = session.execute(
-        select(number.label("day"), LedgerEntry.kind, func.sum(LedgerEntry.points))
+        select(place.label("day"), LedgerEntry.kind, func.sum(LedgerEntry.points))
         # What counts from a day was never written before it: the index is on the writing.
         .where(LedgerEntry.created_at >= since, at >= since)
         .group_by("day", LedgerEntry.kind)
@@ -146,7 +162,7 @@ def by_day(session: Session, now: datetime, tz: ZoneInfo, days: int = DAYS) -> l
     moved: dict[int, dict[str, int]] = {}
     for day, kind, points in rows:
         moved.setdefault(day, {})[_NAMES[kind]] = int(points)
-    return [Day(first + timedelta(days=n), **moved.get(n, {})) for n in range(days)]
+    return [Day(on, **moved.get(n, {})) for n, on in enumerate(shown)]
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from functools import cache, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, bindparam, case, func, or_, select
+from sqlalchemy import and_, bindparam, case, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from core.clock import at_local, local_day, start_of_day
 from models.base import UtcDateTime
-from models.members import Member, MemberTotals
+from models.members import Member, MemberState, MemberTotals
 from models.purchases import Purchase, PurchaseState
 from models.staff import AuditRow, Cashier
 
@@ -44,6 +44,7 @@ LOOKED_UP = "members.looked_up"
 #: A member whose bills come back (AC6): at least so many, and that share of all.
 LEAST_RETURNS, RETURN_PERCENT = 3, 50
 MOST = 100
+_IS_HERE = Member.state == MemberState.MEMBER
 _SINCE: Any = bindparam("since", type_=UtcDateTime())
 
 
@@ -233,6 +234,8 @@ def _many_a_day(*, by_cashier: bool) -> Any:
     if who is not None:
         daily = daily.where(who.is_not(None))
     days = daily.subquery()
+    # A list of members leads to their pages; whoever has left has none.
+    shown = _IS_HERE if who is None else true()
     columns = [days.c.member_id] + ([] if who is None else [days.c[who.key].label("who")])
     return (
         select(
@@ -244,6 +247,7 @@ def _many_a_day(*, by_cashier: bool) -> Any:
             func.count().label("days"),
         )
         .join(Member, Member.id == days.c.member_id)
+        .where(shown)
         .group_by(*(days.c[key.key] for key in keys), Member.name, Member.member_no,
                   Member.public_id)
         .order_by(func.count().desc(), days.c.member_id)
@@ -285,7 +289,7 @@ _RETURNING = (
         _CAME_BACK.label("returns"),
     )
     .join(Member, Member.id == Purchase.member_id)
-    .where(Purchase.recorded_at >= _SINCE)
+    .where(Purchase.recorded_at >= _SINCE, _IS_HERE)
     .group_by(Purchase.member_id, Member.name, Member.member_no, Member.public_id)
     .having(and_(_CAME_BACK >= LEAST_RETURNS, RETURN_PERCENT * func.count() <= _CAME_BACK * 100))
     .order_by(_CAME_BACK.desc(), Purchase.member_id)
@@ -307,7 +311,7 @@ _IN_DEBT = (
         Member.public_id,
     )
     .join(Member, Member.id == MemberTotals.member_id)
-    .where(MemberTotals.debt > 0)
+    .where(MemberTotals.debt > 0, _IS_HERE)
     .order_by(MemberTotals.debt.desc(), MemberTotals.member_id)
     .limit(MOST)
 )

@@ -9,6 +9,7 @@ import pytest
 from insights import liability
 from insights.liability import Month
 from loyalty import coupons, points
+from models.members import MemberState
 from models.points import ExpiryKind
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -33,6 +34,17 @@ def earn(session, somchai):
         )  # fmt: skip
 
     return give
+
+
+@pytest.fixture
+def in_debt(session, somchai, earn):
+    """Eight points were used before their bill came back."""
+    earn(10, "debt")
+    points.burn(session, somchai.id, 8, source="v", source_id="debt", now=NOW)
+    points.take_back(
+        session, somchai.id, 10, source="purchase_return", source_id="debt", earn_source="t",
+        earn_source_id="debt", returned_before=0, now=NOW,
+    )  # fmt: skip
 
 
 def owed(session, now=NOW):
@@ -78,6 +90,37 @@ def test_breakage_is_what_nobody_used_in_time(session, somchai, earn):
     found = liability.breakage(session)
     assert (found.issued, found.burned, found.expired) == (100, 30, 70)
     assert found.expired_permille == 700
+
+
+def test_points_that_went_over_to_another_member_were_given_once(session, somchai, earn):
+    earn(100, "1")
+    malee = factories.malee(session)
+    points.transfer(session, somchai.id, malee.id, key="merge:1", now=NOW, staff_id=None)
+    points.burn(session, malee.id, 30, source="v", source_id="1", now=NOW)
+    found = liability.breakage(session)
+    assert (found.issued, found.burned, found.expired) == (100, 30, 0)
+
+
+def test_a_debt_that_went_over_was_used_once(session, somchai, in_debt):
+    before = liability.breakage(session)
+    malee = factories.malee(session)
+    points.transfer(session, somchai.id, malee.id, key="merge:1", now=NOW, staff_id=None)
+    assert liability.breakage(session) == before
+    assert owed(session).debt == 8
+
+
+@pytest.mark.parametrize("state", [MemberState.ERASED, MemberState.MERGED])
+def test_whoever_has_left_is_owed_nothing_and_owes_nothing(session, somchai, in_debt, state):
+    points.earn(
+        session, factories.malee(session).id, 5, source="t", source_id="9", now=NOW, tz=BANGKOK
+    )
+    gone = factories.make_member(session, "gone", line_user_id=None)
+    points.earn(session, gone.id, 10, source="t", source_id="8", now=NOW, tz=BANGKOK)
+    assert (owed(session).points, owed(session).debt) == (15, 8)
+    for member in (somchai, gone):
+        member.state, member.line_user_id = state, None
+    session.flush()
+    assert (owed(session).points, owed(session).debt) == (5, 0)
 
 
 def test_breakage_of_nothing_is_nothing(session):

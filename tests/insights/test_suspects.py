@@ -8,6 +8,7 @@ import pytest
 
 from insights import suspects
 from loyalty import audit, points, purchases
+from models.members import MemberState
 from models.purchases import Purchase, PurchaseState
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -148,3 +149,6 @@ def test_ac6_finds_members_who_used_points_of_returned_bills(session, branch):
     )
     (one,) = suspects.members(session, NOW, BANGKOK)
     assert [(flag.kind, flag.facts) for flag in one.flags] == [("debt", {"points": 8})]
+    somchai.state, somchai.line_user_id = MemberState.ERASED, None
+    session.flush()
+    assert suspects.members(session, NOW, BANGKOK) == []

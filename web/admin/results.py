@@ -7,14 +7,14 @@ from typing import Any
 from flask import Response, abort, render_template, request
 from sqlalchemy import select
 
-from core.i18n import money, t, texts
+from core.i18n import t, texts
 from insights import results as figures
 from insights.results import Result
 from loyalty import shop
 from models.campaigns import Campaign
 from models.journeys import Journey
 from web.admin.ground import back, blueprint, noted
-from web.admin.tables import spreadsheet
+from web.admin.tables import baht, spreadsheet
 from web.auth import staff_only
 from web.ground import db, locale, remembered, runtime
 
@@ -82,10 +82,10 @@ def results_file(what: str) -> Response:
     for name, found in _journeys() if what == "journeys" else _campaigns():
         rows.append(
             [
-                name, found.sent_total, found.rides, found.taps, money(language, found.cost_satang),
+                name, found.sent_total, found.rides, found.taps, baht(found.cost_satang),
                 found.treated.count, found.held.count,
-                money(language, round(found.treated.mean)), money(language, round(found.held.mean)),
-                money(language, found.made_satang), t(language, found.words),
+                baht(round(found.treated.mean)), baht(round(found.held.mean)),
+                baht(found.made_satang), t(language, found.words),
             ]
         )  # fmt: skip
     return spreadsheet(rows, f"taem-results-{what}.csv")

@@ -294,6 +294,11 @@ def spreadsheet(rows: Sequence[Sequence[Any]], name: str) -> Response:
     return response
 
 
+def baht(satang: int) -> Decimal:
+    """An amount as a figure that a spreadsheet adds up."""
+    return Decimal(satang) / 100
+
+
 def search_text() -> str:
     """What was searched for. Refuses NUL and over-long texts (FX08)."""
     text = request.args.get("q", "").strip()
@@ -330,7 +335,7 @@ def _written(column: Column, row: Any) -> Any:
     if value is None:
         return ""
     if column.kind == "money":
-        return Decimal(value) / 100
+        return baht(value)
     if isinstance(value, datetime):
         return value.astimezone(runtime().clock.tz).replace(tzinfo=None, microsecond=0)
     return value if isinstance(value, (int, str, date)) else str(value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import case, select, update
 
 from core.i18n import t
 from engagement import alerts, definitions
@@ -60,6 +60,14 @@ def test_M8_the_overview_and_the_report_say_what_a_journey_made(sign_in, journey
     assert "ความมั่นใจ 80%" in report
     file = browser.get("/admin/results/journeys.csv")
     assert "ได้ผลชัด" in file.text
+
+
+def test_M8_a_loss_is_a_figure_in_the_file(sign_in, journey, runtime):
+    other = case((Intent.arm == Arm.TREATED, Arm.HELD_OUT), else_=Arm.TREATED)
+    with runtime.transaction() as session:
+        session.execute(update(Intent).values(arm=other))
+    file = sign_in("marketer").get("/admin/results/journeys.csv")
+    assert ",0,100.17,-3005.1," in file.text
 
 
 def test_M8_a_report_says_why_it_cannot_say_yet(sign_in, journey, runtime):
