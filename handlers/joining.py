@@ -186,7 +186,7 @@ def question(ctx: Context, step: str) -> dict[str, object]:
         return cards.phone_question(locale)
     if step == "birthday":
         return cards.birthday_question(today, locale)
-    return cards.guardian_question(locale)
+    return cards.guardian_question(surroundings(ctx).grown_up_age, locale)
 
 
 def shop_name(ctx: Context) -> str:

@@ -129,7 +129,8 @@ def start_marketing(ctx: Context) -> Messages:
     around = joining.surroundings(ctx)
     born = personal.birthday_of(ctx.session, ctx.runtime.vault, ctx.member)
     if born is not None and around.is_young(born):
-        return [errors.sorry(t(ctx.locale, "members.too_young_for_marketing"))]
+        sentence = t(ctx.locale, "members.too_young_for_marketing", age=around.grown_up_age)
+        return [errors.sorry(sentence)]
     consents.give(ctx.session, ctx.member.id, Purpose.MARKETING, channel="chat", now=ctx.now)
     return [cards.marketing_changed(True, ctx.locale)]
 

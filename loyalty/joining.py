@@ -107,10 +107,14 @@ class Surroundings:
     def today(self) -> date:
         return local_day(self.now, self.tz)
 
+    @property
+    def grown_up_age(self) -> int:
+        """From how many years on somebody agrees to marketing alone (J2)."""
+        return int(shop.get(self.session, "members.guardian_age"))
+
     def is_young(self, birthday: date) -> bool:
         """Whether marketing needs a guardian (J2)."""
-        age = shop.get(self.session, "members.guardian_age")
-        return is_minor(birthday, self.today, age)
+        return is_minor(birthday, self.today, self.grown_up_age)
 
 
 # The form

@@ -51,7 +51,7 @@ _hasher = PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
 
 
 class WrongPin(Refused):
-    """The PIN is not right; fact `left` tries."""
+    """The PIN is not right; facts `left` tries, and `count`, the same for its words."""
 
     code = "cashiers.wrong_pin"
     status = 401
@@ -310,7 +310,8 @@ def try_pin(
         cashier.locked_until = now + PIN_LOCK
         audit.record(session, f"cashier:{cashier.id}", "cashiers.locked", {}, now)
         return PinLocked(minutes=_minutes(PIN_LOCK))
-    return WrongPin(left=PIN_TRIES - cashier.failed_count)
+    left = PIN_TRIES - cashier.failed_count
+    return WrongPin(left=left, count=left)
 
 
 def _minutes(span: timedelta) -> int:

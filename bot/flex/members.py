@@ -211,11 +211,12 @@ def birthday_question(today: date, locale: str) -> Message:
     return _question("birthday", lines, [picker, skip], locale, buttons=[picker])
 
 
-def guardian_question(locale: str) -> Message:
-    """Ask whether a guardian agrees to news for somebody under age; back leads to the birthday."""
+def guardian_question(age: int, locale: str) -> Message:
+    """Ask whether a guardian agrees to news for somebody below this age; back leads to the
+    birthday."""
     answers = ("yes", "no", "back", "cancel")
     return theme.text_message(
-        t(locale, "members.ask_guardian"),
+        t(locale, "members.ask_guardian", age=age),
         [theme.message_action(t(locale, f"members.answer_{name}")) for name in answers],
     )
 

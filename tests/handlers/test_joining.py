@@ -284,7 +284,8 @@ def test_with_the_setting_a_guardian_can_agree(chat, now):
     from loyalty import shop
 
     shop.set(chat.session, "members.asks_guardian", True, now)
-    assert t("th", "members.ask_guardian") in words_of(chat.joins(birthday="5 มีนาคม 2553"))
+    shop.set(chat.session, "members.guardian_age", 18, now)
+    assert "อายุยังไม่ถึง 18 ปี" in words_of(chat.joins(birthday="5 มีนาคม 2553"))
     chat.says("ใช่")
     assert consents.has_guardian(chat.session, chat.member.id)
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from core.errors import Refused
 from core.i18n import t
 from engagement import alerts
-from loyalty import alarms, codes, consents, members, points
+from loyalty import alarms, codes, consents, members, points, shop
 from models.activities import Activity
 from models.members import Erasure, Member, MemberKey, MemberState, Purpose
 from tests import factories
@@ -131,10 +131,12 @@ def test_stops_and_starts_marketing(chat):
     assert consents.is_given(chat.session, chat.member.id, Purpose.MARKETING)
 
 
-def test_somebody_under_twenty_cannot_switch_marketing_on(chat):
+@pytest.mark.parametrize("age", [20, 25])
+def test_somebody_too_young_cannot_switch_marketing_on(chat, now, age):
+    shop.set(chat.session, "members.guardian_age", age, now)
     chat.joins(birthday="5/3/2553")
     answer = chat.taps("members.start_marketing")
-    assert t("th", "members.too_young_for_marketing") in words_of(answer)
+    assert f"อายุ {age} ปีขึ้นไป" in words_of(answer)
     assert not consents.is_given(chat.session, chat.member.id, Purpose.MARKETING)
 
 

@@ -86,4 +86,5 @@ def _form(given: dict[str, str], problems: dict[str, str]) -> str:
         texts={purpose.value: consents.current(db(), purpose) for purpose in Purpose},
         words={purpose.value: consents.words(db(), purpose, locale()) for purpose in Purpose},
         asks_guardian=shop.get(db(), "members.asks_guardian"),
+        grown_up_age=shop.get(db(), "members.guardian_age"),
     )

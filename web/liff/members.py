@@ -112,7 +112,7 @@ def marketing() -> Any:
         return redirect("/m/me?done=marketing", code=303)
     born = personal.birthday_of(db(), around.vault, g.member)
     if not g.member.is_member or (born is not None and around.is_young(born)):
-        sentence = t(locale(), "members.too_young_for_marketing")
+        sentence = t(locale(), "members.too_young_for_marketing", age=around.grown_up_age)
         return _me(problem=("marketing", sentence)), 422
     consents.give(db(), g.member.id, Purpose.MARKETING, channel="liff", now=around.now)
     return redirect("/m/me?done=marketing", code=303)

@@ -60,7 +60,7 @@ SAMPLES: dict[str, Sample] = {
     "members.name_is_word": lambda locale, _: members.name_is_word_question("แต้ม", locale),
     "members.phone": lambda locale, _: members.phone_question(locale),
     "members.birthday": lambda locale, _: members.birthday_question(TODAY, locale),
-    "members.guardian": lambda locale, _: members.guardian_question(locale),
+    "members.guardian": lambda locale, _: members.guardian_question(20, locale),
     "members.correct_name": lambda locale, _: members.correction_question("name", TODAY, locale),
     "members.correct_phone": lambda locale, _: members.correction_question("phone", TODAY, locale),
     "members.correct_birthday": lambda locale, _: members.correction_question(

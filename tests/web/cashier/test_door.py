@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from core import ids
+from core.i18n import t
 from loyalty import people
 from models.members import Member
 from models.staff import AuditRow, Cashier, CashierSession, Device
@@ -84,6 +85,14 @@ def test_wrong_pin_says_how_many_tries_are_left(closed_till, shop):
     answer = closed_till.send("/cashier/pin", cashier=str(shop.cashier.id), pin="000000")
     assert answer.status_code == 401
     assert "4" in answer.text
+
+
+def test_last_try_of_a_pin_is_one_try(runtime, shop, clock):
+    with runtime.transaction() as session:
+        cashier = session.get_one(Cashier, shop.cashier.id)
+        wrong = [people.try_pin(session, cashier, "000000", clock.real_now()) for _ in range(4)]
+    assert t("en", wrong[-2].code, **wrong[-2].facts) == "Wrong PIN. 2 tries left."
+    assert t("en", wrong[-1].code, **wrong[-1].facts) == "Wrong PIN. 1 try left."
 
 
 def test_FQ09_pin_lock_survives_a_restart(closed_till, shop, runtime, clock):

@@ -14,6 +14,7 @@ from werkzeug.routing import IntegerConverter
 from core.i18n import t
 from engagement import topics
 from loyalty import codes, consents, coupons, members, personal, purchases, stamp_pictures
+from loyalty import shop as settings
 from models.coupons import CodeState, Obtained, ScanCode, Voucher
 from models.members import Member, MemberState, Purpose
 from tests import factories
@@ -323,6 +324,14 @@ def test_the_form_joins_as_the_chat_does(open_phone, somebody, shop, database, r
         assert personal.phone_of(session, runtime.vault, member) == "+66812345678"
         assert consents.is_given(session, member.id, Purpose.MARKETING)
     assert "ยินดีต้อนรับ" in phone.get("/m/home?joined=1").text
+
+
+def test_the_form_asks_for_a_guardian_by_the_age_of_the_settings(open_phone, somebody, runtime):
+    with runtime.transaction() as session:
+        settings.set(session, "members.asks_guardian", True, NOW)
+        settings.set(session, "members.guardian_age", 18, NOW)
+    page = open_phone(somebody("เพื่อน", joins=False)).get("/m/join").text
+    assert t("th", "pages.guardian_box", age=18) in page
 
 
 def test_the_form_says_what_is_wrong_with_each_answer(open_phone, somebody, shop, database):
