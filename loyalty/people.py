@@ -268,7 +268,10 @@ def change_cashier(
     now: datetime,
     actor: str,
 ) -> None:
-    """Change a cashier; `staff_id` is who they are in the console. Moving or dismissing somebody closes every till they have open (AA7)."""
+    """Change a cashier; `staff_id` is who they are in the console.
+
+    Moving or dismissing somebody closes every till they have open (AA7).
+    """
     shown = fit(name, NAME_LETTERS)
     if not shown:
         raise Refused("cashiers.no_name", status=422)

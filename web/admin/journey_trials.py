@@ -199,9 +199,9 @@ def _day(field: str) -> date | None:
 
 def _seen_words(words: dict[str, str] | None, person: Member) -> dict[str, str] | None:
     """What a message says, with the name in it as this reader may see it."""
-    if words is None or may("members.read"):
-        return words
     name = rules.called(person)
+    if words is None or not name or may("members.read"):
+        return words
     return {field: said.replace(name, rules.masked(name)) for field, said in words.items()}
 
 
