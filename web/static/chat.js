@@ -19,9 +19,15 @@ async function look() {
     }
     if (!response.ok) return;
     const page = new DOMParser().parseFromString(await response.text(), "text/html");
-    const before = live.querySelector(".chat")?.dataset.last;
-    live.replaceChildren(...page.body.childNodes);
-    if (live.querySelector(".chat")?.dataset.last !== before) toEnd();
+    const { scrollTop, dataset: { last } } = live.querySelector(".chat");
+    // What is as before stays: with the place somebody reads at, and unsaid to a screen reader.
+    const fresh = [...page.body.children];
+    [...live.children].forEach((part, place) => {
+      if (!part.isEqualNode(fresh[place])) part.replaceWith(fresh[place]);
+    });
+    const list = live.querySelector(".chat");
+    if (list.dataset.last === last) list.scrollTop = scrollTop;
+    else toEnd();
   } catch {
     // No signal for a moment: the next look comes by itself.
   }

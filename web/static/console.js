@@ -40,6 +40,7 @@ if (menu) {
 const dialog = document.querySelector("#confirm");
 if (dialog) {
   let asking = null;
+  document.documentElement.dataset.asks = "1"; // look.js no longer does
   document.addEventListener("submit", (event) => {
     const words = event.submitter?.dataset.confirm || event.target.dataset.confirm;
     if (!words || asking === event.target) {

@@ -141,12 +141,6 @@ class LiveCode {
 const code = document.getElementById("code");
 if (code) new LiveCode(code);
 
-for (const form of document.querySelectorAll("form[data-confirm]")) {
-  form.addEventListener("submit", (event) => {
-    if (!window.confirm(form.dataset.confirm)) event.preventDefault();
-  });
-}
-
 for (const link of document.querySelectorAll("[data-back-to-chat]")) {
   link.addEventListener("click", (event) => {
     // Inside LINE the page closes and the chat is there; elsewhere the link opens it.

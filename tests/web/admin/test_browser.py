@@ -4,6 +4,7 @@ typed kept, files with their progress, and the look that somebody chose."""
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,8 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import select
 
-from loyalty import people
+from loyalty import conversations, people
+from models.members import Member
 from models.staff import ApiKey, Staff, StaffSession
 from tests.moments import NOW
 from tests.web.conftest import PASSWORD, PASSWORD_HASH
@@ -187,6 +189,33 @@ def test_a_file_comes_with_its_progress(console, somchai):
         page.get_by_test_id("xlsx").click()
     assert re.fullmatch(r"taem-members-.*\.xlsx", download.value.suggested_filename)
     expect(page.locator(".file-status")).to_contain_text("ได้ไฟล์แล้ว")
+
+
+def test_an_open_chat_stays_where_somebody_reads_until_a_line_comes(console, runtime, somchai):
+    def write(count: int) -> int:
+        with runtime.transaction() as session:
+            for _ in range(count):
+                member = session.get_one(Member, somchai.id)
+                chat = conversations.add_line(
+                    session, runtime.vault, member, kind="text", text="ร้านเปิดกี่โมงคะ",
+                    line_message_id=uuid.uuid4().hex, at=NOW, now=NOW,
+                )  # fmt: skip
+            session.flush()
+            return chat.id
+
+    def look() -> int:
+        with page.expect_response("**part=1**"):
+            page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+        page.wait_for_timeout(100)
+        return page.evaluate("document.querySelector('.chat').scrollTop")
+
+    page = console(f"/admin/conversations/{write(40)}")
+    end = look()
+    assert end > 100
+    page.evaluate("document.querySelector('.chat').scrollTop = 50")
+    assert look() == 50
+    write(1)
+    assert look() > end
 
 
 def test_the_look_follows_the_system_until_the_switch_is_pressed(console, served):

@@ -8,7 +8,7 @@ import pytest
 from flask import Response
 from sqlalchemy import select
 
-from loyalty import codes, coupons, doors
+from loyalty import codes, coupons, doors, purchases
 from models.coupons import Coupon, Voucher
 from models.members import Member
 from tests import factories
@@ -166,6 +166,74 @@ def test_a_session_that_ends_under_an_open_page_leads_to_the_sign_in(
     with runtime.transaction() as session:
         doors.close_session(session, token, NOW)
     page.locator("[data-help]").wait_for(state="visible", timeout=15_000)
+
+
+def test_a_doubled_tap_on_a_chat_links_button_opens_its_page(page, served, runtime, somebody):
+    member = somebody("แพรว")
+    with runtime.transaction() as session:
+        token = doors.make_link(session, member, "/m/points", NOW)
+    sent: list[str] = []
+
+    def slowly(route: Any) -> None:
+        if route.request.method == "POST":
+            sent.append(route.request.url)
+            answer = route.fetch()
+            page.wait_for_timeout(600)
+            route.fulfill(response=answer)
+        else:
+            route.continue_()
+
+    page.route("**/l/*", slowly)
+    page.goto(f"{served}/l/{token}")
+    # The second tap comes when the first has burned the link and its page has not come.
+    page.evaluate(
+        """() => {
+          const button = document.querySelector("form .button");
+          button.click();
+          setTimeout(() => button.click(), 200);
+        }"""
+    )
+    page.locator(".sum-figure").wait_for(state="visible")
+    assert len(sent) == 1
+
+
+def test_r3_points_are_spent_after_the_question_even_before_the_pages_script(
+    page, served, runtime, somebody
+):
+    member = somebody("แพรว")
+    with runtime.transaction() as session:
+        factories.make_policy(session)
+        factories.make_coupon(session, "latte", obtained="points", price_points=10)
+        purchases.record_purchase(
+            session, member_id=member.id, branch=factories.make_branch(session),
+            amount_satang=50000, operation_id="1", now=NOW, tz=BANGKOK,
+        )  # fmt: skip
+        sign_in(page, served, doors.open_session(session, member, "link", NOW))
+    held: list[Any] = []
+    answers, asked = ["no", "yes"], []
+
+    def answer(dialog: Any) -> None:
+        asked.append(dialog.message)
+        if answers.pop(0) == "yes":
+            dialog.accept()
+        else:
+            dialog.dismiss()
+
+    def bought() -> int:
+        with runtime.database.read() as session:
+            return len(session.scalars(select(Voucher)).all())
+
+    page.on("dialog", answer)
+    page.route("**/member.js*", lambda script: held.append(script))  # noqa: PLW0108
+    page.goto(f"{served}/m/rewards", wait_until="commit")
+    page.locator("button.ticket-go").click()
+    page.wait_for_timeout(300)
+    assert (len(asked), bought()) == (1, 0)
+    held[0].continue_()
+    page.wait_for_load_state()
+    page.locator("button.ticket-go").click()
+    page.wait_for_url("**/m/coupons**")
+    assert (len(asked), bought()) == (2, 1)
 
 
 def test_FX01_no_script_of_a_strangers_name_runs(page, served, runtime, voucher):
