@@ -227,9 +227,14 @@ def _unwanted(known: Known, rules: Rules, klass: MessageClass, topic: str | None
 def keep_quiet(session: Session, now: datetime, tz: ZoneInfo) -> None:
     """What passed the gate by day and was kept back, by the quota or by a pause, is not made up
     for at night: it leaves when the quiet hours end. For whoever lets sending go on."""
+    if (until := loud_at(session, now, tz)) is not None:
+        outbox.put_off(session, now, until)
+
+
+def loud_at(session: Session, now: datetime, tz: ZoneInfo) -> datetime | None:
+    """When customers may be written to again; None while they may be."""
     rules = Rules.of(session)
-    if rules.is_quiet(now, tz):
-        outbox.put_off(session, now, rules.next_loud(now, tz))
+    return rules.next_loud(now, tz) if rules.is_quiet(now, tz) else None
 
 
 def _wait(rules: Rules, now: datetime, tz: ZoneInfo, not_after: datetime | None) -> Decision:

@@ -464,7 +464,7 @@ def form_multicasts(session: Session, now: datetime, limit: int) -> int:
     rows = session.execute(
         select(
             Message.id, Message.content_hash, Message.klass, Message.not_after, Message.source,
-            Member.line_user_id, Member.is_following, Member.unreachable_at,
+            Message.due_at, Member.line_user_id, Member.is_following, Member.unreachable_at,
         )
         .join(Member, Member.id == Message.member_id)
         .where(IS_UNGROUPED, Message.due_at <= now)
@@ -473,6 +473,7 @@ def form_multicasts(session: Session, now: datetime, limit: int) -> int:
         .with_for_update(skip_locked=True, of=Message)
     ).all()  # fmt: skip
     groups: dict[tuple[Any, ...], dict[str, int]] = defaultdict(dict)
+    dues: dict[tuple[Any, ...], datetime] = {}
     late, gone, twice = [], [], []
     for row in rows:
         if row.not_after is not None and row.not_after <= now:
@@ -480,7 +481,9 @@ def form_multicasts(session: Session, now: datetime, limit: int) -> int:
         elif not row.line_user_id or not row.is_following or row.unreachable_at is not None:
             gone.append(row.id)
         else:
-            group = groups[row.content_hash, row.klass, row.not_after, row.source]
+            alike = (row.content_hash, row.klass, row.not_after, row.source)
+            group = groups[alike]
+            dues.setdefault(alike, row.due_at)
             if row.line_user_id in group:  # the same words to one person: the next call's matter
                 twice.append(row.id)
             else:
@@ -489,25 +492,25 @@ def form_multicasts(session: Session, now: datetime, limit: int) -> int:
     _skip(session, gone, UNREACHABLE, now)
     settled = len(late) + len(gone)
     is_more = len(rows) == limit
-    for (_, klass, not_after, source), group in groups.items():
-        settled += _form_calls(session, group, klass, not_after, source, now, is_more=is_more)
+    for alike, group in groups.items():
+        settled += _form_calls(session, group, alike, now, dues[alike], is_more=is_more)
     if rows and not settled:  # only tails of groups: send the fullest rather than wait for ever
-        (_, klass, not_after, source), group = max(groups.items(), key=lambda item: len(item[1]))
-        settled += _form_calls(session, group, klass, not_after, source, now, is_more=False)
+        alike, group = max(groups.items(), key=lambda item: len(item[1]))
+        settled += _form_calls(session, group, alike, now, dues[alike], is_more=False)
     return settled
 
 
 def _form_calls(
     session: Session,
     group: dict[str, int],
-    klass: MessageClass,
-    not_after: datetime | None,
-    source: str | None,
+    alike: tuple[Any, ...],
     now: datetime,
+    due_at: datetime,
     *,
     is_more: bool,
 ) -> int:
     """Make the calls of one group; while more is to come, a tail below 500 waits for it."""
+    _, klass, not_after, source = alike
     users = list(group)
     end = len(users) - len(users) % MAX_RECIPIENTS if is_more else len(users)
     if not end:
@@ -517,7 +520,7 @@ def _form_calls(
     parts = [users[start : start + MAX_RECIPIENTS] for start in range(0, end, MAX_RECIPIENTS)]
     make_calls(
         session, [{user: group[user] for user in part} for part in parts], content, klass,
-        not_after, now, unit_of(session, source),
+        not_after, now, unit_of(session, source), due_at,
     )  # fmt: skip
     return end
 
@@ -530,8 +533,12 @@ def make_calls(
     not_after: datetime | None,
     now: datetime,
     unit: str | None = None,
+    due_at: datetime | None = None,
 ) -> None:
-    """One call for each part (user id -> message id); a part of one person is a push."""
+    """One call for each part (user id -> message id); a part of one person is a push.
+
+    `due_at` is since when its messages have waited; from now on by default.
+    """
     rows = []
     for part in parts:
         users = list(part)
@@ -540,7 +547,7 @@ def make_calls(
         body = (
             push_body(users[0], content, unit) if is_push else multicast_body(users, content, unit)
         )
-        rows.append(_call_row(kind, klass, body, len(users), now, now, not_after))
+        rows.append(_call_row(kind, klass, body, len(users), now, due_at or now, not_after))
     ids = _insert_calls(session, rows)
     for part, row in zip(parts, rows, strict=True):
         session.execute(

@@ -42,6 +42,8 @@ PARK_LIMIT = 5_000
 FORM_LIMIT = 10_000
 #: How long a refused token or account rests before one call tries it again.
 PROBE_AFTER = timedelta(minutes=5)
+#: What has been due for longer was kept back by something; the tail of a batch was not.
+LEFT_OVER = timedelta(minutes=15)
 
 REFUSED = "delivery.refused"
 FALLBACK_KIND = "replies.fallback"
@@ -148,7 +150,7 @@ def _due_on(*, is_transactional: bool) -> Any:
     query = (
         select(
             Call.id, Call.kind, Call.retry_key, Call.body, Call.attempts, Call.recipient_count,
-            Call.first_try_at, Call.not_after,
+            Call.first_try_at, Call.next_try_at, Call.not_after,
         )
         .where(
             _IS_OPEN_FIRST if is_transactional else outbox.IS_OPEN,
@@ -205,6 +207,8 @@ def take_stock(session: Session, look: Look) -> Stock:
             break
         rows = _due(session, look, wanted, is_transactional=is_transactional)
         stock.is_more = stock.is_more or len(rows) == wanted
+        if not is_transactional:
+            rows = _without_leftovers(session, look, rows)
         claimed = _claim(session, look, rows, room[is_transactional] if room else None)
         stock.calls += claimed
         if room:
@@ -244,6 +248,24 @@ def _park(session: Session, look: Look, reason: str, *, keeps_transactional: boo
 def _due(session: Session, look: Look, limit: int, *, is_transactional: bool) -> Sequence[Any]:
     asked = {"kind": look.kind, "now": look.now, "real_now": look.real_now, "most": limit}
     return session.execute(_due_on(is_transactional=is_transactional), asked).all()
+
+
+def _without_leftovers(session: Session, look: Look, rows: Sequence[Any]) -> Sequence[Any]:
+    """At night, what was to leave by day and nobody could send waits for the morning (M4).
+
+    Whatever kept it: this machine, the database, the quota or LINE. One that was tried keeps its
+    time, because LINE remembers its key for a day only.
+    """
+    latest = look.now - LEFT_OVER
+    left = [row.id for row in rows if row.first_try_at is None and row.next_try_at < latest]
+    until = delivery.loud_at(session, look.now, look.tz) if left else None
+    if until is None:
+        return rows
+    session.execute(
+        update(Call).where(is_one_of(session, Call.id, left)).values(next_try_at=until),
+        execution_options={"synchronize_session": False},
+    )
+    return [row for row in rows if row.first_try_at is not None or row.next_try_at >= latest]
 
 
 def _claim(session: Session, look: Look, rows: Sequence[Any], room: int | None) -> list[Claimed]:

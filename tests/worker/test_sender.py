@@ -537,6 +537,36 @@ def test_m4_what_was_kept_back_by_day_is_not_made_up_for_at_night(
     received_once(post, users)
 
 
+@pytest.mark.parametrize("hours, is_quiet", [(8, True), (4, False)], ids=["night", "day"])
+def test_m4_what_nobody_was_there_to_send_by_day_leaves_in_the_morning(
+    post: Post, hours: int, is_quiet: bool
+):
+    today = post.runtime.clock.now().astimezone(BANGKOK).replace(minute=0, second=0, microsecond=0)
+    night, morning = today + timedelta(hours=7), today + timedelta(hours=19)
+    post.keep_quiet(f"{night:%H:%M}", f"{morning:%H:%M}")
+    users = post.crowd(8)
+    post.queue(users[:3], klass=PROMOTIONAL)
+    post.queue(users[3:6], words="เหมือนกัน", is_groupable=True)
+    post.queue(users[6:], klass=TRANSACTIONAL)
+    with post.database.write() as session:  # tried before the stop: it has no longer than a day
+        tried = session.scalars(select(Call).order_by(Call.id)).first()
+        tried.first_try_at, tried.attempts = post.runtime.clock.real_now(), 1
+    post.runtime.clock.advance(hours=hours)
+    post.sender(runtime=post.runtime)
+    if is_quiet:
+        post.wait(sent=3)
+        wait_until(lambda: {call.next_try_at for call in waiting(post)} == {morning})
+        assert sum(call.recipient_count for call in waiting(post)) == 5
+        assert set(post.line.received()) == {users[0], *users[6:]}
+        post.runtime.clock.advance(hours=12)
+    post.wait(sent=8)
+    received_once(post, users)
+
+
+def waiting(post: Post) -> list[Call]:
+    return [call for call in post.calls() if call.state == CallState.WAITING]
+
+
 def test_a_pause_is_tested_by_one_call_now_and_then(post: Post):
     users = post.crowd(20)
     post.line.switch(push="403")

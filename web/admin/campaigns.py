@@ -454,7 +454,7 @@ def _look(campaign: Campaign, refusal: str) -> Any:
     tomorrow = local_day(now, tz) + timedelta(days=1)
     return render_template(
         "admin/campaign_look.html",
-        loud_at=_loud_at(),
+        loud_at=delivery.loud_at(db(), now, tz),
         campaign=campaign,
         refusal=refusal,
         found=found,
@@ -506,13 +506,6 @@ def _segment_words(campaign: Campaign) -> dict[str, str]:
     return {"name": segment.name, "words": described(tree, locale())}
 
 
-def _loud_at() -> datetime | None:
-    """When customers may be written to again; None while they may be."""
-    rules_now, clock = delivery.Rules.of(db()), runtime().clock
-    now = clock.now()
-    return rules_now.next_loud(now, clock.tz) if rules_now.is_quiet(now, clock.tz) else None
-
-
 def _report(campaign: Campaign, refusal: str) -> str:
     held = runtime()
     now, tz = held.clock.now(), held.clock.tz
@@ -543,6 +536,6 @@ def _report(campaign: Campaign, refusal: str) -> str:
         result=figures.of_campaign(db(), campaign.id, now, tz) if sums.sent else None,
         scores=campaigns.scores(db(), campaign) if len(campaign.variants) > 1 else [],
         is_under_way=is_under_way,
-        loud_at=_loud_at() if is_under_way else None,
+        loud_at=delivery.loud_at(db(), now, tz) if is_under_way else None,
         may_stop=is_under_way or campaign.state == CampaignState.SCHEDULED,
     )
