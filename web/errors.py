@@ -40,7 +40,9 @@ def _refused(error: Refused) -> Any:
 
 
 def _http(error: HTTPException) -> Any:
-    status = 403 if isinstance(error, CSRFError) else error.code or 500
+    if isinstance(error, CSRFError):  # somebody signed in anew in this browser, say
+        return answer(403, "auth.old_page", {})
+    status = error.code or 500
     if status < 400:  # redirects of the router
         return error
     if isinstance(error, SecurityError):  # an unknown host: no address of ours can be written

@@ -4,17 +4,17 @@
 import * as queue from "./cashier_queue.js";
 
 const words = JSON.parse(document.getElementById("words").textContent);
-const token = document.querySelector('meta[name="csrf-token"]').content;
+let token = document.querySelector('meta[name="csrf-token"]').content;
 const by = (id) => document.getElementById(id);
 const PENDING = "taem.pending";
 let serving = null; // { member, hold, vouchers: [] }
-let receipt = null;
+let receipt = []; // what the receipt on the screen can take back
 let quoteTimer = 0;
 let asked = 0; // how often somebody was looked for
 let shown = 0; // which of these is on the screen: what was asked before it comes too late
 let isOffline = false;
 
-async function ask(path, body) {
+async function ask(path, body, isAgain = false) {
   const isUnsent = !navigator.onLine; // then nothing can have left, if this fails
   let response;
   try {
@@ -30,8 +30,20 @@ async function ask(path, body) {
   noteSignal(true);
   const answer = await response.json().catch(() => ({}));
   if (response.status === 401) location.reload();
+  // Nothing has been done: the page's token is of a session that ended, as when the console opened here.
+  if (answer.code === "auth.old_page" && !isAgain && await renewToken()) return ask(path, body, true);
   if (!response.ok) throw Object.assign(new Error(answer.message || words.offline), { answer, status: response.status });
   return answer;
+}
+
+async function renewToken() {
+  const response = await fetch("/cashier", { headers: { Accept: "text/html" } }).catch(() => null);
+  const page = new DOMParser().parseFromString(response ? await response.text() : "", "text/html");
+  const found = page.querySelector('meta[name="csrf-token"]');
+  if (!found) return false;
+  token = found.content;
+  for (const field of document.querySelectorAll('[name="csrf_token"]')) field.value = token;
+  return true;
 }
 
 // One tap, one operation: kept until its answer is known, sent again with the same id. Above a
@@ -79,7 +91,7 @@ async function tapOnce(path, body, approval) {
 function didNothing({ isUnsent, status, answer }, isAgain) {
   const code = answer?.code;
   if (code === "operations.in_progress") return false;
-  if (isAgain && (isUnsent || status === 401 || status === 429 || code === "auth.forbidden")) return false;
+  if (isAgain && (isUnsent || status === 401 || status === 429 || code?.startsWith("auth."))) return false;
   return isUnsent || status < 500;
 }
 
@@ -294,7 +306,7 @@ function clearBill() {
 
 function startOver() {
   serving = null;
-  receipt = null;
+  receipt = [];
   shown = asked + 1;
   clearBill();
   show("find");
@@ -355,7 +367,7 @@ async function keepBill(operation) {
     operation, who: member.id ? `id:${member.id}` : member.who, name: member.name,
     bill: (satang / 100).toFixed(2), receipt_no: by("receipt-no") ? by("receipt-no").value.trim() : "",
   });
-  receipt = null;
+  receipt = [];
   by("receipt-title").textContent = words.queued;
   fillLines([[words.customer, member.name], [words.bill, `${baht(satang)} ${words.baht}`], [words.queueWhen, words.queueLater]]);
   by("void").hidden = true;
@@ -440,7 +452,7 @@ async function settleQueue() {
         settled += 1;
       } catch (error) {
         if (error.isOffline || !error.status || error.status >= 500 || error.status === 401) break;
-        if (error.answer && error.answer.code === "auth.forbidden") { location.reload(); break; }
+        if (error.answer.code?.startsWith("auth.")) break;
         await queue.mark({ ...row, sender }, error.message, error.answer.code);
       }
     }
@@ -498,7 +510,8 @@ by("walk-in").addEventListener("submit", (event) => {
 function drawReceipt(answer) {
   clearTimeout(quoteTimer); // a quote still under way is of holds that are used now
   say("");
-  receipt = answer;
+  // The bill with all it did; coupons that paid for everything have left no bill.
+  receipt = answer.purchase ? [{ purchase: answer.purchase }] : answer.redemptions.map((redemption) => ({ redemption }));
   by("receipt-title").textContent = answer.is_repeated ? words.repeated : words.done;
   const lines = [[answer.at, `${answer.branch} · ${answer.cashier}`], [words.bill, `${answer.bill} ${words.baht}`]];
   for (const voucher of answer.vouchers) lines.push([voucher.left ? `${voucher.name} (${voucher.left})` : voucher.name, voucher.off ? `−${voucher.off} ${words.baht}` : voucher.item]);
@@ -511,7 +524,7 @@ function drawReceipt(answer) {
     for (const prize of answer.prizes) lines.push([words.prize, prize]);
   }
   fillLines(lines);
-  by("void").hidden = !(answer.purchase || answer.redemptions.length);
+  by("void").hidden = !receipt.length;
   serving = null;
   show("receipt");
   drawRecent();
@@ -529,11 +542,17 @@ function fillLines(lines) {
   }
 }
 
+// Takes back all that is listed, and leaves of the list what could not be.
 async function takeBack(what) {
   if (!confirm(words.sure)) return;
-  const answer = await tap("void", what);
+  const lines = [];
+  let answer = null;
+  while (what.length) {
+    answer = await tap("void", what[0]);
+    what.shift();
+    lines.push([words.bill, `${answer.amount} ${words.baht}`], [words.earned, `−${answer.points}`]);
+  }
   by("receipt-title").textContent = answer.is_repeated ? words.repeated : words.voided;
-  const lines = [[words.bill, `${answer.amount} ${words.baht}`], [words.earned, `−${answer.points}`]];
   if (answer.debt) lines.push([words.debt, answer.debt.toLocaleString()]);
   fillLines(lines);
   by("void").hidden = true;
@@ -541,9 +560,7 @@ async function takeBack(what) {
   drawRecent();
 }
 
-by("void").addEventListener("click", () => busy(by("void"), () => takeBack(
-  receipt.purchase ? { purchase: receipt.purchase } : { redemption: receipt.redemptions[0] },
-)));
+by("void").addEventListener("click", () => busy(by("void"), () => takeBack(receipt)));
 
 async function drawRecent() {
   const list = by("recent-list");
@@ -572,7 +589,7 @@ async function drawRecent() {
       button.className = "quiet";
       button.textContent = row.needs_manager ? words.voidByManager : words.voidBill;
       button.addEventListener("click", () => busy(button, () => takeBack(
-        row.purchase ? { purchase: row.purchase } : { redemption: row.redemption },
+        [row.purchase ? { purchase: row.purchase } : { redemption: row.redemption }],
       )));
       item.append(button);
     }
@@ -628,6 +645,7 @@ async function readFrame(video) {
   const response = await fetch("/cashier/frame", {
     method: "POST", headers: { "Content-Type": "image/jpeg", "X-CSRFToken": token, Accept: "application/json" }, body: picture,
   });
+  if (response.status === 403) await renewToken();
   return response.ok ? (await response.json()).text : null;
 }
 

@@ -70,15 +70,21 @@ const TYPED = "taem-typed";
 /* Here the password is asked for once more, and what was typed before waits. */
 const CONFIRM = "/admin/confirm";
 
+// `form.action` would be a field of that name, where there is one.
+function addressOf(form) {
+  return new URL(form.getAttribute("action") ?? "", location.href);
+}
+
 function remember(form) {
-  if (new URL(form.action).pathname === CONFIRM) return;
-  const alike = [...document.querySelectorAll("form")].filter((one) => one.action === form.action);
+  const { pathname } = addressOf(form);
+  if (pathname === CONFIRM) return;
+  const alike = [...document.forms].filter((one) => addressOf(one).pathname === pathname);
   const values = [...form.elements]
     .filter((one) => one.name && !["hidden", "password", "file", "submit"].includes(one.type))
     .map((one) => [one.name, one.type, one.value,
       one.type === "checkbox" || one.type === "radio" ? one.checked : null]);
   const kept = {
-    page: location.href, action: new URL(form.action).pathname, place: alike.indexOf(form), values,
+    page: location.href, action: pathname, place: alike.indexOf(form), values,
   };
   try {
     sessionStorage.setItem(TYPED, JSON.stringify(kept));
@@ -134,7 +140,7 @@ function takeBack() {
   }
   const isBack = kept?.waits && new URL(kept.page).pathname.startsWith(location.pathname);
   if (!isBack && !(kept?.refused && kept.page === location.href)) return;
-  const alike = [...document.forms].filter((one) => new URL(one.action).pathname === kept.action);
+  const alike = [...document.forms].filter((one) => addressOf(one).pathname === kept.action);
   const form = alike[kept.place];
   if (!form) return;
   refill(form, kept.values);
@@ -206,12 +212,15 @@ document.addEventListener("submit", (event) => {
   remember(form);
   const button = event.submitter;
   setTimeout(() => button?.setAttribute("aria-busy", "true"), 250);
+  // A file leaves this page standing, and nothing says that it has come.
+  if (button?.matches("[data-download]")) setTimeout(() => letGo(form), 5000);
 });
+function letGo(form) {
+  delete form.dataset.sent;
+  form.querySelector("[aria-busy]")?.removeAttribute("aria-busy");
+}
 addEventListener("pageshow", () => {
-  for (const form of document.querySelectorAll("form[data-sent]")) {
-    delete form.dataset.sent;
-    form.querySelector("[aria-busy]")?.removeAttribute("aria-busy");
-  }
+  for (const form of document.querySelectorAll("form[data-sent]")) letGo(form);
 });
 
 /* Long work tells its steps as lines of JSON; the last says where to go, what is wrong, or that a
@@ -221,7 +230,7 @@ const STEPS = "application/x-ndjson";
 async function follow(form, button, onStep) {
   const body = new FormData(form);
   if (button.name) body.append(button.name, button.value);
-  const response = await fetch(form.action, {
+  const response = await fetch(addressOf(form), {
     method: "POST", body: form.enctype === "multipart/form-data" ? body : new URLSearchParams(body),
     headers: { Accept: `${STEPS}, text/html;q=0.5` },
   });

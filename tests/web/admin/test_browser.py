@@ -174,6 +174,15 @@ def test_what_has_to_be_put_right_is_shown_although_its_kind_hides_it(console):
     expect(page.locator('label:has(input[name="percent"]) small[role=alert]')).to_be_visible()
 
 
+def test_fx06_opening_the_till_in_this_browser_loses_nothing_typed_in_the_console(console):
+    page = console("/admin/campaigns/new")  # one of its fields is named "action"
+    page.locator('input[name="name"]').fill("ฝนตก ลด 20")
+    page.context.clear_cookies(name="taem_session")  # as a right PIN does
+    page.get_by_test_id("save").click()
+    expect(page.locator(".alert-danger").first).to_contain_text("หน้านี้เก่าแล้ว")
+    expect(page.locator('input[name="name"]')).to_have_value("ฝนตก ลด 20")
+
+
 def test_a_field_left_empty_says_so_beside_itself(console):
     page = console("/admin/api-keys")
     page.get_by_role("button", name="สร้าง").click()

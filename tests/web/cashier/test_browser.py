@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 from sqlalchemy import func, select
 
+from models.coupons import Coupon, Redemption
 from models.purchases import Approval, Purchase
 from models.staff import Cashier
 from tests import factories
@@ -257,6 +258,33 @@ def test_k5_a_kept_bill_of_ones_own_waits_for_a_colleague(
             assert bills(runtime) == []
     page.get_by_test_id("queue").wait_for(state="hidden")
     assert [bill.amount_satang for bill in bills(runtime)] == [12_000]
+
+
+def test_k6_taking_back_a_receipt_without_a_bill_gives_every_coupon_back(
+    open_till, shop, somchai, claim, show, runtime
+):
+    with runtime.transaction() as session:
+        session.get_one(Coupon, shop.coupon.id).is_stackable = True
+    page = open_till
+    for place in range(2):
+        look_for(page, show(somchai, claim(somchai)))
+        expect(page.locator(".voucher")).to_have_count(place + 1)
+    page.get_by_test_id("bill").fill("40")
+    page.get_by_test_id("confirm").click()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.get_by_test_id("void").click()
+    expect(page.get_by_test_id("void")).to_be_hidden()
+    with runtime.database.read() as session:
+        uses = session.scalars(select(Redemption)).all()
+    assert [use.reversed_at is not None for use in uses] == [True, True]
+    assert bills(runtime) == []
+
+
+def test_fx06_a_sign_in_to_the_console_of_this_browser_does_not_stop_the_till(open_till, somchai):
+    page = open_till
+    page.context.clear_cookies(name="taem_session")  # as signing in does
+    look_for(page, somchai.member_no)
+    expect(page.get_by_test_id("who-name")).to_be_visible()
 
 
 def test_k7_a_closed_till_shows_nothing_without_a_signal(open_till):
