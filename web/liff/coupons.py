@@ -51,17 +51,18 @@ def type_code() -> Any:
     held = runtime()
     if not g.member.is_member:
         return redirect("/m/join")
+    typed = request.form.get("code", "")[:CODE_LETTERS]
     try:
         voucher = coupons.claim_by_code(
             db(),
-            request.form.get("code", "")[:CODE_LETTERS],
+            typed,
             g.member,
             held.clock.now(),
             held.clock.real_now(),
             held.clock.tz,
         )
     except Refused as refusal:
-        return _list(t(locale(), refusal.code, **refusal.facts)), refusal.status
+        return _list(t(locale(), refusal.code, **refusal.facts), typed), refusal.status
     return redirect(f"/m/coupons?got={voucher.public_id}", code=303)
 
 
@@ -147,7 +148,7 @@ def _used(voucher: Voucher) -> dict[str, Any]:
     return {"state": "used", "title": title, "lines": lines}
 
 
-def _list(problem: str = "") -> str:
+def _list(problem: str = "", typed: str = "") -> str:
     now = runtime().clock.now()
     mine = coupons.vouchers_of(db(), g.member.id, now)
     return page(
@@ -158,4 +159,5 @@ def _list(problem: str = "") -> str:
         draws=draws.open_draws(db(), now),
         got=request.args.get("got", ""),
         problem=problem,
+        typed=typed,
     )

@@ -79,6 +79,7 @@ def test_a_code_is_typed_on_the_page(open_phone, somebody, runtime):
         wrong = phone.send("/m/coupons/code", "/m/coupons", code="NOTHING")
         assert wrong.status_code == 409
         assert "ใช้โค้ดนี้ไม่ได้" in wrong.text
+        assert 'value="NOTHING"' in wrong.text  # a slip of one letter is not thirteen to type
     assert phone.send("/m/coupons/code", "/m/coupons", code=code).status_code == 303
     assert counted(runtime, Voucher) == 1
     for _ in range(2):
