@@ -340,7 +340,7 @@ def advance_due(
         query, asked = _DUE_OF_SOME, asked | {"journeys": list(journey_ids)}
     # Members and totals are found in the session as long as these rows hold them.
     due = session.execute(query, asked, execution_options={"populate_existing": True}).all()
-    plans = _plans_of(session, [enrolment for enrolment, *_ in due])
+    plans = plans_under_way(session, [enrolment for enrolment, *_ in due])
     for enrolment, *_ in due:
         plan = plans[enrolment.journey_id, enrolment.version]
         _advance_safely(Walk(session, runtime, plan, enrolment, now), is_late=True)
@@ -365,7 +365,9 @@ def is_any_due_at(now: datetime) -> Exists:
     )  # fmt: skip
 
 
-def _plans_of(session: Session, enrolments: Iterable[Enrolment]) -> dict[tuple[int, int], Plan]:
+def plans_under_way(
+    session: Session, enrolments: Iterable[Enrolment]
+) -> dict[tuple[int, int], Plan]:
     """Each enrolment's journey under the version of its day."""
     places = {(one.journey_id, one.version) for one in enrolments}
     if not places:

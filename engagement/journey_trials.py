@@ -38,7 +38,10 @@ from models.outbox import Message, MessageClass
 FURTHEST = timedelta(days=800)
 #: Members named per journey in a dry run; the others are counted.
 NAMED = 50
+#: So many wishes and walks, and so many who begin one journey, are looked at; and to find those,
+#: so many looks at the next members.
 LOOKED_AT = 2_000
+LOOKS = 20
 MAX_MOMENTS = 60
 
 
@@ -286,48 +289,59 @@ class Tomorrow:
     #: All of them, the unnamed too; and those that the gate would refuse.
     total: int
     refused: int
+    #: Whether there may be more than were looked at.
+    is_cut: bool = False
 
 
-def tomorrow(session: Session, runtime: Runtime, now: datetime) -> list[Tomorrow]:
+def tomorrow(
+    session: Session, runtime: Runtime, now: datetime, limit: int = LOOKED_AT
+) -> list[Tomorrow]:
     """Who would get what tomorrow, by the rules as they are and the members as they are now."""
     tz = runtime.clock.tz
     day = local_day(now, tz) + timedelta(days=1)
-    at, ends = at_local(day, 10, 0, tz), start_of_day(day + timedelta(days=1), tz)
+    at, begins = at_local(day, 10, 0, tz), start_of_day(day, tz)
+    ends = start_of_day(day + timedelta(days=1), tz)
     expected: dict[int, list[tuple[int, datetime, str]]] = {}
     plans = {plan.journey.id: plan for plan in journey_triggers.plans_of(session, None)}
-    for intent in session.execute(
+    wished = session.execute(
         select(Intent.journey_id, Intent.member_id, Intent.deadline, Intent.step)
-        .where(Intent.state == IntentState.WAITING, Intent.deadline < ends)
-        .limit(LOOKED_AT)
-    ):
-        expected.setdefault(intent.journey_id, []).append(
-            (intent.member_id, max(now, intent.deadline), intent.step)
+        .where(
+            Intent.state == IntentState.WAITING, Intent.deadline >= begins, Intent.deadline < ends
         )
-    for one in session.scalars(
+        .order_by(Intent.deadline, Intent.id)
+        .limit(limit)
+    ).all()
+    for intent in wished:
+        expected.setdefault(intent.journey_id, []).append(
+            (intent.member_id, intent.deadline, intent.step)
+        )
+    walking = session.scalars(
         select(Enrolment)
         .where(Enrolment.state == EnrolmentState.ACTIVE, Enrolment.due_at < ends)
-        .limit(LOOKED_AT)
-    ):
-        plan = plans.get(one.journey_id)
-        if plan is None or one.version != plan.version:
+        .order_by(Enrolment.due_at, Enrolment.id)
+        .limit(limit)
+    ).all()
+    versions = journey_engine.plans_under_way(session, walking)
+    for one in walking:
+        plan = versions[one.journey_id, one.version]
+        if one.journey_id not in plans or not journey_shapes.is_current(plan.definition):
             continue
         step = plan.step(one.step)
         if step["kind"] == "send" and one.due_at is not None:
             _, deadline, _ = journeys.window_of(
                 session, plan.journey.klass, step, max(now, one.due_at), tz
             )
-            if deadline < ends:
+            if begins <= deadline < ends:
                 expected.setdefault(one.journey_id, []).append((one.member_id, deadline, one.step))
+    are_cut = set(plans) if max(len(wished), len(walking)) == limit else set()
     for plan in plans.values():
-        if plan.definition["trigger"]["on"] in ("activity", "change"):
-            continue
-        found, _ = journey_triggers.find(
-            session, runtime.vault, plan, at, tz, after_id=0, limit=LOOKED_AT
-        )
-        recent = journey_triggers.recently(session, {one.member_id for one in found}, [plan], at)
         first = plan.step(plan.first)
-        if first["kind"] != "send":
+        if plan.definition["trigger"]["on"] in ("activity", "change") or first["kind"] != "send":
             continue
+        found, is_cut = _beginners(session, runtime, plan, at, limit)
+        if is_cut:
+            are_cut.add(plan.journey.id)
+        recent = journey_triggers.recently(session, {one.member_id for one in found}, [plan], at)
         _, deadline, _ = journeys.window_of(session, plan.journey.klass, first, at, tz)
         rows = expected.setdefault(plan.journey.id, [])
         rows += [
@@ -336,10 +350,27 @@ def tomorrow(session: Session, runtime: Runtime, now: datetime) -> list[Tomorrow
             if (one.member_id, plan.journey.id) not in recent
         ]
     return [
-        _summed(session, runtime, plans[journey_id], rows, at)
+        _summed(session, runtime, plans[journey_id], rows, at, is_cut=journey_id in are_cut)
         for journey_id, rows in expected.items()
         if journey_id in plans and rows
     ]
+
+
+def _beginners(
+    session: Session, runtime: Runtime, plan: Plan, at: datetime, limit: int
+) -> tuple[list[journey_triggers.Candidate], bool]:
+    """Who begins this journey then, and whether there may be more: one look finds those of the
+    next members only."""
+    found: list[journey_triggers.Candidate] = []
+    after_id = 0
+    for _ in range(LOOKS):
+        some, after_id = journey_triggers.find(
+            session, runtime.vault, plan, at, runtime.clock.tz, after_id=after_id, limit=limit
+        )
+        found += some
+        if not after_id or len(found) >= limit:
+            break
+    return found, after_id > 0
 
 
 def _summed(
@@ -348,6 +379,8 @@ def _summed(
     plan: Plan,
     rows: list[tuple[int, datetime, str]],
     at: datetime,
+    *,
+    is_cut: bool,
 ) -> Tomorrow:
     ids = sorted({member_id for member_id, _, _ in rows})
     members = {
@@ -364,7 +397,7 @@ def _summed(
         for member_id, when, step in sorted(rows, key=lambda row: row[1])
     ]
     refused = sum(one.why is not None for one in named)
-    return Tomorrow(plan.journey, named[:NAMED], len(named), refused)
+    return Tomorrow(plan.journey, named[:NAMED], len(named), refused, is_cut)
 
 
 # --- Why, and why not ---------------------------------------------------------------------------

@@ -633,3 +633,51 @@ def test_stage_is_known_to_conditions(life, somchai, journey):
     life.buy(somchai)
     assert life.session.get_one(Member, somchai.id).totals.stage == Stage.PURCHASE
     assert tags(life) == {somchai.id}
+
+
+# Everybody tomorrow
+
+
+def tomorrow(life, **more):
+    found = journey_trials.tomorrow(life.session, life.runtime, life.now, **more)
+    return [([row.member.name for row in one.named], one.total, one.is_cut) for one in found]
+
+
+@pytest.mark.parametrize("hours, names", [(2, []), (24, [["สมชาย"]])], ids=["today", "tomorrow"])
+def test_tomorrow_names_nobody_whose_message_leaves_today(life, somchai, journey, hours, names):
+    journey({**SEND, "window_hours": hours})
+    life.at(2026, 11, 22, 12, 0)
+    life.buy(somchai)
+    assert [named for named, *_ in tomorrow(life)] == names
+
+
+def test_tomorrow_counts_who_walks_an_older_version(life, somchai, journey):
+    made = journey({**WAIT, "minutes": 1440}, SEND)
+    life.at(2026, 11, 22, 12, 0)
+    life.buy(somchai)
+    held = life.session.scalars(
+        select(JourneyVersion).where(JourneyVersion.journey_id == made.id)
+    ).one()
+    newer = JourneyVersion(
+        journey_id=made.id, version=held.version + 1, definition=held.definition,
+        made_by="staff:1", made_at=NOW,
+    )  # fmt: skip
+    life.session.add(newer)
+    made.current_version = newer.version
+    life.session.flush()
+    assert tomorrow(life) == [(["สมชาย"], 1, False)]
+
+
+def test_tomorrow_looks_on_until_it_has_found_them(life, journey):
+    """The first it looks at have been silent for too long by now."""
+    journey(SEND, trigger={"on": "silence", "days": 20, "last_days": 40})
+    people = [factories.make_member(life.session, f"m{number}") for number in range(4)]
+    life.at(2026, 9, 1, 12, 0)
+    for member in people[:2]:
+        life.buy(member)
+    life.at(2026, 11, 1, 12, 0)
+    for member in people[2:]:
+        life.buy(member)
+    life.at(2026, 11, 22, 12, 0)
+    assert tomorrow(life) == [(["m2", "m3"], 2, False)]
+    assert tomorrow(life, limit=1) == [(["m2"], 1, True)]

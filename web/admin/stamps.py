@@ -236,7 +236,7 @@ def _values_of(plan: Plan) -> dict[str, Any]:
         "name_en": plan.name_en,
         "size": str(plan.size),
         "rule": plan.rule.value,
-        "unit": f"{plan.unit_satang / 100:g}" if plan.unit_satang else "",
+        "unit": f"{plan.unit_satang / 100:.2f}".removesuffix(".00") if plan.unit_satang else "",
         "sku": plan.sku or "",
         "daily_limit": str(plan.daily_limit or ""),
         "expiry": plan.expiry.value,

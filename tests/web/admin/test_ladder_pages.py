@@ -190,6 +190,12 @@ def test_t1_odd_programmes_come_back_with_what_to_do(owner, shop, database):
     assert all('role="alert"' in one.text for one in answers)
 
 
+def test_the_form_shows_an_amount_to_the_satang(owner, shop, database):
+    form = card_form(database, unit="12345.67")
+    assert owner.send("/admin/stamps/new", key="bakery", **form).status_code == 303
+    assert 'value="12345.67"' in owner.get("/admin/stamps/bakery").text
+
+
 @pytest.mark.parametrize("design", ["classic", "blossom", "night"])
 def test_t3_designs_are_seen_before_they_are_chosen(owner, shop, design):
     seen = owner.get(f"/admin/stamps/preview/{design}.png?size=12&prizes=6,x,99999,12&title=ชา")
