@@ -676,16 +676,30 @@ def run_jobs(
 
 
 def move_on(runtime: Runtime, now: datetime, due: Due) -> None:
-    """Move on the rows of which the look said that they are due."""
-    if due.enrolments and advance_all(runtime, now):
+    """Move on the rows of which the look said that they are due; a kind that fails never holds up
+    the others."""
+    if due.enrolments and _moved("enrolments", lambda: advance_all(runtime, now)):
         due = _what_is_due(runtime, now)  # steps have made intents
     if due.intents:
-        turn_all(runtime, now)
+        _moved("intents", lambda: turn_all(runtime, now))
     if due.campaigns:
-        send_campaigns(runtime, now)
+        _moved("campaigns", lambda: send_campaigns(runtime, now))
     if due.menus:
-        with runtime.transaction(now) as session:
-            plans.carry_out(session, now, runtime.clock.real_now())
+        _moved("menus", lambda: _begin_menus(runtime, now))
+
+
+def _moved(rows: str, work: Callable[[], int]) -> int:
+    """How many `work` moved on; 0 when it failed: the next tick finds what is left."""
+    try:
+        return work()
+    except Exception as error:
+        log.exception("rows_failed", rows=rows, kind=type(error).__name__)
+        return 0
+
+
+def _begin_menus(runtime: Runtime, now: datetime) -> int:
+    with runtime.transaction(now) as session:
+        return plans.carry_out(session, now, runtime.clock.real_now())
 
 
 def send_campaigns(runtime: Runtime, now: datetime) -> int:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from core.errors import Refused
+from models.campaigns import Campaign, CampaignState
 from models.menus import Menu, MenuPlan, PlanState
 from rich_menus import plans, publish, upkeep
 from rich_menus.definitions import MenuDefinition
@@ -133,6 +134,18 @@ def test_a_menu_has_one_open_plan(shop):
     with pytest.raises(Refused) as refusal:
         plan(shop, LATER)
     assert refusal.value.code == "menus.plan_open"
+
+
+def test_a_campaign_that_fails_does_not_hold_it_up(shop):
+    plan(shop)
+    with shop.transaction() as session:
+        broken = Campaign(
+            name="x", variants={}, test={}, estimate={}, created_at=NOW, made_by="seed",
+            state=CampaignState.FREEZING, started_at=NOW,
+        )  # fmt: skip
+        session.add(broken)
+    runner.tick(shop, SOON, jobs=())
+    assert stands(shop)[1] == PlanState.DONE
 
 
 def test_two_schedulers_begin_it_once(shop):
