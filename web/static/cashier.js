@@ -10,6 +10,7 @@ const PENDING = "taem.pending";
 let serving = null; // { member, hold, vouchers: [] }
 let receipt = []; // what the receipt on the screen can take back
 let quoteTimer = 0;
+let quotes = 0;
 let asked = 0; // how often somebody was looked for
 let shown = 0; // which of these is on the screen: what was asked before it comes too late
 let isOffline = false;
@@ -209,6 +210,7 @@ async function takeOffline(text) {
   if (!till || Date.parse(till.until) < Date.now()) { say(words.queueClosed); return; }
   const found = queue.memberOf(text);
   if (!found) { say(words.queueNumber); return; }
+  endQuotes();
   if (serving?.member.who !== found.who) clearBill();
   serving = {
     member: { id: null, who: found.who, name: found.name || words.cardHolder, level: words.queueUnseen, points: null, stamps: [], hint: "", phone: "none" },
@@ -272,20 +274,26 @@ function drawVouchers(lines = []) {
   }
 }
 
-function requote() {
+// What the coupons of a bill that is being confirmed are worth is no question any more.
+function endQuotes() {
   clearTimeout(quoteTimer);
+  quotes += 1;
+}
+
+function requote() {
+  endQuotes();
   by("pay").hidden = true;
   if (!serving || !(serving.vouchers.length || serving.member.percent_off) || !by("bill").value.trim()) return;
-  const asked = serving;
+  const mine = quotes;
   quoteTimer = setTimeout(async () => {
     try {
       const answer = await ask("quote", { bill: by("bill").value, member: serving.member.id, holds: serving.vouchers.map((v) => v.hold) });
-      if (serving !== asked) return;
+      if (mine !== quotes) return;
       drawVouchers(answer.lines);
       by("pay").textContent = `${words.pay} ${answer.pay} ${words.baht}`;
       by("pay").hidden = false;
       say("");
-    } catch (error) { if (serving === asked) say(error.message); }
+    } catch (error) { if (mine === quotes) say(error.message); }
   }, 250);
 }
 
@@ -305,6 +313,7 @@ function clearBill() {
 }
 
 function startOver() {
+  endQuotes();
   serving = null;
   receipt = [];
   shown = asked + 1;
@@ -327,6 +336,7 @@ by("bill-form").addEventListener("submit", (event) => {
 });
 
 async function confirmBill() {
+  endQuotes();
   say("");
   if (!serving.member.id) { await keepBill(newId()); return; }
   const body = {
@@ -508,7 +518,7 @@ by("walk-in").addEventListener("submit", (event) => {
 });
 
 function drawReceipt(answer) {
-  clearTimeout(quoteTimer); // a quote still under way is of holds that are used now
+  endQuotes();
   say("");
   // The bill with all it did; coupons that paid for everything have left no bill.
   receipt = answer.purchase ? [{ purchase: answer.purchase }] : answer.redemptions.map((redemption) => ({ redemption }));
