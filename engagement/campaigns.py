@@ -692,7 +692,7 @@ def _void_unannounced(
         )
         .order_by(Voucher.id)
         # All of them before their coupon, as a till takes its one: neither waits for the other.
-        .with_for_update(of=Voucher)
+        .with_for_update(of=Voucher, key_share=True)
         .execution_options(populate_existing=True)
     ).all()
     for voucher in vouchers:

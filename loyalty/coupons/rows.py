@@ -51,8 +51,11 @@ def forget_loaded(session: Session) -> None:
 
 
 def lock_voucher(session: Session, voucher_id: int) -> Voucher:
-    """Lock a voucher's row and read it afresh."""
-    locked = select(Voucher).where(Voucher.id == voucher_id).with_for_update(of=Voucher)
+    """Lock a voucher's row and read it afresh. Codes may still be made for it: a page that shows
+    one and a till that uses it must not wait for each other."""
+    locked = (
+        select(Voucher).where(Voucher.id == voucher_id).with_for_update(of=Voucher, key_share=True)
+    )
     return session.scalars(locked, execution_options={"populate_existing": True}).one()
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import event, select
+from sqlalchemy import event, select, text
 
 from core.errors import NotFound, Refused
 from core.i18n import Said
@@ -46,6 +46,20 @@ def identify(session, member, now=NOW):
 
 def scan(session, text, holder="device:1", now=NOW):
     return codes.scan(session, codes.parse(KEY, text), holder, now, now, BANGKOK)
+
+
+def test_z11_a_page_that_shows_a_voucher_and_a_till_do_not_wait_for_each_other(database):
+    if database.is_sqlite:
+        pytest.skip("SQLite has one writer: they wait in any case")
+    with database.write() as session:
+        coupon = factories.make_coupon(session)
+        member = factories.make_member(session, "m")
+        voucher = coupons.claim(session, coupon.id, member, NOW, BANGKOK)
+    with database.write() as page, database.write() as till:
+        text_of(page, voucher)
+        page.flush()
+        till.execute(text("SET LOCAL lock_timeout = '2s'"))
+        assert coupons.lock_voucher(till, voucher.id).state == VoucherState.ISSUED
 
 
 # Format
