@@ -11,9 +11,11 @@ import json
 import pickle
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter, deque
 from dataclasses import asdict, dataclass, field
+from typing import IO
 
 
 @dataclass(frozen=True)
@@ -148,23 +150,32 @@ class Driver:
             self.free.remove(connection)
 
 
-def start(plan: Plan) -> subprocess.Popen[bytes]:
+@dataclass(frozen=True)
+class Running:
+    """A load under way, and the file it writes its figures to: a pipe was once read half."""
+
+    process: subprocess.Popen[bytes]
+    figures: IO[bytes]
+
+
+def start(plan: Plan) -> Running:
     """Begin sending in a process of its own; `finish` waits for its figures."""
+    figures = tempfile.TemporaryFile()  # noqa: SIM115  (closed by `finish`)
     process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.load"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "benchmarks.load"], stdin=subprocess.PIPE, stdout=figures
     )
     assert process.stdin is not None
     process.stdin.write(pickle.dumps(plan))
     process.stdin.close()
-    process.stdin = None
-    return process
+    return Running(process, figures)
 
 
-def finish(process: subprocess.Popen[bytes]) -> Outcome:
+def finish(running: Running) -> Outcome:
     """The figures of a load that `start` began."""
-    out, _ = process.communicate(timeout=600)
-    assert process.returncode == 0
-    return Outcome(**json.loads(out))
+    assert running.process.wait(timeout=600) == 0
+    with running.figures as figures:
+        figures.seek(0)
+        return Outcome(**json.load(figures))
 
 
 def drive(plan: Plan) -> Outcome:
