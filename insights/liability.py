@@ -17,11 +17,9 @@ from core.clock import last_day, local_day, start_of_day
 from insights.days import last_days, place_of
 from models.coupons import Coupon, CouponKind, CouponState
 from models.members import IS_GONE, Member, MemberTotals
-from models.points import EntryKind, LedgerEntry, Lot
+from models.points import MERGE_IN, MERGE_OUT, EntryKind, LedgerEntry, Lot
 
 DAYS = 30
-#: Entries of points that went over to another member, as in `loyalty/points/transfers.py`.
-MERGED = ("merge_out", "merge_in")
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def breakage(session: Session) -> Breakage:
             func.coalesce(func.sum(case((gives, LedgerEntry.points), else_=0)), 0),
             func.coalesce(func.sum(case((expires, LedgerEntry.points), else_=0)), 0),
             func.coalesce(func.sum(LedgerEntry.points), 0),
-        ).where(LedgerEntry.source.not_in(MERGED))
+        ).where(LedgerEntry.source.not_in((MERGE_OUT, MERGE_IN)))
     ).one()
     issued, expired, balance = int(row[0]), -int(row[1]), int(row[2])
     return Breakage(issued=issued, burned=issued - expired - balance, expired=expired)

@@ -22,6 +22,10 @@ class EntryKind(StrEnum):
     REVERSE = "reverse"
 
 
+#: Sources of entries that hand points over to another member.
+MERGE_OUT, MERGE_IN = "merge_out", "merge_in"
+
+
 class ExpiryKind(StrEnum):
     NEVER = "never"
     END_OF_MONTH = "end_of_month"

@@ -24,9 +24,8 @@ from loyalty.points.ledger import (
     move_totals,
     write_entry,
 )
-from models.points import EntryKind
+from models.points import MERGE_IN, MERGE_OUT, EntryKind
 
-OUT, IN = "merge_out", "merge_in"
 REASON = "merge"
 
 
@@ -61,9 +60,9 @@ def transfer(
     pairs, moved = [], 0
     for lot in session.execute(left).all():
         name = f"{lot.id}:{key}"
-        taken = _entry(session, source, -lot.remaining, OUT, name, now, staff_id)
+        taken = _entry(session, source, -lot.remaining, MERGE_OUT, name, now, staff_id)
         move_lots(session, taken, [(lot.id, -lot.remaining)])
-        given = _entry(session, target, lot.remaining, IN, name, now, staff_id)
+        given = _entry(session, target, lot.remaining, MERGE_IN, name, now, staff_id)
         fresh = {
             "member_id": target,
             "entry_id": given,
@@ -79,8 +78,8 @@ def transfer(
     debt = int(lock_member(session, source).debt)
     debt = debt if debt_limit is None else min(debt, debt_limit)
     if debt:  # a debt has no lot: the entries say who bears it
-        _entry(session, source, debt, OUT, f"debt:{key}", now, staff_id)
-        _entry(session, target, -debt, IN, f"debt:{key}", now, staff_id)
+        _entry(session, source, debt, MERGE_OUT, f"debt:{key}", now, staff_id)
+        _entry(session, target, -debt, MERGE_IN, f"debt:{key}", now, staff_id)
     move_totals(session, source, by=debt - moved, debt_by=-debt)
     move_totals(session, target, by=moved - debt, debt_by=debt)
     return Transfer(tuple(pairs), moved, debt)
@@ -106,12 +105,12 @@ def heirs_of(session: Session, lot_id: int) -> list[Any]:
         names = (
             select(ENTRIES.c.source_id)
             .join(DRAWS, DRAWS.c.entry_id == ENTRIES.c.id)
-            .where(DRAWS.c.lot_id.in_(ask), ENTRIES.c.source == OUT)
+            .where(DRAWS.c.lot_id.in_(ask), ENTRIES.c.source == MERGE_OUT)
         )
         rows = session.execute(
             select(LOTS.c.id, LOTS.c.member_id, LOTS.c.remaining)
             .join(ENTRIES, ENTRIES.c.id == LOTS.c.entry_id)
-            .where(ENTRIES.c.source == IN, ENTRIES.c.source_id.in_(names))
+            .where(ENTRIES.c.source == MERGE_IN, ENTRIES.c.source_id.in_(names))
             .order_by(LOTS.c.id)
         ).all()
         found += rows
