@@ -493,8 +493,9 @@ def nginx_server(processes: Processes) -> Callable[..., servers.Nginx]:
 def browser() -> Iterator[Any]:
     """Headless Chromium (Playwright, synchronous)."""
     program = servers.find_program(servers.BROWSERS, "TAEM_REQUIRE_BROWSER")
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=15_000)  # ms; its own five seconds are few on a busy machine
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=program, args=list(servers.CHROMIUM_FLAGS)

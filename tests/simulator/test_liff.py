@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.simulator.harness import LIFF_ID
 
@@ -37,7 +39,7 @@ def visit(simulator, shop, page):
     def visit(path="/m", host="c1.localhost", liff_id=LIFF_ID):
         shop.page = PAGE.format(platform=simulator.url, liff_id=liff_id)
         page.goto(f"http://{host}:{port}{path}")
-        page.wait_for_function("document.title.startsWith('{')")
+        expect(page).to_have_title(re.compile(r"^\{"))
         return json.loads(page.title())
 
     return visit
@@ -94,7 +96,7 @@ def test_logging_out_lasts_until_logging_in(simulator, visit, page):
     page.evaluate("liff.logout()")
     assert visit()["loggedIn"] is False
     page.evaluate("liff.login()")
-    page.wait_for_function("document.title.includes('\"loggedIn\":true')")
+    expect(page).to_have_title(re.compile('"loggedIn":true'))
 
 
 def test_sends_messages_to_the_chat(simulator, shop, visit, page):

@@ -14,6 +14,7 @@ from models.coupons import Coupon, Redemption
 from models.purchases import Approval, Purchase
 from models.staff import Cashier
 from tests import factories
+from tests.processes import wait_until
 from tests.web.conftest import PIN, PIN_HASH
 
 pytestmark = pytest.mark.e2e
@@ -52,8 +53,9 @@ def open_till(served, shop, page) -> Any:
     page.get_by_test_id("pin-open").click()
     page.get_by_test_id("typed").wait_for()
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-    page.wait_for_function("() => navigator.serviceWorker.controller !== null")
-    page.wait_for_function("() => caches.match('/cashier').then((kept) => Boolean(kept))")
+    # Not `wait_for_function`: what it looks at a second time is evaluated by the page, whose policy forbids that.
+    wait_until(lambda: page.evaluate("navigator.serviceWorker.controller !== null"))
+    wait_until(lambda: page.evaluate("caches.match('/cashier').then((kept) => Boolean(kept))"))
     return page
 
 
