@@ -954,7 +954,7 @@ def preview(
 
 def testers(session: Session) -> list[Member]:
     """Members who get test sends: marked by staff, and reachable."""
-    found = session.scalars(select(Member).where(Member.is_test.is_(True)).order_by(Member.id))
+    found = session.scalars(select(Member).where(Member.is_test).order_by(Member.id))
     return [member for member in found if member.can_be_pushed]
 
 

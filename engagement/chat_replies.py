@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import exists, select
+from sqlalchemy import exists, or_, select
 from sqlalchemy.orm import Session
 
 from bot.events import TOKEN_SECONDS, usable_token
@@ -102,16 +102,24 @@ def send(
     return True
 
 
-def fates(session: Session, line_ids: Sequence[int]) -> dict[int, Fate]:
-    """What became of these lines of staff; a refused reply is what became of its push."""
+def fates(session: Session, member_id: int, line_ids: Sequence[int]) -> dict[int, Fate]:
+    """What became of these lines of staff to a member; a refused reply is what became of its push.
+
+    A part of a key is in no index that both engines use: those of the member are looked through.
+    """
     wanted = {_key(line_id): line_id for line_id in line_ids}
     columns = (Message.key, Message.state, Message.channel, Message.reason)
     found = {
         wanted[row.key]: Fate(row.state, row.channel, row.reason)
         for row in session.execute(select(*columns).where(Message.key.in_(wanted)))
     }
+    theirs = select(Member.id).where(
+        or_(Member.id == member_id, Member.merged_into_id == member_id)
+    )
     for line_id in set(line_ids) - set(found):
-        refused = select(Message.call_id).where(Message.key.like(f"{_key(line_id)}:refused:%"))
+        refused = select(Message.call_id).where(
+            Message.member_id.in_(theirs), Message.key.like(f"{_key(line_id)}:refused:%")
+        )
         call_id = session.scalar(refused.limit(1))
         pushed = select(*columns).where(Message.key == f"reply:{call_id}")
         if call_id is not None and (row := session.execute(pushed).one_or_none()):

@@ -387,12 +387,14 @@ class Replay:
     def _read_lots(self, session: Session, ids: list[int]) -> dict[int, list[Lot]]:
         """What was there at the start, and what came since from elsewhere than bills."""
         row_of = ledger.Lot
+        # A lot is its entry's member's, and entries have an index by member.
+        made = select(LedgerEntry.id).where(is_one_of(session, LedgerEntry.member_id, ids))
         since = (
             select(LotDraw.lot_id, func.sum(LotDraw.points).label("moved"))
             .join(row_of, row_of.id == LotDraw.lot_id)
             .join(LedgerEntry, LedgerEntry.id == LotDraw.entry_id)
             .where(
-                is_one_of(session, row_of.member_id, ids),
+                row_of.entry_id.in_(made),
                 row_of.earned_at < self.start,
                 LedgerEntry.effective_at >= self.start,
             )
@@ -404,7 +406,7 @@ class Replay:
             select(row_of.member_id, row_of.earned_at, there.label("points"), row_of.expires_at)
             .outerjoin(since, since.c.lot_id == row_of.id)
             .where(
-                is_one_of(session, row_of.member_id, ids),
+                row_of.entry_id.in_(made),
                 row_of.earned_at < self.start,
                 or_(row_of.expires_at.is_(None), row_of.expires_at > self.start),
             )
@@ -413,7 +415,7 @@ class Replay:
             select(row_of.member_id, row_of.earned_at, row_of.points, row_of.expires_at)
             .join(LedgerEntry, LedgerEntry.id == row_of.entry_id)
             .where(
-                is_one_of(session, row_of.member_id, ids),
+                is_one_of(session, LedgerEntry.member_id, ids),
                 row_of.earned_at >= self.start,
                 row_of.earned_at <= self._now,
                 LedgerEntry.source.not_in(_FROM_BILLS),

@@ -172,7 +172,9 @@ def _drop_sending(
     is_unsent = Message.state.in_(unsent) & or_(
         Message.call_id.is_(None),
         Message.call_id.in_(left_alone),
-        Message.call_id.in_(select(Call.id).where(Call.state == CallState.DROPPED)),
+        Message.call_id.in_(
+            select(Call.id).where(Call.id.in_(own_calls), Call.state == CallState.DROPPED)
+        ),
     )
     session.execute(
         update(Message)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, select
+from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
@@ -128,8 +128,8 @@ def over(
             Purchase.recorded_at >= midnight,
             Purchase.device_id == device.id,
             Purchase.queued_at.is_not(None),
-            Purchase.operation_id.not_in(
-                select(Approval.operation_id).where(Approval.at >= midnight)
+            ~exists().where(
+                Approval.operation_id == Purchase.operation_id, Approval.at >= midnight
             ),
         )
     ).one()

@@ -19,7 +19,16 @@ class Conversation(Base):
     """One member's chat with the staff; there is one per person, opened and closed again."""
 
     __tablename__ = "conversations"
-    __table_args__ = (Index("ix_conversations_state_last_at", "state", "last_at"),)
+    __table_args__ = (
+        Index("ix_conversations_state_last_at", "state", "last_at"),
+        # Every page of the console counts them.
+        Index(
+            "ix_conversations_unread",
+            "id",
+            postgresql_where=text("unread_count > 0"),
+            sqlite_where=text("unread_count > 0"),
+        ),
+    )
 
     id: Mapped[bigid]
     member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), unique=True)
@@ -107,7 +116,16 @@ class Ticket(Base):
     """A matter to settle; counted for the high-maintenance level."""
 
     __tablename__ = "tickets"
-    __table_args__ = (Index("ix_tickets_member_id_opened_at", "member_id", "opened_at"),)
+    __table_args__ = (
+        Index("ix_tickets_member_id_opened_at", "member_id", "opened_at"),
+        # A chat that goes with its member is asked for the tickets out of it.
+        Index(
+            "ix_tickets_conversation_id",
+            "conversation_id",
+            postgresql_where=text("conversation_id IS NOT NULL"),
+            sqlite_where=text("conversation_id IS NOT NULL"),
+        ),
+    )
 
     id: Mapped[bigid]
     member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"))

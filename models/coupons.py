@@ -43,6 +43,11 @@ class VoucherState(StrEnum):
     VOID = "void"
 
 
+_USABLE = "state IN ('issued', 'held')"
+#: What can still be used. Written out rather than bound: it repeats the condition of an index.
+IS_USABLE = text(f"vouchers.{_USABLE}")
+
+
 class Coupon(Base):
     """The offer: what it takes off, who may have it, how many there are."""
 
@@ -112,12 +117,13 @@ class Voucher(Base):
         UniqueConstraint("coupon_id", "member_id", "ordinal"),
         CheckConstraint("left_satang IS NULL OR left_satang >= 0", name="left_not_negative"),
         Index("ix_vouchers_member_id_state", "member_id", "state"),
+        Index("ix_vouchers_issued_at", "issued_at", postgresql_using="brin"),
         Index(
             "ix_vouchers_due",
             "expires_at",
             "id",
-            postgresql_where=text("state IN ('issued', 'held')"),
-            sqlite_where=text("state IN ('issued', 'held')"),
+            postgresql_where=text(_USABLE),
+            sqlite_where=text(_USABLE),
         ),
     )
 
@@ -227,6 +233,7 @@ class Redemption(Base):
             postgresql_where=text("reversed_at IS NULL AND is_whole"),
             sqlite_where=text("reversed_at IS NULL AND is_whole"),
         ),
+        Index("ix_redemptions_at", "at", postgresql_using="brin"),
         CheckConstraint("discount_satang >= 0", name="discount_not_negative"),
         CheckConstraint("discount_satang <= bill_satang", name="discount_within_bill"),
     )

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, String, UniqueConstraint
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigId, bigid, bigint, line, moment, short, state_of
@@ -67,6 +75,13 @@ class DrawTurn(Base):
         UniqueConstraint("draw_id", "member_id", "ordinal"),
         UniqueConstraint("draw_id", "source", "source_id"),
         Index("ix_draw_turns_member_id", "member_id"),
+        # A voucher that goes again is asked whether a turn won it.
+        Index(
+            "ix_draw_turns_voucher_id",
+            "voucher_id",
+            postgresql_where=text("voucher_id IS NOT NULL"),
+            sqlite_where=text("voucher_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[bigid]

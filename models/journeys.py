@@ -134,6 +134,13 @@ class Intent(Base):
             sqlite_where=text("state = 'waiting'"),
         ),
         Index("ix_intents_journey_id_created_at", "journey_id", "created_at"),
+        # What one run of a journey has said and is about to say.
+        Index(
+            "ix_intents_enrolment_id",
+            "enrolment_id",
+            postgresql_where=text("enrolment_id IS NOT NULL"),
+            sqlite_where=text("enrolment_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[bigid]

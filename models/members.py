@@ -81,6 +81,20 @@ class Member(Base):
             postgresql_where=text("state IN ('erased', 'merged')"),
             sqlite_where=text("state IN ('erased', 'merged')"),
         ),
+        # Whom a member has taken in.
+        Index(
+            "ix_members_merged_into_id",
+            "merged_into_id",
+            postgresql_where=text("merged_into_id IS NOT NULL"),
+            sqlite_where=text("merged_into_id IS NOT NULL"),
+        ),
+        # The few on whom messages and menus are tried first.
+        Index(
+            "ix_members_test",
+            "id",
+            postgresql_where=text("is_test"),
+            sqlite_where=text("is_test = 1"),
+        ),
         # Lists by name and by age; on PostgreSQL `migrations/name_search.py` adds parts of names.
         Index("ix_members_joined_at_id", "joined_at", "id"),
         Index("ix_members_name_id", "name", "id"),

@@ -191,7 +191,7 @@ class MenuLink(Base):
             "ix_menu_links_due",
             "next_try_at",
             postgresql_where=text("is_due"),
-            sqlite_where=text("is_due"),
+            sqlite_where=text("is_due = 1"),
         ),
     )
 

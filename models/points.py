@@ -66,6 +66,13 @@ class LedgerEntry(Base):
         CheckConstraint("kind <> 'adjust' OR reason IS NOT NULL", name="adjust_has_reason"),
         Index("ix_ledger_entries_member_id_id", "member_id", "id"),
         Index("ix_ledger_entries_created_at", "created_at", postgresql_using="brin"),
+        # What was taken back of an earn: asked at every return.
+        Index(
+            "ix_ledger_entries_reverses_id",
+            "reverses_id",
+            postgresql_where=text("reverses_id IS NOT NULL"),
+            sqlite_where=text("reverses_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[bigid]

@@ -88,6 +88,7 @@ class PurchaseReturn(Base):
     __tablename__ = "purchase_returns"
     __table_args__ = (
         CheckConstraint("amount_satang > 0", name="amount_positive"),
+        Index("ix_purchase_returns_at", "at", postgresql_using="brin"),
         Index(
             "uq_purchase_returns_void",
             "purchase_id",

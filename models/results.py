@@ -32,6 +32,13 @@ class Tap(Base):
     __table_args__ = (
         Index("ix_taps_source_at", "source", "at"),
         Index("ix_taps_member_id_at", "member_id", "at"),
+        # A message that goes again is asked whether somebody has tapped it.
+        Index(
+            "ix_taps_message_id",
+            "message_id",
+            postgresql_where=text("message_id IS NOT NULL"),
+            sqlite_where=text("message_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[bigid]

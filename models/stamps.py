@@ -92,6 +92,13 @@ class StampCard(Base):
             postgresql_where=text("state = 'open'"),
             sqlite_where=text("state = 'open'"),
         ),
+        Index(
+            "ix_stamp_cards_due",
+            "expires_at",
+            "id",
+            postgresql_where=text("state = 'open' AND expires_at IS NOT NULL"),
+            sqlite_where=text("state = 'open' AND expires_at IS NOT NULL"),
+        ),
         CheckConstraint("filled >= 0", name="filled_not_negative"),
     )
 

@@ -201,7 +201,7 @@ def _claim(runtime: Runtime, limit: int) -> list[Claim]:
         rows = session.execute(
             select(MenuLink, Member.line_user_id)
             .join(Member, Member.id == MenuLink.member_id)
-            .where(MenuLink.is_due.is_(True), MenuLink.next_try_at <= real)
+            .where(MenuLink.is_due, MenuLink.next_try_at <= real)
             .order_by(MenuLink.next_try_at)
             .limit(limit)
             .with_for_update(skip_locked=True, of=MenuLink)

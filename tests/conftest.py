@@ -32,7 +32,7 @@ from core.clock import FixedClock
 from core.crypto import Vault
 from core.db import Database
 from core.runtime import Runtime
-from tests import factories, postgres, servers
+from tests import factories, plans, postgres, servers
 from tests.moments import BANGKOK, NOW
 from tests.processes import Processes
 
@@ -51,11 +51,20 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("taem")
 
 
+@pytest.fixture(autouse=True)
+def _nobody_waits_for_a_walk() -> Iterator[None]:
+    """Fail a test in which somebody waits while a whole table is read (`tests/plans.py`)."""
+    plans.found.clear()
+    yield
+    assert plans.found == []
+
+
 # One folder for the whole run, shared by the workers, made and removed by the first process.
 
 
 def pytest_configure(config: pytest.Config) -> None:
     gc.disable()  # until everything is read, all of which stays
+    plans.watch()
     if hasattr(config, "workerinput"):
         config.stash[FOLDER] = Path(config.workerinput["taem_folder"])
     else:

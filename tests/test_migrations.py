@@ -127,6 +127,29 @@ def test_fs14_a_migration_killed_half_way_is_done_by_the_next_start(empty_url):
     command.check(alembic_config(empty_url))
 
 
+def test_fs14_indexes_built_beside_the_shop_are_built_again_after_a_kill(database_url, engine_kind):
+    """Outside a transaction (PostgreSQL) a kill leaves some of them, and one may be no good."""
+    command.downgrade(alembic_config(database_url), "0004")
+    for statement in (6, 14):
+        assert Forked(lives.migrate_until, database_url, statement).wait(60) == -signal.SIGKILL
+    if engine_kind == "postgresql":
+        postgres.execute(
+            database_url,
+            "DROP INDEX IF EXISTS ix_taps_message_id",
+            "CREATE INDEX ix_taps_message_id ON taps (at)",
+        )
+    migrate(database_url)
+    command.check(alembic_config(database_url))
+    engine = sa.create_engine(database_url)
+    (found,) = [
+        index["column_names"]
+        for index in sa.inspect(engine).get_indexes("taps")
+        if index["name"] == "ix_taps_message_id"
+    ]
+    engine.dispose()
+    assert found == ["message_id"]
+
+
 @pytest.mark.parametrize("role", ["all", "web", "worker", "scheduler"])
 def test_fs14_old_code_refuses_to_start_on_a_newer_schema(database, role, tmp_path):
     settings = factories.make_settings(database.url, port=free_port())

@@ -8,11 +8,8 @@ from sqlalchemy import Integer, bindparam, exists, select, update
 from sqlalchemy.orm import Session
 
 from loyalty import activities
-from loyalty.coupons.rows import CODES, USABLE, VOUCHERS, forget_loaded
-from models.coupons import (
-    CodeState,
-    VoucherState,
-)
+from loyalty.coupons.rows import CODES, VOUCHERS, forget_loaded
+from models.coupons import IS_USABLE, CodeState, VoucherState
 
 _HAS_LIVE_HOLD = exists().where(
     CODES.c.voucher_id == VOUCHERS.c.id,
@@ -21,7 +18,7 @@ _HAS_LIVE_HOLD = exists().where(
 )
 _DUE = (
     select(VOUCHERS.c.id)
-    .where(VOUCHERS.c.state.in_(USABLE), VOUCHERS.c.expires_at <= bindparam("now"), ~_HAS_LIVE_HOLD)
+    .where(IS_USABLE, VOUCHERS.c.expires_at <= bindparam("now"), ~_HAS_LIVE_HOLD)
     .order_by(VOUCHERS.c.expires_at, VOUCHERS.c.id)
     .limit(bindparam("most", type_=Integer()))
     .with_for_update(skip_locked=True, of=VOUCHERS)
@@ -29,7 +26,7 @@ _DUE = (
 # Built once: most nights find few.
 _END_DUE = (
     update(VOUCHERS)
-    .where(VOUCHERS.c.id.in_(_DUE.scalar_subquery()), VOUCHERS.c.state.in_(USABLE))
+    .where(VOUCHERS.c.id.in_(_DUE.scalar_subquery()), IS_USABLE)
     .values(state=VoucherState.EXPIRED)
     .returning(VOUCHERS.c.id, VOUCHERS.c.member_id, VOUCHERS.c.coupon_id)
 )

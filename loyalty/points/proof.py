@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from sqlalchemy import (
+    and_,
     bindparam,
     func,
     or_,
@@ -60,11 +61,17 @@ def _are_asked_for(member_id: Any) -> Any:
     return member_id.in_(bindparam("members", expanding=True))
 
 
+def _are_lots_asked_for() -> Any:
+    """By member, found by the entries that made them: those have an index by member."""
+    made = select(ENTRIES.c.id).where(_are_asked_for(ENTRIES.c.member_id))
+    return and_(LOTS.c.entry_id.in_(made), _are_asked_for(LOTS.c.member_id))
+
+
 @cache
 def _wrong_balances(*, of_some: bool) -> Any:
     """Members whose balance is not the sum of their entries, or of their lots less their debt."""
     entries = _sums(ENTRIES.c.member_id, ENTRIES.c.points, of_some=of_some)
-    lots = _sums(LOTS.c.member_id, LOTS.c.remaining, of_some=of_some)
+    lots = _sums(LOTS.c.member_id, LOTS.c.remaining, of_some=of_some, where=LOTS.c.remaining > 0)
     in_entries = func.coalesce(entries.c.points, 0)
     in_lots = func.coalesce(lots.c.points, 0)
     wrong = (
@@ -83,8 +90,9 @@ def _wrong_balances(*, of_some: bool) -> Any:
     return wrong.where(_are_asked_for(TOTALS.c.member_id)) if of_some else wrong
 
 
-def _sums(member_id: Any, points: Any, *, of_some: bool) -> Any:
+def _sums(member_id: Any, points: Any, *, of_some: bool, where: Any = None) -> Any:
     sums = select(member_id, func.sum(points).label("points")).group_by(member_id)
+    sums = sums if where is None else sums.where(where)
     return (sums.where(_are_asked_for(member_id)) if of_some else sums).subquery()
 
 
@@ -93,7 +101,7 @@ def _wrong_lots(*, of_some: bool) -> Any:
     """Lots whose remainder is not what they began with plus their draws (by member)."""
     sums = select(DRAWS.c.lot_id, func.sum(DRAWS.c.points).label("points")).group_by(DRAWS.c.lot_id)
     if of_some:
-        sums = sums.join(LOTS, LOTS.c.id == DRAWS.c.lot_id).where(_are_asked_for(LOTS.c.member_id))
+        sums = sums.join(LOTS, LOTS.c.id == DRAWS.c.lot_id).where(_are_lots_asked_for())
     draws = sums.subquery()
     left = LOTS.c.points + func.coalesce(draws.c.points, 0)
     wrong = (
@@ -102,7 +110,7 @@ def _wrong_lots(*, of_some: bool) -> Any:
         .where(LOTS.c.remaining != left)
         .order_by(LOTS.c.id)
     )
-    return wrong.where(_are_asked_for(LOTS.c.member_id)) if of_some else wrong
+    return wrong.where(_are_lots_asked_for()) if of_some else wrong
 
 
 def check_ledger(session: Session, now: datetime) -> list[Difference]:

@@ -261,14 +261,15 @@ def _write_purchase(session: Session, row: dict[str, Any]) -> Purchase:
     new = insert_into(session, PURCHASES).values(row).on_conflict_do_nothing()
     purchase_id = session.execute(new.returning(PURCHASES.c.id)).scalar()
     if purchase_id is None:
-        same_operation = PURCHASES.c.operation_id == row["operation_id"]
-        same_bill = and_(
-            PURCHASES.c.branch_id == row["branch_id"],
-            PURCHASES.c.local_on == row["local_on"],
-            PURCHASES.c.receipt_key == row["receipt_key"],
-        )
+        is_same = PURCHASES.c.operation_id == row["operation_id"]
+        if row["receipt_key"] is not None:  # bills without a number are not one bill
+            is_same |= and_(
+                PURCHASES.c.branch_id == row["branch_id"],
+                PURCHASES.c.local_on == row["local_on"],
+                PURCHASES.c.receipt_key == row["receipt_key"],
+            )
         known = session.execute(
-            select(PURCHASES.c.public_id, PURCHASES.c.points).where(same_operation | same_bill)
+            select(PURCHASES.c.public_id, PURCHASES.c.points).where(is_same)
         ).first()
         facts = {"id": known.public_id, "points": known.points} if known else {}
         raise Refused("purchases.already_recorded", **facts)

@@ -51,7 +51,11 @@ def take_back(
     the open one and its prize is taken away, unless it was used: then the card stays closed.
     """
     points.lock_member(session, member_id)
-    marks = select(Stamp).where(Stamp.source == source, Stamp.source_id == source_id)
+    marks = select(Stamp).where(  # the programmes are named for the index they lead
+        Stamp.program_key.in_(select(StampProgram.key)),
+        Stamp.source == source,
+        Stamp.source_id == source_id,
+    )
     given: dict[int, list[Stamp]] = {}
     for stamp in session.scalars(marks.order_by(Stamp.ordinal.desc())):
         given.setdefault(_program_of(session, stamp).id, []).append(stamp)

@@ -82,7 +82,7 @@ class _Causes:
         self.earned.append((name, amount))
 
     def burn(self, name: str) -> None:
-        amount = self.chance.randint(1, 400)
+        amount = self.chance.randint(1, 900)
         points.burn(self.session, self.member, amount, source="grind", source_id=name, now=self.now)
         self.burned.append(name)
 

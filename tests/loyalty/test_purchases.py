@@ -131,9 +131,12 @@ def test_bills_without_a_number_never_collide(till, somchai):
 
 
 def test_same_operation_is_recorded_once(till, somchai):
-    till.buy(somchai, 100, operation_id="device:1:x")
+    till.buy(somchai, 75)
+    bought = till.buy(somchai, 100, operation_id="device:1:x")
     refused = refusal_of(till.buy, somchai, 100, operation_id="device:1:x")
     assert refused.code == "purchases.already_recorded"
+    # Of the bills without a number that day it is this one.
+    assert refused.facts == {"id": bought.purchase.public_id, "points": 4}
 
 
 # Refusals

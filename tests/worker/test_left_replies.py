@@ -66,7 +66,8 @@ def answers(post: Post, user: str) -> tuple[int, bool]:
 
 def fate(post: Post, line_id: int) -> Any:
     with post.database.read() as session:
-        return chat_replies.fates(session, [line_id]).get(line_id)
+        member_id = session.scalars(select(Member.id)).one()
+        return chat_replies.fates(session, member_id, [line_id]).get(line_id)
 
 
 def test_an_answer_is_free_while_the_token_lives(post: Post, user: str, eventually: Any):

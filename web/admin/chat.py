@@ -88,7 +88,7 @@ def _live(row: Conversation, member: Member) -> dict[str, Any]:
         "conversation": row,
         "member": member,
         "lines": lines,
-        "fates": chat_replies.fates(session, ours),
+        "fates": chat_replies.fates(session, member.id, ours),
         "bot_silent_until": silent,
         "minutes_silent": -(-int((silent - now).total_seconds()) // 60) if silent else 0,
         "free": chat_replies.free_reply(session, member),

@@ -14,6 +14,7 @@ let quotes = 0;
 let asked = 0; // how often somebody was looked for
 let shown = 0; // which of these is on the screen: what was asked before it comes too late
 let isOffline = false;
+let isLeaving = false; // the page that closes the till is on its way: nothing may take its place
 
 async function ask(path, body, isAgain = false) {
   const isUnsent = !navigator.onLine; // then nothing can have left, if this fails
@@ -30,7 +31,7 @@ async function ask(path, body, isAgain = false) {
   }
   noteSignal(true);
   const answer = await response.json().catch(() => ({}));
-  if (response.status === 401) location.reload();
+  if (response.status === 401 && !isLeaving) location.reload();
   // Nothing has been done: the page's token is of a session that ended, as when the console opened here.
   if (answer.code === "auth.old_page" && !isAgain && await renewToken()) return ask(path, body, true);
   if (!response.ok) throw Object.assign(new Error(answer.message || words.offline), { answer, status: response.status });
@@ -726,4 +727,7 @@ for (const button of document.querySelectorAll("[data-ready]")) button.disabled 
 // Closing the till with bills that still wait: they stay here, and somebody should know.
 by("leave-form").addEventListener("submit", (event) => {
   if (!by("queue").hidden && !confirm(words.queueLeave)) event.preventDefault();
+  else isLeaving = true;
 });
+addEventListener("pageshow", () => { isLeaving = false; }); // here again by "back"
+

@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 
 from models.coupons import Coupon, Redemption
 from models.purchases import Approval, Purchase
-from models.staff import Cashier
+from models.staff import Cashier, CashierSession
 from tests import factories
 from tests.processes import wait_until
 from tests.web.conftest import PIN, PIN_HASH
@@ -262,6 +262,23 @@ def test_k5_a_kept_bill_of_ones_own_waits_for_a_colleague(
             assert bills(runtime) == []
     page.get_by_test_id("queue").wait_for(state="hidden")
     assert [bill.amount_satang for bill in bills(runtime)] == [12_000]
+
+
+def test_closing_the_till_shows_the_report_whatever_else_is_under_way(open_till, runtime, clock):
+    """What is refused after the closing must not take the place of the page that closes."""
+    page, held = open_till, []
+    page.route("**/cashier/leave", lambda route: held.append(route))  # noqa: PLW0108
+    with runtime.transaction() as session:  # closed, but the browser has not heard it yet
+        session.scalars(select(CashierSession)).one().closed_at = clock.now()
+    with page.expect_response("**/cashier/queue/key") as refused:
+        # All in the page: Playwright's own clicks wait for what they open.
+        page.get_by_role("button", name="ออก").evaluate(
+            "button => setTimeout(() => { button.click(); dispatchEvent(new Event('online')); })"
+        )
+    assert refused.value.status == 401
+    page.wait_for_timeout(300)
+    held[0].fulfill(status=303, headers={"Location": "/cashier/closed"})
+    page.get_by_test_id("report").wait_for(timeout=10_000)
 
 
 def test_k6_taking_back_a_receipt_without_a_bill_gives_every_coupon_back(
