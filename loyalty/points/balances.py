@@ -15,7 +15,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from loyalty.points.ledger import LOTS, TOTALS
+from loyalty.points.ledger import IS_LEFT, LOTS, TOTALS
 from models.base import UtcDateTime
 from models.points import LedgerEntry
 
@@ -42,7 +42,7 @@ class Balance:
 #: What can be used of the lots of `member` at `now`.
 USABLE = select(func.coalesce(func.sum(LOTS.c.remaining), 0)).where(
     LOTS.c.member_id == bindparam("member"),
-    LOTS.c.remaining > 0,
+    IS_LEFT,
     or_(LOTS.c.usable_at.is_(None), LOTS.c.usable_at <= bindparam("now", type_=UtcDateTime)),
     or_(LOTS.c.expires_at.is_(None), LOTS.c.expires_at > bindparam("now", type_=UtcDateTime)),
 )
@@ -51,9 +51,7 @@ USABLE = select(func.coalesce(func.sum(LOTS.c.remaining), 0)).where(
 #: Totals beside each lot that is left, soonest to expire first: the whole answer in one round trip.
 _BALANCE = (
     select(TOTALS.c.balance, TOTALS.c.debt, LOTS.c.remaining, LOTS.c.usable_at, LOTS.c.expires_at)
-    .select_from(
-        TOTALS.outerjoin(LOTS, and_(LOTS.c.member_id == TOTALS.c.member_id, LOTS.c.remaining > 0))
-    )
+    .select_from(TOTALS.outerjoin(LOTS, and_(LOTS.c.member_id == TOTALS.c.member_id, IS_LEFT)))
     .where(TOTALS.c.member_id == bindparam("member"))
     .order_by(LOTS.c.expires_at, LOTS.c.id)
 )

@@ -13,7 +13,15 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from loyalty import activities
-from loyalty.points.ledger import ENTRIES, LOTS, MOVE_TOTALS, NEW_DRAW, forget_totals, lock_members
+from loyalty.points.ledger import (
+    ENTRIES,
+    IS_LEFT,
+    LOTS,
+    MOVE_TOTALS,
+    NEW_DRAW,
+    forget_totals,
+    lock_members,
+)
 from models.points import EntryKind
 
 
@@ -23,14 +31,14 @@ def expire_lots(session: Session, now: datetime, limit: int) -> int:
     However late it runs, each entry carries the midnight at which it was due (P7), and each lot
     expires once: its id is the business key.
     """
-    due = select(LOTS.c.member_id).where(LOTS.c.remaining > 0, LOTS.c.expires_at <= now)
+    due = select(LOTS.c.member_id).where(IS_LEFT, LOTS.c.expires_at <= now)
     members = session.scalars(due.order_by(LOTS.c.expires_at, LOTS.c.id).limit(limit))
     locked = {row.member_id: row for row in lock_members(session, {*members})}
     if not locked:
         return 0
     lots = session.execute(
         select(LOTS.c.id, LOTS.c.member_id, LOTS.c.entry_id, LOTS.c.remaining, LOTS.c.expires_at)
-        .where(LOTS.c.member_id.in_(locked), LOTS.c.remaining > 0, LOTS.c.expires_at <= now)
+        .where(LOTS.c.member_id.in_(locked), IS_LEFT, LOTS.c.expires_at <= now)
         .order_by(LOTS.c.member_id, LOTS.c.expires_at, LOTS.c.id)
     ).all()
     debts = {member_id: row.debt for member_id, row in locked.items()}

@@ -15,6 +15,7 @@ from sqlalchemy import (
     bindparam,
     case,
     insert,
+    literal_column,
     select,
     update,
 )
@@ -34,6 +35,9 @@ TOTALS = table_of(MemberTotals)
 ENTRIES = table_of(LedgerEntry)
 LOTS = table_of(Lot)
 DRAWS = table_of(LotDraw)
+#: Written out rather than bound: it repeats the condition of an index, so that PostgreSQL need not
+#: plan anew for every value.
+IS_LEFT = LOTS.c.remaining > literal_column("0")
 
 
 class InsufficientPoints(Refused):
@@ -130,7 +134,7 @@ NEW_DRAW = insert(DRAWS)
 
 LOTS_LEFT = (
     select(LOTS.c.id, LOTS.c.remaining, LOTS.c.usable_at, LOTS.c.expires_at)
-    .where(LOTS.c.member_id == bindparam("member"), LOTS.c.remaining > 0)
+    .where(LOTS.c.member_id == bindparam("member"), IS_LEFT)
     .order_by(
         case((LOTS.c.expires_at.is_(None), 1), else_=0),
         LOTS.c.expires_at,

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from loyalty.points.ledger import DRAWS, ENTRIES, LOTS, TOTALS, forget_totals, lock_members
+from loyalty.points.ledger import DRAWS, ENTRIES, IS_LEFT, LOTS, TOTALS, forget_totals, lock_members
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _are_lots_asked_for() -> Any:
 def _wrong_balances(*, of_some: bool) -> Any:
     """Members whose balance is not the sum of their entries, or of their lots less their debt."""
     entries = _sums(ENTRIES.c.member_id, ENTRIES.c.points, of_some=of_some)
-    lots = _sums(LOTS.c.member_id, LOTS.c.remaining, of_some=of_some, where=LOTS.c.remaining > 0)
+    lots = _sums(LOTS.c.member_id, LOTS.c.remaining, of_some=of_some, where=IS_LEFT)
     in_entries = func.coalesce(entries.c.points, 0)
     in_lots = func.coalesce(lots.c.points, 0)
     wrong = (

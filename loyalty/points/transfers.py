@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 from loyalty.points.ledger import (
     DRAWS,
     ENTRIES,
+    IS_LEFT,
     LOTS,
     lock_member,
     move_lots,
@@ -54,7 +55,7 @@ def transfer(
     Both totals rows are locked by the caller. `key` names the merge; the balance of both together
     does not change.
     """
-    left = select(LOTS).where(LOTS.c.member_id == source, LOTS.c.remaining > 0).order_by(LOTS.c.id)
+    left = select(LOTS).where(LOTS.c.member_id == source, IS_LEFT).order_by(LOTS.c.id)
     if only is not None:
         left = left.where(LOTS.c.id.in_(only))
     pairs, moved = [], 0
