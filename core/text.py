@@ -15,10 +15,14 @@ import regex
 NAME_GRAPHEMES = 100
 MARKS_PER_BASE = 8
 _BIDI = "\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-_ZERO_WIDTH = "\u200b\u200c\u2060\ufeff\u00ad"
+_ZERO_WIDTH = (
+    "\u00ad\u034f\u115f\u1160\u180e\u200b\u200c\u2060\u2061\u2062\u2063\u2064\u3164\ufeff\uffa0"
+)
 _JOINER = "\u200d"
 _STRIP = str.maketrans("", "", _BIDI + _ZERO_WIDTH)
 _STRIP_ALL = str.maketrans("", "", _BIDI + _ZERO_WIDTH + _JOINER)
+#: What alone shows nothing: half an emoji's spelling, the Braille sign without dots.
+_BLANK = _JOINER + "\ufe0e\ufe0f\u2800 \n"
 _CONTROLS = dict.fromkeys((*range(32), *range(127, 160)), " ")
 #: Dashes and spaces that telephones put into a number that is copied.
 _DASHES = str.maketrans(
@@ -76,7 +80,7 @@ def _clean(text: str, limit: int, *, keep_lines: bool) -> str:
     text = re.sub(r"[^\S\n]+", " ", text).strip() if keep_lines else " ".join(text.split())
     graphemes: list[str] = regex.findall(r"\X", text[: limit * 40])
     text = "".join(graphemes[:limit]).strip()
-    return "" if not text.strip(_JOINER) else text
+    return text if text.strip(_BLANK) else ""
 
 
 def clean_name(name: str | None, fallback: str) -> str:

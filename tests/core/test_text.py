@@ -22,6 +22,11 @@ from core import text
         ("👨‍👩‍👧", "👨‍👩‍👧"),
         ("\u200d", ""),
         ("\u200b\u202e ", ""),
+        ("\u3164", ""),
+        ("\u2800 \u2800", ""),
+        ("\ufe0f", ""),
+        ("\u2063a\u180eb", "ab"),
+        ("☕\ufe0f", "☕\ufe0f"),
     ],
 )
 def test_cleans_what_cannot_be_seen(given_text, shown):
@@ -57,7 +62,13 @@ def test_cleaning_twice_changes_nothing(given_text):
 
 @pytest.mark.parametrize(
     "one, other",
-    [("แต้ม", " แต้ม\u200b "), ("POINTS", "points"), ("น้ำ", "น้\u0e4dา"), ("ｊｏｉｎ", "join")],
+    [
+        ("แต้ม", " แต้ม\u200b "),
+        ("แต้ม", "\u2063แต้ม\u3164"),
+        ("POINTS", "points"),
+        ("น้ำ", "น้\u0e4dา"),
+        ("ｊｏｉｎ", "join"),
+    ],
 )
 def test_matches_what_people_mean(one, other):
     assert text.match_key(one) == text.match_key(other)
