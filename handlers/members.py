@@ -40,10 +40,10 @@ def follow(ctx: Context) -> Messages:
     """Somebody added or unblocked the account: welcomed once, welcomed back after that."""
     details = ctx.event.get("follow")
     is_unblocked = isinstance(details, dict) and bool(details.get("isUnblocked"))
-    greeting = members.follow(
-        ctx.session, ctx.member, ctx.event_at, is_unblocked=is_unblocked
-    ).greeting
-    if greeting is None or ctx.form is not None:  # a late follow interrupts no joining
+    found = members.follow(ctx.session, ctx.member, ctx.event_at, is_unblocked=is_unblocked)
+    # A follow that comes late interrupts no joining; who blocked us half-way is welcomed back.
+    is_late = found.greeting == "new" or not found.has_decided
+    if found.greeting is None or (ctx.form is not None and is_late):
         return []
     shop_name = joining.shop_name(ctx)
     if ctx.member.is_member:
@@ -52,7 +52,7 @@ def follow(ctx: Context) -> Messages:
     has_stamps = any(program.is_on for program in stamps.every_current(ctx.session))
     names = [name for name in BENEFITS if has_stamps or name != "stamps"]
     benefits = [t(ctx.locale, f"members.benefit_{name}") for name in names]
-    return [cards.welcome(shop_name, benefits, ctx.locale, rejoin=greeting == "back")]
+    return [cards.welcome(shop_name, benefits, ctx.locale, rejoin=found.greeting == "back")]
 
 
 def unfollow(ctx: Context) -> Messages:
