@@ -38,7 +38,7 @@ def picked(ctx: Context) -> Messages:
         kind="text",
         text=t(ctx.locale, "conversations.picked_line", when=words),
         line_message_id=None,
-        at=ctx.event_at,
+        at=ctx.happened_at,
         now=ctx.now,
     )
     conversations.call_staff(ctx.session, ctx.member, ctx.now)
@@ -135,7 +135,7 @@ def _keep(ctx: Context, text: str | None) -> Messages:
         text=text,
         line_message_id=str(ctx.message.get("id", ""))[:64] or None,
         has_picture=_has_picture(ctx.message),
-        at=ctx.event_at,
+        at=ctx.happened_at,
         now=ctx.now,
     )
     if not conversations.should_help(conversation, ctx.now):
