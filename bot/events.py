@@ -25,6 +25,8 @@ TOKEN_SECONDS = 50
 TOKEN_MINUTES_REDELIVERED = 20
 #: What old consoles send to try a webhook out: no token of anybody's.
 DUMMY_TOKENS = frozenset({"0" * 32, "f" * 32})
+#: What is kept of an event of a group, of nobody, or of a chat that another channel holds.
+OUTLINE = ("type", "mode", "timestamp", "source", "webhookEventId", "deliveryContext")
 _TOKEN = re.compile(r"[!-~]{1,64}")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -135,25 +137,24 @@ def _read_event(item: Any, payload: bytes) -> ReadEvent:
         raise _Odd("event.mode")
     user_id, is_private = _read_source(item)
     is_known = kind in HANDLED_KINDS and _check_content(kind, item)
-    if kind == "message" and not is_private:
-        payload = _without_words(item)
+    is_ours = is_private and user_id is not None and mode != "standby"
+    if not is_ours:
+        payload = _outline(item)
     return ReadEvent(
         webhook_event_id=event_id,
         kind=kind,
         line_user_id=user_id,
         event_at=_read_timestamp(item.get("timestamp")),
         is_redelivery=_read_redelivery(item),
-        is_ignored=not is_known or mode == "standby" or not is_private or user_id is None,
+        is_ignored=not is_known or not is_ours,
         payload=payload,
     )
 
 
-def _without_words(item: dict[str, Any]) -> bytes:
-    """A message of a group or a room: nobody told us, and an unsending could not find it again."""
-    message = item["message"]
-    return _encode(
-        {**item, "message": {name: message.get(name) for name in ("type", "id")}}
-    ).encode("ascii")
+def _outline(item: dict[str, Any]) -> bytes:
+    """An event without what was said or who else was named: nobody told us, nobody acts on it, and
+    neither an unsending nor a leaving could find it again."""
+    return _encode({name: item[name] for name in OUTLINE if name in item}).encode("ascii")
 
 
 def _read_source(item: dict[str, Any]) -> tuple[str | None, bool]:
