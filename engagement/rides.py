@@ -30,10 +30,11 @@ def ride(
     """What may be added to this answer: (messages, ids of their `messages` rows).
 
     At most one intent rides, the dearest class first, then the one whose deadline is nearest.
-    Never during joining or an open staff chat; the caller never asks after an error. The rows
-    are claimed here, in the transaction that writes the reply; the caller ties them to it.
+    Never during joining or an open staff chat; the caller never asks after an error, nor where
+    nothing is answered (but for a switched tab). The rows are claimed here, in the transaction that
+    writes the reply; the caller ties them to it.
     """
-    if not answer or len(answer) >= MAX_BUBBLES or member.state not in HEARD:
+    if len(answer) >= MAX_BUBBLES or member.state not in HEARD:
         return [], []
     intents = session.scalars(
         select(Intent)

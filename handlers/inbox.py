@@ -50,6 +50,8 @@ BACK_OFF_SECONDS = (1, 5, 30, 120)
 MAX_ATTEMPTS = 5
 #: A person whose row somebody holds (an erasure, say) is tried again this much later.
 BUSY_SECONDS = 0.2
+#: How old a message is before anybody asks whether it was unsent meanwhile.
+LATE = timedelta(minutes=1)
 LOCK_SPACE = 0x7AE3  # keeps our advisory locks apart from anybody else's
 ROOT = str(Path(__file__).resolve().parent.parent)
 
@@ -298,6 +300,9 @@ class Inbox:
         member = self._person(batch, event.line_user_id)
         if event.kind == "unsend":
             forget_message(session, event.line_user_id, payload["unsend"]["messageId"])
+        if event.kind == "message" and is_taken_back(session, event, payload, batch.real_now):
+            forget_message(session, event.line_user_id, payload["message"]["id"])
+            return None
         token = usable_token(payload, event, batch.real_now)
         context = Context(
             runtime=runtime,
@@ -316,7 +321,8 @@ class Inbox:
         has_facts = bool(session.info.get("activities"))
         runtime.settle(session, batch.now)
         rides: list[int] = []
-        if token and messages and self._ride is not None and (has_facts or batch.may_ride(member)):
+        may_ride = has_facts or batch.may_ride(member)
+        if token and self._ride is not None and may_ride and router.may_carry(context, messages):
             extra, rides = self._ride(session, runtime, member, messages, batch.now)
             messages = [*messages, *extra]
             runtime.settle(session, batch.now)
@@ -422,6 +428,22 @@ def body_of(session: Session, token: str, messages: Messages) -> bytes:
     """The bytes of a reply request, in the shop's colour."""
     body = json.dumps({"replyToken": token, "messages": messages}, ensure_ascii=False)
     return palette.repaint(body.encode("utf-8", "replace"), shop.get(session, "shop.colour"))
+
+
+def is_taken_back(
+    session: Session, event: Any, payload: dict[str, Any], real_now: datetime
+) -> bool:
+    """Whether a message that comes late was unsent before it came: LINE keeps no order when it
+    delivers again, and bytes may have waited for somebody to replay them."""
+    if not event.is_redelivery and real_now - event.event_at < LATE:
+        return False
+    unsent = session.scalars(
+        select(Event.payload).where(
+            Event.line_user_id == event.line_user_id, Event.kind == "unsend"
+        )
+    )
+    ids = {json.loads(one).get("unsend", {}).get("messageId") for one in unsent}
+    return bool(ids) and payload.get("message", {}).get("id") in ids
 
 
 def forget_message(session: Session, line_user_id: str, message_id: str) -> None:

@@ -38,6 +38,7 @@ from models.members import JoinForm, Member
 Messages = list[dict[str, Any]]
 MAX_MESSAGES = 5
 MAX_PARAMS = 20
+TAB_SWITCH = "menus.switched"
 _ACTION = re.compile(r"[a-z_]{1,40}\.[a-z_]{1,40}")
 
 
@@ -159,7 +160,7 @@ POSTBACKS: dict[str, Handler] = {
     "topics.set": topics.set_topic,
     "topics.often": topics.set_often,
     "links.open": links.open_page,
-    "menus.switched": ignore,
+    TAB_SWITCH: ignore,
 }
 #: Taps that do not interrupt a half-filled form.
 KEEPS_FORM: tuple[Handler, ...] = (joining.birthday, coupons.enter_code, ignore)
@@ -218,6 +219,12 @@ def _answer(ctx: Context) -> Messages:
     if kind == "message.text":
         return _dispatch_text(ctx)
     return EVENTS.get(kind, ignore)(ctx)
+
+
+def may_carry(ctx: Context, answer: Messages) -> bool:
+    """Whether a message that is owed may ride this reply (M5): one that answers, and one to a
+    switched tab, which asks for nothing but brings a free reply all the same."""
+    return bool(answer) or (ctx.postback is not None and ctx.postback.action == TAB_SWITCH)
 
 
 def find_word(text: str) -> tuple[Handler, str] | None:

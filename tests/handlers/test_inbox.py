@@ -7,16 +7,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy
-from sqlalchemy import select, update
+from sqlalchemy import func, select, update
 
 from bot.quarantine import replay_event
 from bot.webhook import Intake
 from core.errors import Refused
+from core.i18n import t
 from handlers import inbox, router
 from handlers.inbox import Inbox
 from loyalty import activities, erasure, members
 from models.activities import Activity
-from models.conversations import Conversation
+from models.conversations import Conversation, ConversationLine
 from models.inbox import Event, EventState, Quarantined, QuarantineState
 from models.members import Member, MemberState
 from models.outbox import Call, CallKind, CallState
@@ -301,6 +302,25 @@ def test_ride_joins_the_answer_and_is_tied_to_its_call(runtime, arrive, replies,
     assert replies.texts[1] == "ขอบคุณ"
 
 
+@pytest.mark.parametrize(
+    "data, has_ridden",
+    [("menus.switched?tab=shop", True), ("menus.switched", True), ("coupons.enter_code", False)],
+)
+def test_M5_a_switched_tab_brings_a_free_reply_though_it_asks_for_nothing(
+    runtime, arrive, replies, database, monkeypatch, data, has_ridden
+):
+    monkeypatch.setattr(inbox.Batch, "may_ride", lambda batch, member: True)
+
+    def ride(session, runtime, member, answer, now):
+        return [{"type": "text", "text": "ขอบคุณ"}], []
+
+    arrive(other_event("postback", postback={"data": data}))
+    run(Inbox(runtime, replies, ride=ride))
+    assert replies.texts == ["ขอบคุณ"] * has_ridden
+    with database.read() as session:
+        assert len(session.scalars(select(Call)).all()) == has_ridden
+
+
 # FW09: the reply token
 
 
@@ -341,6 +361,18 @@ def test_fw09_demo_clock_does_not_age_a_token(runtime, arrive, box, replies, ech
     clock.advance(days=60)
     run(box)
     assert len(replies) == 1
+
+
+def test_a_line_of_a_chat_stands_at_the_shop_s_time_when_the_demo_clock_was_moved(
+    arrive, box, clock, database
+):
+    clock.advance(days=400)
+    said_at = datetime.now(UTC) - timedelta(seconds=2)
+    arrive(text_event("ร้านเปิดกี่โมงคะ", timestamp=int(said_at.timestamp() * 1000)))
+    run(box)
+    with database.read() as session:
+        line = session.scalars(select(ConversationLine)).one()
+    assert timedelta(seconds=2) <= clock.now() - line.at < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("token", ["", None, 5, "0" * 32, "f" * 32])
@@ -387,11 +419,41 @@ def test_fw24_unsent_text_leaves_what_could_not_be_read(arrive, box, database):
     }
 
 
-def test_fw23_what_is_said_in_a_group_is_not_kept(arrive, database):
-    group = {"type": "group", "groupId": "C1", "userId": "U1"}
-    arrive(text_event("เบอร์ฉัน 0812345678", source=group))
-    (event,) = events(database)
-    assert (event.state, b"0812345678" in event.payload) == (EventState.IGNORED, False)
+GROUP = {"type": "group", "groupId": "C1", "userId": "U1"}
+SAID = {"type": "text", "id": "77", "text": "เบอร์ฉัน 0812345678"}
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        text_event(source=GROUP, message=SAID),
+        other_event("messageEdited", source=GROUP, message=SAID),
+        other_event("memberJoined", source=GROUP, joined={"members": [{"userId": "0812345678"}]}),
+        text_event(source={"type": "user"}, message=SAID),
+        text_event(mode="standby", message=SAID),
+    ],
+    ids=["group", "edited", "joined", "nobody", "standby"],
+)
+def test_fw22_fw23_what_nobody_told_us_is_not_kept(arrive, database, event):
+    arrive(event)
+    (stored,) = events(database)
+    assert (stored.state, b"0812345678" in stored.payload) == (EventState.IGNORED, False)
+    assert json.loads(stored.payload)["webhookEventId"] == event["webhookEventId"]
+
+
+def test_fw24_text_that_comes_after_its_unsending_is_not_kept(arrive, box, replies, database):
+    redelivered = {"deliveryContext": {"isRedelivery": True}}
+    arrive(other_event("unsend", unsend={"messageId": "77"}, replyToken=None))
+    run(box)
+    arrive(text_event(message=SAID, **redelivered))
+    arrive(text_event(message=SAID | {"id": "78", "text": "อยู่ต่อ"}, **redelivered))
+    arrive(text_event(message=SAID, name="Malee"))  # nobody unsends for others
+    run(box)
+    texts = [json.loads(event.payload).get("message", {}).get("text") for event in events(database)]
+    assert texts == [None, "", "อยู่ต่อ", SAID["text"]]
+    assert {event.state for event in events(database)} == {EventState.DONE}
+    with database.read() as session:
+        assert session.scalar(select(func.count()).select_from(ConversationLine)) == 2
 
 
 def test_fw21_a_failed_event_of_somebody_who_left_is_nobodys_to_replay(
@@ -515,6 +577,18 @@ def test_fw10_follow_again_welcomes_back(arrive, box, replies, database):
     run(box)
     assert person(database).is_following
     assert greetings(replies) == 2
+
+
+def test_fw10_whoever_blocked_us_half_way_through_joining_is_welcomed_back(arrive, box, replies):
+    at = text_event()["timestamp"]
+    arrive(text_event("สมัคร", timestamp=at))
+    run(box)
+    arrive(
+        other_event("unfollow", timestamp=at + 1000, replyToken=None),
+        other_event("follow", timestamp=at + 2000, follow={"isUnblocked": True}),
+    )
+    run(box)
+    assert t("th", "members.welcome_back_eyebrow") in str(replies[-1])
 
 
 @pytest.mark.parametrize("is_erased_first", [True, False])
