@@ -41,6 +41,8 @@ KINDS = (
 )  # fmt: skip
 WAITS = ("time", "hour", "date", "silence")
 WAYS = ("yes", "no", "at_least", "at_most", "one_of", "none_of")
+#: Facts that are words, of which nothing is more or less.
+WORDS = ("stage", "level", "source")
 BUBBLES = ("csat", "nps")
 #: Where a button may lead.
 ACTIONS = (
@@ -140,7 +142,9 @@ def _check_conditions(conditions: Any) -> None:
         if one.get("is") not in WAYS or not _FACT.fullmatch(str(one.get("fact", ""))):
             raise Malformed(what="conditions")
         value = one.get("value")
-        if one["is"] in ("at_least", "at_most") and not _is_whole(value, -(10**12), 10**12):
+        if one["is"] in ("at_least", "at_most") and (
+            one["fact"] in WORDS or not _is_whole(value, -(10**12), 10**12)
+        ):
             raise Malformed(what="conditions")
         if one["is"] in ("one_of", "none_of") and not (isinstance(value, list) and value):
             raise Malformed(what="conditions")
@@ -271,11 +275,12 @@ def first_unmet(
 
 
 def _holds(condition: Mapping[str, Any], fact: Any) -> bool:
-    way, value = condition["is"], condition.get("value")
+    way: str = condition["is"]
+    value: Any = condition.get("value")
     if way in ("yes", "no"):
         return bool(fact) is (way == "yes")
     if way in ("one_of", "none_of"):
         return (fact in (value or ())) is (way == "one_of")
-    if fact is None:
+    if not isinstance(fact, int | float):  # this is asked while a bill is booked: it never fails
         return False
     return bool(fact >= value) if way == "at_least" else bool(fact <= value)

@@ -73,6 +73,7 @@ def tags(life):
         ({"fact": "branch_code", "is": "none_of", "value": ["siam"]}, False),
         ({"fact": "purchase_days", "is": "at_most", "value": 0}, False),
         ({"fact": "no_such_fact", "is": "at_least", "value": 1}, False),
+        ({"fact": "branch_code", "is": "at_least", "value": 1}, False),  # words: a bill is booked
     ],
 )
 def test_m1_a_fact_begins_it_when_its_conditions_hold(life, somchai, journey, condition, begins):
@@ -578,6 +579,7 @@ def test_a_journey_that_is_switched_off_stands_still(life, somchai, journey):
         {"trigger": {"on": "activity", "kind": "no.such"}},
         {"trigger": {"on": "change", "field": "stage", "kind": "tiers.changed"}},
         {"trigger": {"on": "date", "kind": "points", "days": 3}},
+        {"trigger": {**BOUGHT, "where": [{"fact": "stage", "is": "at_least", "value": 3}]}},
         {"trigger": {"on": "silence", "days": 0, "last_days": 9}},
         {"trigger": {"on": "segment", "tree": {"field": "no", "is": "yes"}}},
         {"reentry": {"kind": "days"}},

@@ -126,6 +126,8 @@ def _conditions() -> list[dict[str, Any]]:
         way = forms.choice(f"c.{number}.is", "journeys.part_trigger", journey_shapes.WAYS)
         one: dict[str, Any] = {"fact": fact, "is": way}
         if way in ("at_least", "at_most"):
+            if fact in journey_shapes.WORDS:
+                raise forms.bad("journeys.part_trigger", f"c.{number}.is")
             one["value"] = forms.whole(f"c.{number}.value", "journeys.part_trigger", 0, 10**9)
         elif way in ("one_of", "none_of"):
             typed = request.form.get(f"c.{number}.value", "")[:200]

@@ -209,6 +209,17 @@ def test_an_own_journey_is_built_step_by_step(owner, own, database):
         assert not session.get_one(Journey, own).is_on
 
 
+def test_words_are_not_compared_as_numbers(owner, own, database):
+    path = f"{ROOT}/{own}"
+    form = form_of(owner, path) | {
+        "t.choice": ["activity:purchases.recorded"], "c.0.fact": ["stage"],
+        "c.0.is": ["at_least"], "c.0.value": ["3"],
+    }  # fmt: skip
+    refused = owner.send(path, **form)
+    assert (refused.status_code, t("th", "journeys.part_trigger") in refused.text) == (422, True)
+    assert definition_of(database, own)["trigger"].get("where", []) == []
+
+
 def test_whoever_gives_no_points_by_hand_gives_none_by_a_journey(owner, own, sign_in, database):
     path, marketer = f"{ROOT}/{own}", sign_in("marketer")
     assert "add:give_points" not in marketer.get(path).text
