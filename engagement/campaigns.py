@@ -78,6 +78,8 @@ LATE = timedelta(hours=2)
 #: Links that count each member's tap make each message its own: for so many recipients at most.
 OWN_LINKS = 20_000
 MAX_HOURS = 168
+#: What the column of the button's address holds.
+ADDRESS_LETTERS = 1_000
 FREE = (CampaignState.DRAFT,)
 RUNNING = (CampaignState.FREEZING, CampaignState.SENDING)
 
@@ -166,6 +168,8 @@ def save(session: Session, campaign: Campaign, content: Content) -> None:
         _coupon(session, content.coupon_key)
     if content.action and content.action not in ACTIONS:
         taps.check_target(content.action)
+        if len(content.action) > ADDRESS_LETTERS:
+            raise taps.BadTarget
     if content.variants and set(content.variants) != set(VARIANTS[: len(content.variants)]):
         raise Refused("campaigns.variants", status=422)
     _check_test(content)
@@ -291,7 +295,10 @@ def pause(session: Session, campaign: Campaign, now: datetime, why: str = STAFF)
         raise Refused("campaigns.not_running")
     campaign.state, campaign.paused_for = CampaignState.PAUSED, why
     session.flush()
-    return len(_call_back(session, campaign, now))
+    called_back = _call_back(session, campaign, now)
+    if called_back and campaign.winner is None:
+        campaign.decide_at = None  # the sample is not complete any more
+    return len(called_back)
 
 
 def pause_restored(session: Session, now: datetime) -> None:
@@ -592,12 +599,10 @@ def _send(
     room = UNDER_WAY - _with_messages(session, campaign, _IN_FLIGHT)
     if room <= 0:
         return 0
+    left = costs.left_to_stop(session, now, tz)
+    if left is not None and left > 0:  # some of them may be skipped; beyond it the gate says so
+        room = min(room, left)
     pending = pending[:room]
-    try:
-        costs.refuse_over_stop(session, len(pending), now, tz, is_reserved=True)
-    except costs.OverStop:
-        campaign.state, campaign.paused_for = CampaignState.PAUSED, STOP
-        return 1
     return _queue(session, runtime, campaign, pending, now)
 
 
@@ -644,12 +649,14 @@ def _sources(campaign: Campaign) -> list[str]:
 
 def _finish(session: Session, campaign: Campaign, now: datetime) -> int:
     """Nobody is left to write to now: done, unless a winner or something on its way is awaited."""
+    is_under_way = _with_messages(session, campaign, (*_IN_FLIGHT, MessageState.PARKED)) > 0
     if _is_any_pending(session, campaign.id):
-        if campaign.decide_at is None:
+        # A text is judged by what it brings, from when everybody of the sample has it.
+        if campaign.decide_at is None and not is_under_way:
             campaign.decide_at = now + timedelta(hours=campaign.test["hours"])
             return 1
         return 0
-    if _with_messages(session, campaign, (*_IN_FLIGHT, MessageState.PARKED)):
+    if is_under_way:
         return 0
     campaign.state, campaign.ended_at = CampaignState.DONE, now
     return 1
@@ -726,9 +733,13 @@ def _queue(
     drafts: list[Draft] = []
     by_variant: dict[str, list[int]] = {}
     reasons: dict[str, list[tuple[int, int]]] = {}
+    is_stopped = False
     for member in people:
         row, decision = wanted[member.id], decisions[member.id]
         reason = decision.reason
+        if reason == delivery.STOPPED:  # theirs is still to come, once the owner lets it
+            is_stopped = True
+            continue
         if decision.is_go:
             variant = row.variant or campaign.winner
             assert variant is not None, "chosen by it"
@@ -750,7 +761,9 @@ def _queue(
     found = select(Message.id).where(Message.key == key).scalar_subquery()
     for variant, ids in by_variant.items():
         _settle(session, ids, now, state=RecipientState.QUEUED, variant=variant, message_id=found)
-    return len(drafts) + sum(map(len, reasons.values()))
+    if is_stopped:
+        campaign.state, campaign.paused_for = CampaignState.PAUSED, STOP
+    return len(drafts) + sum(map(len, reasons.values())) + is_stopped
 
 
 def _settle(session: Session, ids: Sequence[int], now: datetime, **values: Any) -> None:

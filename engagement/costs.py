@@ -141,30 +141,30 @@ def _beyond(messages: int, plan: Plan) -> int:
     return max(0, messages - plan.included)
 
 
-def refuse_over_stop(
-    session: Session, messages: int, now: datetime, tz: ZoneInfo, *, is_reserved: bool = False
-) -> None:
-    """Refuse what would pass the hard monthly stop.
-
-    `is_reserved`: these messages are themselves part of what campaigns under way have promised.
-    """
+def refuse_over_stop(session: Session, messages: int, now: datetime, tz: ZoneInfo) -> None:
+    """Refuse what would pass the hard monthly stop."""
     stop = shop.get(session, "messages.monthly_stop")
     if stop is None:
         return
     month = month_of(session, now, tz)
-    reserved = _owed(session) if is_reserved else month.reserved
-    if month.used + reserved + messages > stop:
-        raise OverStop(stop=stop, used=month.used, reserved=reserved, messages=messages)
+    if month.used + month.reserved + messages > stop:
+        raise OverStop(stop=stop, used=month.used, reserved=month.reserved, messages=messages)
+
+
+def left_to_stop(session: Session, now: datetime, tz: ZoneInfo) -> int | None:
+    """How many more may be written before the hard monthly stop; None without one."""
+    stop = shop.get(session, "messages.monthly_stop")
+    if stop is None:
+        return None
+    state = session.get(ChannelState, outbox.CHANNEL_ROW)
+    counted = (state.quota_used if state is not None else None) or 0
+    return int(stop) - max(_left_us(session, now, tz), counted) - _owed(session)
 
 
 def is_stopped(session: Session, now: datetime, tz: ZoneInfo) -> bool:
     """Whether the month has reached the hard stop: nothing that can wait leaves as a paid push."""
-    stop = shop.get(session, "messages.monthly_stop")
-    if stop is None:
-        return False
-    state = session.get(ChannelState, outbox.CHANNEL_ROW)
-    counted = (state.quota_used if state is not None else None) or 0
-    return max(_left_us(session, now, tz), counted) + _owed(session) >= int(stop)
+    left = left_to_stop(session, now, tz)
+    return left is not None and left <= 0
 
 
 def _left_us(session: Session, now: datetime, tz: ZoneInfo) -> int:

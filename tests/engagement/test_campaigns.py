@@ -299,6 +299,7 @@ def test_aa8_what_was_started_is_archived_and_never_changed(cafe: Shop) -> None:
         },
         {"test": {"sample_percent": 20, "hours": 4, "by": "taps"}},
         {"action": "javascript:alert(1)"},
+        {"action": "https://taem.example/" + "x" * 980},
         {"coupon_key": "none_such"},
         {"topic": "x"},
         {"holdout_percent": 51},
@@ -394,6 +395,7 @@ def test_m3_a_b_test_waits_for_its_winner_by_taps(cafe: Shop) -> None:
     assert 10 < found.sent < 40
     assert set(found.by_variant) == {"a", "b"}
     assert found.waiting == 60 - found.sent
+    cafe.work()
     assert campaign.winner is None
     assert campaign.decide_at == cafe.now + timedelta(hours=4)
     told = cafe.session.scalars(
@@ -408,6 +410,26 @@ def test_m3_a_b_test_waits_for_its_winner_by_taps(cafe: Shop) -> None:
     assert campaign.winner == "b"
     assert ended.sent == 60
     assert ended.by_variant["b"] == 60 - found.by_variant["a"]
+
+
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_m3_no_text_wins_before_the_sample_has_it(cafe: Shop, is_paused: bool) -> None:
+    cafe.join(60)
+    campaign = cafe.start(
+        variants={"a": words("A"), "b": words("B")},
+        test={"sample_percent": 40, "hours": 4, "by": "taps"},
+    )
+    cafe.work()
+    if is_paused:
+        campaigns.pause(cafe.session, campaign, cafe.now)
+    cafe.clock.advance(hours=5)  # LINE is away, or the owner thinks it over
+    if is_paused:
+        campaigns.resume(cafe.session, campaign, cafe.now)
+    cafe.work()
+    assert (campaign.winner, campaign.decide_at) == (None, None)
+    cafe.send()
+    cafe.work()
+    assert campaign.decide_at == cafe.now + timedelta(hours=4)
 
 
 def test_m8_a_text_is_scored_by_the_days_that_results_count(cafe: Shop) -> None:
@@ -571,6 +593,17 @@ def test_m6_a_stop_lowered_under_way_pauses_and_says_so(cafe: Shop) -> None:
     shop.set(cafe.session, "messages.monthly_stop", None, NOW)
     campaigns.resume(cafe.session, campaign, cafe.now)
     assert cafe.finish(campaign).sent == 6
+
+
+def test_m6_who_is_skipped_takes_nothing_from_the_stop(cafe: Shop) -> None:
+    """What was agreed to fits: the others of the segment get nothing, and cost nothing."""
+    cafe.join(4, is_following=False)
+    cafe.join(3)
+    cafe.join(4, is_following=False)
+    shop.set(cafe.session, "messages.monthly_stop", 3, NOW)
+    campaign = cafe.start()
+    found = cafe.finish(campaign)
+    assert (campaign.state, found.sent, found.skipped) == (CampaignState.DONE, 3, 8)
 
 
 def test_m6_at_the_stop_only_transactional_messages_and_free_rides_go(cafe: Shop) -> None:

@@ -297,9 +297,9 @@ def _read_words() -> dict[str, Any]:
         for language in LOCALES:
             for whom in _whom():
                 words = {
-                    field: request.form.get(f"{name}.{language}.{whom}.{field}", "")[
-                        :MAX_LETTERS
-                    ].strip()
+                    field: request.form.get(f"{name}.{language}.{whom}.{field}", "")
+                    .replace("\r\n", "\n")[:MAX_LETTERS]
+                    .strip()
                     for field in texts.FIELDS
                 }
                 if any(words.values()):

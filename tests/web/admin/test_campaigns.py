@@ -203,6 +203,12 @@ def test_fx19_what_is_wrong_is_said_and_nothing_is_lost(sign_in, everybody) -> N
     assert "{name}" in refused.text
 
 
+def test_lines_count_once_however_a_browser_sends_them(sign_in, everybody) -> None:
+    form = {"name": "ลาเต้", "segment": str(everybody.id), "topic": "offers", "holdout": "0"}
+    lines = WORDS | {"a.th.default.body": "ก\r\n" * 300}
+    assert sign_in("owner").send("/admin/campaigns/new", **form, **lines).status_code == 303
+
+
 def test_a_new_shop_chooses_a_ready_segment_and_writes_thai_alone(sign_in, runtime) -> None:
     browser = sign_in("owner")
     assert 'value="ready:everybody"' in browser.get("/admin/campaigns/new").text
