@@ -62,6 +62,8 @@ PICTURE_URL_UNITS = 2_000
 # Our own limits for what strangers name: enough to recognise, short enough to keep a card a card.
 NAME_GRAPHEMES = 60
 SENTENCE_GRAPHEMES = 400
+#: What staff write, once names and figures are filled in: longer than they may write it.
+WRITTEN_GRAPHEMES = 1_000
 
 _LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "::1"}
 _GRAPHEME = regex.compile(r"\X")

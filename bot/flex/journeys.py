@@ -42,7 +42,7 @@ def message_bubble(
     )
     words = theme.column(
         theme.text(
-            theme.clip_graphemes(body, theme.SENTENCE_GRAPHEMES), size="sm", line_spacing="4px"
+            theme.clip_graphemes(body, theme.WRITTEN_GRAPHEMES), size="sm", line_spacing="4px"
         ),
         present,
         padding="20px",

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from bot.flex import journeys
 from core.i18n import LOCALES
+from engagement import texts
 from simulator.validation.messages import check_messages
 from tests.bot.flex.samples import HOSTILE, SAMPLES, built
 
@@ -49,6 +51,12 @@ def test_looks_as_it_did(key, locale):
 def test_no_snapshot_is_left_behind():
     kept = {place.name.removesuffix(".json").rsplit(".", 1)[0] for place in SNAPSHOTS.iterdir()}
     assert kept == set(SAMPLES)
+
+
+@pytest.mark.parametrize("letter", ["x", "ที่"])
+def test_what_staff_may_write_is_not_cut(letter):
+    words = letter * (texts.LIMITS["body"] // len(letter))
+    assert words in json.dumps(journeys.message_bubble("ข่าว", words), ensure_ascii=False)
 
 
 def test_the_welcome_has_one_button():
