@@ -27,22 +27,35 @@ BURST = 0.05
 #: Nobody leases more than half a second ahead of the others, or further than a second away.
 LONGEST_STRETCH_SECONDS = 0.5
 FURTHEST_US = 1_000_000
+#: Nobody leases as far ahead as this: the clock was put back, and the pace begins anew (Z18).
+PUT_BACK_US = 5_000_000
 #: A small stretch may be spent a little later: nothing else was waiting for the time.
 KEEPS_SECONDS = 1.0
 
 _POSTGRES = text("""
     UPDATE send_limits
-    SET leased_until_us = GREATEST(leased_until_us, clock.now_us)
+    SET leased_until_us = CASE
+            WHEN leased_until_us > clock.now_us + :put_back THEN clock.now_us
+            ELSE GREATEST(leased_until_us, clock.now_us)
+        END
         + CAST(:count * 1000000 / (per_second * CAST(:aim AS double precision)) AS bigint)
     FROM (SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint) AS now_us) AS clock
-    WHERE endpoint = :endpoint AND leased_until_us <= clock.now_us + :furthest
+    WHERE endpoint = :endpoint AND (
+        leased_until_us <= clock.now_us + :furthest
+        OR leased_until_us > clock.now_us + :put_back
+    )
     RETURNING leased_until_us - clock.now_us AS ends_in_us, per_second
 """)
 _SQLITE = text("""
     UPDATE send_limits
-    SET leased_until_us = MAX(leased_until_us, :now_us)
+    SET leased_until_us = CASE
+            WHEN leased_until_us > :now_us + :put_back THEN :now_us
+            ELSE MAX(leased_until_us, :now_us)
+        END
         + CAST(:count * 1000000 / (per_second * :aim) AS INTEGER)
-    WHERE endpoint = :endpoint AND leased_until_us <= :now_us + :furthest
+    WHERE endpoint = :endpoint AND (
+        leased_until_us <= :now_us + :furthest OR leased_until_us > :now_us + :put_back
+    )
     RETURNING leased_until_us - :now_us AS ends_in_us, per_second
 """)
 
@@ -75,6 +88,7 @@ def lease(session: Session, endpoint: str, count: int) -> Stretch | None:
         "count": count,
         "aim": AIM,
         "furthest": FURTHEST_US,
+        "put_back": PUT_BACK_US,
     }
     if is_sqlite(session):
         facts["now_us"] = time.time_ns() // 1000

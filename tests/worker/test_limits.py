@@ -53,6 +53,18 @@ def test_leases_no_further_than_a_second_ahead(limits: Database):
     assert [one is not None for one in leased] == [True, True, False, False, False]
 
 
+def test_z18_a_clock_that_was_put_back_stops_nobody(limits: Database):
+    ahead = text("UPDATE send_limits SET leased_until_us = leased_until_us + 3600000000")
+    with limits.write() as session:
+        lease(session, "push", 192)
+        session.execute(ahead)
+        again, after = lease(session, "push", 192), lease(session, "push", 192)
+    assert again is not None
+    assert after is not None
+    assert again.starts_in == pytest.approx(0.0, abs=0.001)
+    assert after.starts_in == pytest.approx(0.1, abs=0.01)
+
+
 def test_endpoints_do_not_share_their_pace(limits: Database):
     with limits.write() as session:
         lease(session, "push", 900)
