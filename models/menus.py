@@ -130,7 +130,7 @@ class PlanState(StrEnum):
     SHOWING = "showing"
     DONE = "done"
     CANCELLED = "cancelled"
-    #: Its end was over before anybody could publish it.
+    #: Its end was over before anybody could publish it, or it has become too many menus for LINE.
     MISSED = "missed"
 
 

@@ -111,8 +111,8 @@ def carry_out(session: Session, now: datetime, real_now: datetime) -> int:
         after = PlanState.MISSED if is_missed or is_gone else after
         if _becomes(session, plan, PlanState.WAITING, after):
             did += 1
-            if after != PlanState.MISSED:
-                _begin(session, menu, plan, now, real_now)
+            if after != PlanState.MISSED and not _begin(session, menu, plan, now, real_now):
+                plan.state = PlanState.MISSED
     return did
 
 
@@ -129,10 +129,16 @@ def _becomes(session: Session, plan: MenuPlan, before: PlanState, after: PlanSta
     )
 
 
-def _begin(session: Session, menu: Menu, plan: MenuPlan, now: datetime, real_now: datetime) -> None:
-    plan.before_version, plan.published_at = menu.published_version, now
-    publish.choose(session, menu, publish.version_of(session, menu.id, plan.version))
+def _begin(session: Session, menu: Menu, plan: MenuPlan, now: datetime, real_now: datetime) -> bool:
+    """False where it has become more menus than LINE takes: other plans must not wait for it."""
+    before = menu.published_version
+    try:
+        publish.choose(session, menu, publish.version_of(session, menu.id, plan.version))
+    except Refused:
+        return False
+    plan.before_version, plan.published_at = before, now
     upkeep.ask(session, real_now)
+    return True
 
 
 def _go_back(session: Session, menu: Menu, plan: MenuPlan, real_now: datetime) -> None:

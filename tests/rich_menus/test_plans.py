@@ -15,6 +15,7 @@ from models.menus import Menu, MenuPlan, PlanState
 from rich_menus import plans, publish, upkeep
 from rich_menus.definitions import MenuDefinition
 from scheduler import runner
+from tests import factories
 from tests.moments import NOW
 
 SOON, LATER = NOW + timedelta(hours=2), NOW + timedelta(days=3)
@@ -72,6 +73,27 @@ def test_is_missed_when_its_end_is_over(shop):
     plan(shop, ends_at=LATER)
     runner.tick(shop, LATER, jobs=())
     assert stands(shop) == (1, PlanState.MISSED, False)
+
+
+def test_one_that_has_become_too_many_pictures_is_missed_and_holds_up_no_other(shop):
+    with shop.transaction() as session:
+        program = factories.make_stamp_program(session, size=4)
+        given = publish.latest_version(session, guest(session).id).definition
+        given["tabs"][0]["areas"][0]["shows"] = "stamps:coffee"
+        definition = MenuDefinition.from_dict(given)
+        publish.save_version(session, guest(session), definition, made_by="staff:1", now=NOW)
+        session.flush()
+        vip = session.scalars(select(Menu).where(Menu.key == "vip")).one()
+        version = publish.latest_version(session, vip.id)
+        plans.make(session, vip, version, publish_at=SOON, ends_at=None, made_by="staff:1", now=NOW)
+    plan(shop)
+    with shop.transaction() as session:
+        session.merge(program).size = 50
+    runner.tick(shop, SOON, jobs=())
+    with shop.database.read() as session:
+        asked = select(Menu.key, MenuPlan.state).join_from(MenuPlan, Menu)
+        states = {row.key: row.state for row in session.execute(asked)}
+    assert states == {"guest": PlanState.MISSED, "vip": PlanState.DONE}
 
 
 def test_goes_back_at_its_end(shop):
