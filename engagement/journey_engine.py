@@ -30,6 +30,7 @@ from models.activities import Activity
 from models.coupons import Coupon, CouponState
 from models.journeys import (
     IS_ACTIVE,
+    IS_WAITING,
     Arm,
     Enrolment,
     EnrolmentState,
@@ -182,6 +183,10 @@ _UNSENT = (
         Message.finished_at.is_(None),
     )
 )
+#: Also of those that are through: a message whose free reply was refused waits once more.
+_WAITING = select(Intent.enrolment_id).where(
+    Intent.member_id.in_(bindparam("ids", expanding=True)), IS_WAITING
+)
 #: The enrolments of some members that go on, or have a message that has not left; built once.
 _THEIRS = (
     select(Enrolment, JourneyVersion.definition["exit"]["on"])
@@ -192,7 +197,11 @@ _THEIRS = (
     )
     .where(
         Enrolment.member_id.in_(bindparam("ids", expanding=True)),
-        or_(Enrolment.state == EnrolmentState.ACTIVE, Enrolment.id.in_(_UNSENT)),
+        or_(
+            Enrolment.state == EnrolmentState.ACTIVE,
+            Enrolment.id.in_(_UNSENT),
+            Enrolment.id.in_(_WAITING),
+        ),
     )
 )
 

@@ -9,7 +9,14 @@ from sqlalchemy import func, select
 
 from core.clock import start_of_day
 from core.errors import Refused
-from engagement import definitions, journey_engine, journey_shapes, journey_trials
+from engagement import (
+    definitions,
+    journey_engine,
+    journey_shapes,
+    journey_trials,
+    outbox,
+    rides,
+)
 from loyalty import activities, coupons, erasure, shop
 from models.conversations import Ticket
 from models.coupons import Voucher
@@ -464,6 +471,22 @@ def test_m1_leaves_when_they_buy(life, somchai, journey):
     [row] = life.enrolments(made.key)
     assert (row.state, row.why_ended) == (EnrolmentState.EXITED, "journeys.bought")
     assert tags(life) == set()
+
+
+def test_m1_what_a_refused_reply_gave_back_ends_with_its_cause(life, somchai, journey):
+    """It was the last step: the member is through, and what waits once more is not."""
+    made = journey(
+        {**SEND, "window_hours": 24}, trigger={"on": "activity", "kind": "coupons.claimed"},
+        exit_={"on": [{"kind": "purchases.recorded"}]},
+    )  # fmt: skip
+    activities.record(life.session, somchai.id, "coupons.claimed", life.now, {"voucher_id": 1})
+    life.settle()
+    answer = [{"type": "text", "text": "สวัสดีค่ะ"}]
+    _, ids = rides.ride(life.session, life.runtime, somchai, answer, life.now)
+    call_id = outbox.open_reply(life.session, now=life.now, real_now=life.now, ride_ids=ids)
+    outbox.reply_refused(life.session, call_id, life.now)
+    life.buy(somchai)
+    assert life.intent(made.key).reason == "journeys.bought"
 
 
 def test_m1_leaves_when_a_condition_holds(life, somchai, journey):
