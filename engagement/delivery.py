@@ -46,7 +46,7 @@ from models.outbox import Message, MessageClass, MessageState
 from models.segments import MemberChoice
 
 GONE = "delivery.gone"
-NO_CONSENT = "delivery.no_consent"
+NO_CONSENT = outbox.NO_CONSENT
 MINOR = "delivery.minor"
 CAPPED = "delivery.capped"
 MUTED = "delivery.muted"

@@ -20,7 +20,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, delete, func, insert, or_, select, text, update
+from sqlalchemy import Select, delete, exists, func, insert, or_, select, text, update
 from sqlalchemy.orm import Session
 
 from bot import palette
@@ -31,7 +31,7 @@ from core.ids import retry_key
 from loyalty import shop
 from models.base import table_of
 from models.journeys import Intent, IntentState
-from models.members import Member
+from models.members import Consent, Member, Purpose
 from models.outbox import (
     Call,
     CallKind,
@@ -67,6 +67,7 @@ IS_UNGROUPED = text("messages.state = 'waiting'")
 
 TOO_LATE = "delivery.too_late"
 UNREACHABLE = "delivery.unreachable"
+NO_CONSENT = "delivery.no_consent"
 NO_QUOTA = "delivery.no_quota"
 QUOTA_RESERVE = "delivery.quota_reserve"
 REPLY_REFUSED = "delivery.reply_refused"
@@ -584,15 +585,17 @@ def split_call(
     )
     if not _touched(closed):
         return 0
-    owners = dict(
-        session.execute(
-            select(Member.line_user_id, Message.id)
-            .join(Member, Member.id == Message.member_id)
-            .where(Message.call_id == call_id)
-        ).all()
-    )
-    # The frozen list decides the order; whoever was erased since has no message here any more.
+    rows = session.execute(
+        select(Member.line_user_id, Message.id)
+        .join(Member, Member.id == Message.member_id)
+        .where(Message.call_id == call_id, Message.state == MessageState.CALLING)
+    ).all()
+    owners, formed = dict(rows), [row.id for row in rows]
+    # The frozen list decides the order; who has left since, or goes by another LINE id, is not
+    # asked for again.
     users = [user for user in json.loads(call.body)["to"] if user in owners]
+    kept = {owners[user] for user in users}
+    _skip(session, [one for one in formed if one not in kept], UNREACHABLE, now)
     half = (len(users) + 1) // 2
     parts = [{user: owners[user] for user in part} for part in (users[:half], users[half:]) if part]
     if not parts:
@@ -944,24 +947,51 @@ def drop(session: Session, call_id: int, now: datetime) -> None:
 
 
 def send_again(session: Session, call_id: int, now: datetime) -> int:
-    """A person has it sent once more: a new call with a new key. Returns its id."""
+    """A person has it sent once more: a new call with a new key. Returns its id.
+
+    Not to those who have left or taken their consent back since: they are skipped. Refused when
+    that is everybody.
+    """
     again = [CallState.UNCERTAIN, CallState.DEAD]
     _decide(session, call_id, again, CallState.REFUSED, now)
-    old = session.execute(
-        select(Call.kind, Call.klass, Call.body, Call.recipient_count).where(Call.id == call_id)
-    ).one()
+    old = session.execute(select(Call.klass, Call.body).where(Call.id == call_id)).one()
     if old.body is None:  # emptied: the person it was for has left
         raise NotFound
-    row = _call_row(old.kind, old.klass, old.body, old.recipient_count, now, now, None)
-    new_id = session.scalars(insert(Call).returning(Call.id), [row]).one()
+    body = json.loads(old.body)
+    owners = _still_wanted(session, call_id, old.klass)
+    users = [body["to"]] if isinstance(body["to"], str) else body["to"]
+    part = {user: owners[user] for user in users if user in owners}
+    if not part:
+        raise Refused(NO_CONSENT)
+    [unit] = body.get("customAggregationUnits", [None])
+    make_calls(session, [part], content_of(old.body), old.klass, None, now, unit)
+    new_id = session.scalars(
+        select(Message.call_id).where(Message.id == next(iter(part.values())))
+    ).one()
     session.execute(
-        update(Message)
-        .where(Message.call_id == call_id)
-        .values(state=MessageState.CALLING, call_id=new_id, reason=None, finished_at=None),
+        update(Message).where(Message.call_id == new_id).values(finished_at=None),
         execution_options={"synchronize_session": False},
     )
-    wake_senders(session)
+    _settle(session, call_id, MessageState.SKIPPED, NO_CONSENT, now)  # whoever is left there
+    assert new_id is not None
     return new_id
+
+
+def _still_wanted(session: Session, call_id: int, klass: MessageClass) -> dict[str, int]:
+    """Who of a call's people may be written to after all this time: LINE id -> message."""
+    query = (
+        select(Member.line_user_id, Message.id)
+        .join(Member, Member.id == Message.member_id)
+        .where(Message.call_id == call_id, Member.line_user_id.is_not(None))
+    )
+    if klass == MessageClass.PROMOTIONAL:
+        agrees = exists().where(
+            Consent.member_id == Member.id,
+            Consent.purpose == Purpose.MARKETING,
+            Consent.withdrawn_at.is_(None),
+        )
+        query = query.where(agrees)
+    return {str(user): message_id for user, message_id in session.execute(query)}
 
 
 def _decide(

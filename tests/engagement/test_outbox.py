@@ -8,18 +8,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from bot import theme
 from core.db import Database
-from core.errors import NotFound
+from core.errors import NotFound, Refused
 from engagement import outbox
 from engagement.outbox import AlreadyDecided, Draft
 from handlers import inbox
-from loyalty import shop
+from loyalty import consents, shop
 from models.journeys import Intent, IntentState, Journey
-from models.members import Member
+from models.members import Consent, Member, Purpose
 from models.outbox import Call, CallKind, CallState, Message, MessageClass, MessageState
 from tests.factories import anan, friend, make_member, malee, somchai
 from tests.moments import NOW
@@ -238,6 +238,21 @@ def test_splitting_a_refused_multicast_ends_at_the_bad_one(session: Session):
     assert outbox.split_call(session, call.id, NOW) == 0  # once
 
 
+@pytest.mark.parametrize("left", [1, 3])
+def test_who_left_under_way_is_not_owed_a_split_multicast(session: Session, left: int):
+    members = crowd(session, 3)
+    group(session, members)
+    outbox.form_multicasts(session, NOW, 100)
+    call = only_call(session)
+    call.state = CallState.SENDING
+    for gone in members[:left]:
+        gone.line_user_id = None
+    session.flush()
+    outbox.split_call(session, call.id, NOW)
+    assert states(session) == ["skipped"] * left + ["calling"] * (3 - left)
+    assert outbox.counts(session).waiting == 3 - left
+
+
 # Taking back
 
 
@@ -385,8 +400,8 @@ def test_keeps_a_tenth_of_the_month(session: Session, limit: int | None, reserve
 # Decisions
 
 
-def uncertain(session: Session) -> Call:
-    owe(session, somchai(session))
+def uncertain(session: Session, **more: Any) -> Call:
+    owe(session, somchai(session), **more)
     call = only_call(session)
     call.state = CallState.UNCERTAIN
     session.scalars(select(Message)).one().state = MessageState.UNCERTAIN
@@ -416,6 +431,27 @@ def test_a_person_has_it_sent_again_under_a_new_key(session: Session):
     assert new.retry_key != old.retry_key
     assert new.body == old.body
     assert states(session) == ["calling"]
+
+
+def test_a_person_sends_nothing_again_to_who_took_their_consent_back(session: Session):
+    members = crowd(session, 3)
+    group(session, members, klass=PROMOTIONAL)
+    outbox.form_multicasts(session, NOW, 100)
+    call = only_call(session)
+    call.state = CallState.UNCERTAIN
+    session.execute(update(Message).values(state=MessageState.UNCERTAIN))
+    consents.withdraw(session, members[0].id, Purpose.MARKETING, NOW)
+    outbox.send_again(session, call.id, NOW)
+    _, new = calls(session)
+    assert json.loads(new.body)["to"] == [one.line_user_id for one in members[1:]]
+    assert states(session) == ["skipped", "calling", "calling"]
+
+
+def test_a_person_sends_nothing_again_to_nobody(session: Session):
+    call = uncertain(session, klass=PROMOTIONAL)
+    session.execute(update(Consent).values(withdrawn_at=NOW))
+    with pytest.raises(Refused, match=r"delivery\.no_consent"):
+        outbox.send_again(session, call.id, NOW)
 
 
 @pytest.mark.parametrize("decide", [outbox.mark_sent, outbox.drop, outbox.send_again])
