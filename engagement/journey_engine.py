@@ -23,7 +23,15 @@ from sqlalchemy.orm import Session
 from core.clock import at_local, local_day
 from core.db import insert_into, insert_on, is_sqlite, savepoint
 from core.runtime import Runtime
-from engagement import delivery, journey_shapes, journey_triggers, journeys, outbox, segments
+from engagement import (
+    delivery,
+    journey_shapes,
+    journey_triggers,
+    journeys,
+    outbox,
+    restoring,
+    segments,
+)
 from engagement.journey_triggers import Candidate, Plan
 from loyalty import activities, coupons, feed, personal, points, tickets
 from models.activities import Activity
@@ -341,8 +349,11 @@ def advance_due(
     """Move on the next enrolments whose moment has come; returns how many were looked at.
 
     Their members' totals are locked with them, as everything that moves value locks those first;
-    a member who is busy is left to the next tick. Journeys that are switched off stand still.
+    a member who is busy is left to the next tick. Journeys that are switched off stand still, and
+    all of them after a restore until somebody has decided.
     """
+    if restoring.is_undecided(session):
+        return 0
     asked: dict[str, Any] = {"now": now, "most": limit}
     query = _DUE
     if journey_ids is not None:

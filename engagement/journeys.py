@@ -24,7 +24,7 @@ from core.clock import at_local, local_day, start_of_day
 from core.db import insert_on, is_sqlite, savepoint
 from core.i18n import LOCALES, day, listed, money, t
 from core.runtime import Runtime
-from engagement import delivery, journey_shapes, outbox, taps, texts
+from engagement import delivery, journey_shapes, outbox, restoring, taps, texts
 from engagement.journey_triggers import Plan
 from insights import suggestions
 from loyalty import coupons, members, referrals, shop, surveys, tier_gifts
@@ -352,6 +352,8 @@ def turn_due(
 
     One that fails steps aside for an hour and costs the others nothing.
     """
+    if restoring.is_undecided(session):
+        return 0
     rows = _due_rows(session, now, limit, journey_key)
     for intent, *_ in rows:
         try:

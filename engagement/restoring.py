@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import ColumnElement, func, inspect, select, update
+from sqlalchemy import ColumnElement, func, inspect, or_, select, update
 from sqlalchemy.orm import Session
 
 from bot.gateway import Line
@@ -18,7 +18,7 @@ from core.errors import OutsideFault, Refused
 from engagement import campaigns, delivery, outbox
 from loyalty import audit, shop
 from models.campaigns import Campaign
-from models.journeys import Intent, IntentState
+from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
 from models.outbox import Call, CallState, Message, MessageState
 
 HELD = "held"
@@ -64,6 +64,12 @@ def pending(session: Session) -> Pending | None:
     return Pending(taken_at, restored_at, int(messages or 0), int(intents or 0))
 
 
+def is_undecided(session: Session) -> bool:
+    """Whether journeys stand still: what they would say now may have been said since the backup,
+    and would be newer than what `release` drops."""
+    return shop.get(session, "backups.restored") is not None
+
+
 def refuse_while_elsewhere(line: Line, public_url: str) -> None:
     """Only the installation that LINE sends its events to may send (FS11): where a backup was
     brought back on another machine, the old one may still be at work.
@@ -101,6 +107,17 @@ def release(
 
 def _drop(session: Session, restored_at: datetime, now: datetime) -> None:
     calls = select(Message.call_id).where(*_owed(restored_at), Message.call_id.is_not(None))
+    waits_for_it = Enrolment.id.in_(select(Intent.enrolment_id).where(*_wished(restored_at)))
+    session.execute(
+        update(Enrolment)
+        .where(
+            Enrolment.state == EnrolmentState.ACTIVE,
+            or_(Enrolment.due_at <= restored_at, waits_for_it),
+        )
+        .values(
+            state=EnrolmentState.EXITED, ended_at=now, due_at=None, why_ended=DROPPED,
+        )
+    )  # fmt: skip
     session.execute(
         update(Call)
         .where(Call.id.in_(calls), Call.state.in_(_OPEN))

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.runtime import Runtime
-from engagement import delivery, journeys, outbox
+from engagement import delivery, journeys, outbox, restoring
 from models.conversations import Conversation, ConversationState
 from models.journeys import Intent, IntentState
 from models.members import JoinForm, Member, MemberState
@@ -47,7 +47,7 @@ def ride(
         .order_by(Intent.klass.desc(), Intent.deadline)
         .limit(CANDIDATES)
     ).all()
-    if not intents or _is_busy(session, member.id):
+    if not intents or _is_busy(session, member.id) or restoring.is_undecided(session):
         return [], []
     for intent in intents:
         decision = delivery.decide(

@@ -15,11 +15,20 @@ from core import backups as files
 from core.backups import BadBackup
 from core.clock import FixedClock
 from core.crypto import Vault
-from engagement import campaigns, outbox, restoring, segments
+from engagement import (
+    campaigns,
+    definitions,
+    journey_shapes,
+    outbox,
+    restoring,
+    rides,
+    segments,
+)
 from loyalty import erasure, proof
 from loyalty.purchases import record_purchase
 from models.base import Base
 from models.campaigns import Campaign, CampaignState
+from models.journeys import Enrolment, EnrolmentState, Intent, IntentState, Journey
 from models.members import Member, MemberState
 from models.outbox import ChannelState, Message, MessageClass, MessageState
 from models.points import LedgerEntry
@@ -273,6 +282,49 @@ def test_z17_a_campaign_of_the_backup_goes_on_only_when_somebody_says_so(
     assert written() == [going, going]
 
 
+def test_z17_journeys_of_the_backup_stand_still_until_somebody_decided(shop, place, tmp_path):
+    """A wish and a step that came due since the backup may be known to the member by now."""
+    with shop.transaction() as session:
+        definitions.ensure(session, NOW)
+        journey = session.scalars(select(Journey).where(Journey.key == "members.welcome")).one()
+        first, second = session.scalars(select(Member.id).order_by(Member.id))
+        definition = definitions.current(session, journey).definition
+        step = next(journey_shapes.sends(definition))["key"]
+        due = NOW + timedelta(hours=1)
+        walks = [
+            Enrolment(
+                member_id=member_id, journey_id=journey.id, version=1, occasion="once", step=step,
+                started_at=NOW, due_at=due_at,
+            )
+            for member_id, due_at in ((first, None), (second, due))
+        ]  # fmt: skip
+        session.add_all(walks)
+        session.flush()
+        session.add(
+            Intent(
+                member_id=first, journey_id=journey.id, version=1, enrolment_id=walks[0].id,
+                occasion=f"once:{step}", step=step, klass=journey.klass, created_at=NOW,
+                window_from=NOW, deadline=due, not_after=NOW + timedelta(days=2),
+            )
+        )  # fmt: skip
+    backups.make(shop, tmp_path / "taem.backup")
+    now = NOW + timedelta(minutes=90)
+    there = dataclasses.replace(place("sqlite"), clock=FixedClock(now, shop.clock.tz))
+    assert restore(there, tmp_path / "taem.backup", []).intents == 1
+    runner.tick(there, now, jobs=())
+    with there.transaction() as session:
+        member = session.get_one(Member, first)
+        answer = [{"type": "text", "text": "สวัสดี"}]
+        assert rides.ride(session, there, member, answer, now) == ([], [])
+        found = restoring.release(session, is_sent=False, actor="cli", now=now, tz=there.clock.tz)
+        assert (found.messages, found.intents) == (1, 1)
+    runner.tick(there, now, jobs=())
+    with there.database.read() as session:
+        assert session.scalars(select(Intent.state)).all() == [IntentState.SKIPPED]
+        assert set(session.scalars(select(Enrolment.state))) == {EnrolmentState.EXITED}
+        assert session.scalar(select(func.count()).select_from(Message)) == 1
+
+
 def announcement(name, segment_id):
     texts = {"default": {"title": name, "body": "มาลองที่ {shop} นะคะ", "button": "ดูคูปอง"}}
     return campaigns.Content(
@@ -331,6 +383,12 @@ def test_an_embedded_shop_backs_itself_up_and_thins_out(shop, tmp_path):
     assert first is not None
     assert files.read(first).rows > 0
     assert backups.keep(there) is None  # not before the hour is over
+    was_ahead = dataclasses.replace(
+        there, clock=FixedClock(NOW + timedelta(days=365), shop.clock.tz)
+    )
+    assert backups.keep(was_ahead) is not None
+    an_hour_on = FixedClock(NOW + timedelta(hours=1), shop.clock.tz)
+    assert backups.keep(dataclasses.replace(there, clock=an_hour_on)) is not None
     day = datetime(2026, 11, 1, tzinfo=UTC)
     made = [day + timedelta(hours=hour) for hour in range(24 * 20)]
     now = made[-1]
