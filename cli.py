@@ -517,7 +517,7 @@ def jobs_run(job_id: str, at: str | None, *, dry_run: bool) -> None:
     job = JOBS.get(job_id)
     if job is None:
         raise click.BadParameter(f"unknown job; known: {', '.join(JOBS)}")
-    moment = _moment(at) if at else held().clock.now()
+    moment = held().clock.now() if at is None else _moment(at)
     on = local_day(moment, held().clock.tz)
     if dry_run:
         count = runner.dry_run(held(), job, moment)
@@ -636,6 +636,14 @@ def members_erase(number: str) -> None:
     click.echo(f"{number}: erased")
 
 
+def _refuse_database(file: Path) -> None:
+    """Who names the database itself, meaning what to take from, must not lose it."""
+    from core.backups import is_database
+
+    if file.is_file() and is_database(file):
+        raise click.BadParameter("this is a database, and would be lost; name another file")
+
+
 @members.command("export")
 @click.argument("file", type=click.Path(dir_okay=False, writable=True, path_type=Path))
 @with_appcontext
@@ -649,6 +657,7 @@ def members_export(file: Path) -> None:
     from core.spreadsheets import write_csv
     from loyalty import audit, exports
 
+    _refuse_database(file)
     # As /dev/stdout is, which may lead to a file; a link stays a link.
     is_special = file.is_symlink() or (file.exists() and not file.is_file())
     partial = file if is_special else file.with_name(f"{file.name}.{os.getpid()}.partial")
@@ -768,6 +777,9 @@ def backup(file: Path) -> None:
         raise click.BadParameter("a file needs a name")
     if not file.parent.is_dir():
         raise click.BadParameter(f"no such folder: {file.parent}")
+    if file.exists() and not file.is_file():  # what is written takes the place of what is there
+        raise click.BadParameter("a backup is a file of its own, no device and no pipe")
+    _refuse_database(file)
     try:
         manifest = backups.make(held(), file)
     except BadBackup as error:

@@ -21,6 +21,7 @@ LINE_API_DATA = "https://api-data.line.me"
 LIFF_SDK = "https://static.line-scdn.net/liff/edge/2/sdk.js"
 LIFF_HOST = "https://liff.line.me"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+BROKERS = ("redis://", "rediss://", "unix://", "amqp://", "amqps://")
 SECRETS = ("secret_key", "data_key", "index_key")
 MIN_SECRET_LENGTH = 32
 _KNOWN_SECRETS = ("secret", "changeme", "password", "dev", "test", "default", "example", "flask")
@@ -94,7 +95,35 @@ class Settings(BaseSettings):
             raise ValueError("not a web address")
         if " " in value or not value.isprintable():
             raise ValueError("not a web address")
-        return value.rstrip("/")
+        return parts.geturl().rstrip("/")  # HTTPS: is https:
+
+    @field_validator("public_url")
+    @classmethod
+    def _beginning(cls, value: str) -> str:
+        parts = urlsplit(value)  # of links, which go on with a path
+        if parts.query or parts.username is not None:
+            raise ValueError("has more than a host, a port and a path")
+        return value
+
+    @field_validator("metrics_port", mode="before")
+    @classmethod
+    def _no_port(cls, value: Any) -> Any:
+        return None if value == "" else value  # as `.env.example` shows it
+
+    @field_validator("broker_url")
+    @classmethod
+    def _broker(cls, value: str) -> str:
+        value = value.strip()
+        # RabbitMQ's may be several; a password of Redis may have a semicolon in it.
+        addresses = value.split(";") if value.startswith("amqp") else [value]
+        try:
+            for address in filter(None, addresses):
+                _ = urlsplit(address).port
+                if not address.startswith(BROKERS):
+                    raise ValueError
+        except ValueError as error:  # whose own words quote the value
+            raise ValueError("not an address of Redis or RabbitMQ") from error
+        return value
 
     @field_validator("line_channel_access_token", "line_login_channel_secret")
     @classmethod
@@ -114,10 +143,12 @@ class Settings(BaseSettings):
         from sqlalchemy.exc import ArgumentError
 
         try:
-            backend = make_url(value).drivername
+            url = make_url(value)
+            if url.drivername == "sqlite":  # three slashes, and a file; options that can be read
+                url.get_dialect()().create_connect_args(url)
         except (ArgumentError, ValueError) as error:  # a ValueError quotes what stands at the port
             raise ValueError("not a database URL") from error
-        if backend not in ("sqlite", "postgresql+psycopg"):
+        if url.drivername not in ("sqlite", "postgresql+psycopg"):
             raise ValueError("not a database Taem speaks")
         return value
 
@@ -188,6 +219,7 @@ def load_settings(**overrides: Any) -> Settings:
             keep_demo_settings()
             settings = Settings(_env_file=(".env", DEMO_FILE), **overrides)
         _require_secrets(settings)
+        _require_a_file(settings)
     except (OSError, UnicodeError) as error:
         name = getattr(error, "filename", None) or ".env"
         print(f"taem: {name}: cannot be read as UTF-8 text", file=sys.stderr)
@@ -228,6 +260,16 @@ def _require_secrets(settings: Settings) -> None:
             raise SystemExit(2)
     if os.environ.get("FLASK_DEBUG", "0").lower() not in ("", "0", "false"):
         print("taem: FLASK_DEBUG: must be off", file=sys.stderr)
+        raise SystemExit(2)
+
+
+def _require_a_file(settings: Settings) -> None:
+    """Every connection would have a memory of its own, and forget it at its end."""
+    from sqlalchemy.engine import make_url
+
+    url = make_url(settings.database_url)
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        print("taem: DATABASE_URL: names no file", file=sys.stderr)
         raise SystemExit(2)
 
 

@@ -87,7 +87,7 @@ def write(
 
 def read(path: Path) -> Manifest:
     """The manifest of a file whose every byte was checked. Raises BadBackup."""
-    if _is_database(path):
+    if is_database(path):
         raise BadBackup(
             f"{path.name}: a copied database file, which may hold half of what was being written;"
             " make backups with: flask --app app backup FILE"
@@ -111,7 +111,7 @@ def read(path: Path) -> Manifest:
         raise BadBackup(f"{path.name}: damaged, or no backup ({type(error).__name__})") from None
 
 
-def _is_database(path: Path) -> bool:
+def is_database(path: Path) -> bool:
     """Whether this is SQLite's own file, as `cp` makes it."""
     try:
         with path.open("rb") as file:

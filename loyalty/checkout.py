@@ -39,12 +39,15 @@ class CheckoutResult:
 def bill_before(coupon: Coupon, voucher: Voucher, paid_satang: int) -> int:
     """The smallest bill that this voucher brings down to `paid_satang`.
 
-    A percentage is floored when taken off, so its inverse is found by trying the neighbours.
+    A percentage is floored when taken off, so its inverse is found by trying the neighbours; what
+    it leaves of any bill is never nothing, unless it is all of it.
     """
     if coupon.kind == CouponKind.PERCENT_OFF:
         percent = coupon.percent or 0
         if percent >= 100:
             return paid_satang + (coupon.max_satang or 0)
+        if not paid_satang:
+            raise Invalid("errors.invalid_field", field="amount")
         near = paid_satang * 100 // (100 - percent)
         for bill in range(max(0, near - 2), near + 3):
             if bill - coupons.discount_for(coupon, voucher, bill).satang == paid_satang:

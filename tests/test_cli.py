@@ -6,11 +6,14 @@ import csv
 import errno
 import io
 import json
+import os
 import re
 import shlex
 import socket
+import sqlite3
 import threading
 import urllib.request
+from contextlib import closing
 
 import psutil
 import pytest
@@ -160,6 +163,11 @@ def test_jobs_run_says_done_then_already_done(run):
     assert [dry.exit_code, first.exit_code, again.exit_code] == [0, 0, 3]
 
 
+def test_jobs_run_at_a_moment_that_a_script_left_empty_runs_nothing(run):
+    assert run("jobs", "run", "points.expire", "--at", "").exit_code == 2
+    assert run("jobs", "run", "points.expire").exit_code == 0
+
+
 def test_jobs_run_refuses_unknown_jobs_and_odd_moments(run):
     odd = [("no.such",), ("points.expire", "--at", "soon"), ("points.expire", "--at", "9999-01-01")]
     assert [run("jobs", "run", *words).exit_code for words in odd] == [2, 2, 2]
@@ -260,6 +268,10 @@ BAD = [
     ("LINE_API_URL", "http://[planted"), ("LINE_CHANNEL_ACCESS_TOKEN", "planted\nvalue"),
     ("LINE_CHANNEL_ACCESS_TOKEN", "planted\u200b"), ("LINE_CHANNEL_SECRET", "sound,planted value"),
     ("LINE_LOGIN_CHANNEL_SECRET", "planted\u0e01"), ("METRICS_PORT", "0"),
+    ("PUBLIC_URL", "https://shop.example/?planted=1"), ("PUBLIC_URL", "https://planted:x@shop.example"),
+    ("BROKER_URL", "planted"), ("BROKER_URL", "redis://:planted@queue:planted/0"),
+    ("BROKER_URL", "amqp://[planted"), ("DATABASE_URL", "sqlite://planted/taem.db"),
+    ("DATABASE_URL", "sqlite:///planted.db?timeout=planted"), ("DATABASE_URL", "sqlite:///:memory:"),
 ]  # fmt: skip
 
 
@@ -293,7 +305,7 @@ def test_a_port_of_somebody_else_is_named_and_nothing_starts(tmp_path, role, var
 @pytest.mark.parametrize("role", ["all", "web"])
 def test_a_host_that_is_not_this_machine_is_named_and_its_value_is_not(tmp_path, role):
     log = tmp_path / "said.log"
-    settings = factories.make_settings("sqlite://", host="192.0.2.7", port=free_port())
+    settings = factories.make_settings("sqlite:///x.db", host="192.0.2.7", port=free_port())
     environment = bare_environment() | factories.environment(settings)
     assert ForkedRole(role, environment, log).wait(30) == 2
     assert log.read_text().startswith("taem: HOST: cannot listen there (")
@@ -367,6 +379,25 @@ def test_an_env_file_that_is_not_utf_8_is_named_and_stops_the_start(tmp_path, en
     (tmp_path / ".env").write_text("# ร้านกาแฟ\nSECRET_KEY=planted\n", encoding)
     exit_code, said = start(tmp_path)
     assert (exit_code, said) == (2, "taem: .env: cannot be read as UTF-8 text\n")
+
+
+def test_an_address_in_capitals_is_https_and_http_alike(tmp_path):
+    assert factories.make_settings("sqlite://", public_url="HTTPS://Shop.example").is_https
+    line = {"LINE_API_URL": "https://api.line.me"}
+    exit_code, said = start(tmp_path, PUBLIC_URL="HTTP://shop.example", **line)
+    assert (exit_code, "must begin with https://" in said) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("METRICS_PORT", ""),
+        ("BROKER_URL", "amqp://one:5672;amqp://two:5672"),
+        ("BROKER_URL", "rediss://:p;w@queue:6379/0"),
+    ],
+)
+def test_sound_values_of_every_form_start(tmp_path, name, value):
+    assert start(tmp_path, **{name: value}) == (0, "")
 
 
 def test_spaces_around_a_token_are_no_part_of_it():
@@ -479,6 +510,24 @@ def test_backup_and_restore_say_what_they_did(run, runtime, database, siam, tmp_
     assert (damaged.exit_code, "damaged" in damaged.stderr) == (1, True)
     assert "LINE" not in refused.stderr + damaged.stderr
     assert run("sending", "release", "--drop").stdout.strip() == "nothing was restored"
+
+
+@pytest.mark.parametrize("command", [("backup",), ("members", "export")])
+def test_a_database_named_as_the_place_to_write_stays_what_it_is(run, tmp_path, command):
+    path = tmp_path / "taem.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE members (id)")
+    before = path.read_bytes()
+    refused = run(*command, str(path))
+    assert (refused.exit_code, "database" in refused.stderr) == (2, True)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_backup_takes_the_place_of_no_pipe(run, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert run("backup", str(tmp_path / "pipe")).exit_code == 2
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_restore_into_an_empty_shop_holds_sending(run, runtime, siam, tmp_path, monkeypatch):

@@ -48,10 +48,15 @@ KEPT_SECONDS = 60.0
 
 
 class TaemRequest(Request):
-    """A request whose JSON may be anything: a body nested beyond reading is just unreadable."""
+    """A request whose body is whole, and whose JSON may be anything: one nested beyond reading is
+    just unreadable."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        if self.environ.get("CONTENT_LENGTH"):
+            # granian ends the body of a connection that was lost as if all of it had come; without
+            # this word of its Werkzeug counts, and refuses (`ClientDisconnected`).
+            self.environ.pop("wsgi.input_terminated", None)
         if self.path == LISTS:  # may be larger than anything else that is posted
             self.max_content_length = sheets.MAX_BYTES + 65_536
         elif self.path == LOGO:
@@ -167,7 +172,8 @@ def _refuse_unkeepable() -> None:
     if any("\x00" in str(value) for value in (request.view_args or {}).values()):
         abort(404)
     values = list(request.args.items(multi=True))
-    if request.mimetype in FORMS:
+    # The API reads no forms, and reading one would take the body away from it.
+    if request.mimetype in FORMS and request.blueprint != "api":
         values += request.form.items(multi=True)
     for name, value in values:
         if "\x00" in value:

@@ -14,13 +14,14 @@ from web.auth import api_scope
 from web.ground import db
 
 LIMIT, MAX_LIMIT = 100, 500
+MAX_POSITION = 10**15 - 1  # what `parse_whole` reads
 
 
 @blueprint.get("/events")
 @api_scope("events.read")
 def events() -> Response:
     """Events behind `after`, in order; go on from `next`."""
-    position = _whole("after", 0, 0, 2**53)
+    position = _whole("after", 0, 0, MAX_POSITION)
     limit = _whole("limit", LIMIT, 1, MAX_LIMIT)
     found = feed.after(db(), position, limit + 1)
     page = found[:limit]

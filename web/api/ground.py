@@ -25,7 +25,7 @@ from web.limits import note_good_key
 
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 MAX_KEY = 200
-BEARER = "Bearer "
+BEARER = "bearer"
 NOTE_USE_EVERY = timedelta(minutes=5)
 
 
@@ -73,10 +73,10 @@ def holder() -> str:
 def _admit(access: Access) -> None:
     """Bearer key -> `g.api_key`; unknown and revoked look alike."""
     g.locale = request.accept_languages.best_match(["th", "en"]) or None
-    header = request.headers.get("Authorization", "")
-    if not header.startswith(BEARER):
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() != BEARER:  # in any letters (RFC 9110 section 11.1)
         raise SignInNeeded
-    hashed = token_hash(header[len(BEARER) :].strip())
+    hashed = token_hash(given.strip())
     key = db().scalar(select(ApiKey).where(ApiKey.key_hash == hashed))
     if key is None or key.revoked_at is not None or not hmac.compare_digest(key.key_hash, hashed):
         raise SignInNeeded
@@ -109,6 +109,11 @@ def body_of(model: type[Model]) -> Model:
         raise Invalid("errors.invalid_field", field=where, status=422) from None
 
 
+def has_body() -> bool:
+    """Whether there is a body to read. One in chunks that is empty was lost on its way."""
+    return bool(request.get_data()) or "Transfer-Encoding" in request.headers
+
+
 class Nothing(Body):
     """The body of a call that needs none."""
 
@@ -122,8 +127,8 @@ def no_fields() -> None:
 def once(status: int) -> Callable[[Callable[..., dict[str, Any]]], Callable[..., Response]]:
     """A write: the same Idempotency-Key and body get the first status and body again (48 h).
 
-    Refusals are answers too and are kept; faults (5xx) and "too often" are not. The effect runs in
-    a savepoint, so that a refusal leaves nothing behind but its stored answer.
+    Refusals are answers too and are kept; faults (5xx), unreadable bodies and "too often" are not.
+    The effect runs in a savepoint, so that a refusal leaves nothing behind but its stored answer.
     """
 
     def wrap(view: Callable[..., dict[str, Any]]) -> Callable[..., Response]:
@@ -157,7 +162,8 @@ def _run(
     except Refused as error:
         savepoint.rollback()
         db().info.pop("activities", None)  # what was refused did not happen
-        if error.status == 429:  # says when to come back, and then there shall be another answer
+        # Half a body may have come: the whole one shall do it. And 429 says when to come back.
+        if error.status in (400, 429):
             raise
         for act, facts in g.pop("refused_acts", []):
             audit.record(db(), holder(), act, facts, runtime().clock.real_now())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from flask import g, request
+from flask import g
 from pydantic import AwareDatetime, Field
 
 from core.errors import Invalid, NotFound
@@ -20,6 +20,7 @@ from web.api.ground import (
     baht,
     blueprint,
     body_of,
+    has_body,
     holder,
     once,
     satang,
@@ -152,7 +153,7 @@ def _member(body: NewPurchase) -> Member:
 @once(201)
 def reverse(purchase_id: str) -> dict[str, Any]:
     """Void a bill or return part of it."""
-    body = body_of(Reversal) if request.get_data() else Reversal()
+    body = body_of(Reversal) if has_body() else Reversal()
     held = runtime()
     done = purchases.return_purchase(
         db(),

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from loyalty.feed import PUBLIC_KINDS
 from loyalty.people import API_SCOPES
+from web.api.events import MAX_POSITION
 from web.api.members import WalkIn
 from web.api.purchases import NewPurchase, Reversal
 from web.api.vouchers import NewRedemption, Quote
@@ -106,7 +107,7 @@ _PROBLEM = {
     "required": ["type", "title", "status", "code"],
 }
 _QUERIES: dict[str, dict[str, Any]] = {
-    "after": {"type": "integer", "minimum": 0, "maximum": 2**53, "default": 0},
+    "after": {"type": "integer", "minimum": 0, "maximum": MAX_POSITION, "default": 0},
     "limit": {"type": "integer", "minimum": 1, "maximum": 500, "default": 100},
 }
 _RETRY = {"Retry-After": {"description": "Seconds to wait.", "schema": _INT}}
@@ -134,6 +135,7 @@ _REFUSALS = {
     403: "The key lacks the scope, or a rule forbids it to this caller.",
     404: "Nobody and nothing by this name.",
     409: "A rule says no; or the same operation is still under way (Retry-After).",
+    413: "The body is too large.",
     422: "A field is wrong; or the Idempotency-Key came with another body.",
     429: "Too often.",
     503: "Try again with the same Idempotency-Key; nothing was done.",

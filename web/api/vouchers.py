@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from flask import g
 from pydantic import Field
 
-from core.errors import NotFound, Refused
+from core.errors import Invalid, NotFound, Refused
 from loyalty import codes, coupons, people
 from loyalty.coupons import RedemptionResult
-from models.coupons import CodePurpose
+from loyalty.purchases import MAX_BILL_SATANG
+from models.coupons import CodePurpose, Coupon, CouponKind
 from web.api.ground import (
     Amount,
     Body,
@@ -61,11 +62,13 @@ def quote() -> dict[str, Any]:
     )
     if scan.voucher is None or scan.hold_id is None or scan.hold_expires_at is None:
         raise Refused("codes.expired")
+    bill = satang(body.amount)
+    _refuse_odd_bill(scan.voucher.coupon, bill)
     discount = coupons.quote(
         db(),
         scan.voucher,
         branch,
-        satang(body.amount),
+        bill,
         held.clock.now(),
         held.clock.tz,
         is_with_purchase=True,
@@ -102,12 +105,13 @@ def redeem() -> dict[str, Any]:
     """Use a voucher once; without a hold it is scanned and used in one step."""
     body = body_of(NewRedemption)
     held = runtime()
+    bill = satang(body.amount)
     done = codes.redeem(
         db(),
         parsed=codes.parse(held.settings.secret_key, body.code),
         holder=holder(),
         branch=people.branch_of(db(), body.branch),
-        bill_satang=satang(body.amount),
+        bill_satang=bill,
         operation_id=g.operation_id,
         now=held.clock.now(),
         real_now=held.clock.real_now(),
@@ -115,7 +119,16 @@ def redeem() -> dict[str, Any]:
         receipt_no=body.receipt_no,
         api_key_id=g.api_key.id,
     )
+    _refuse_odd_bill(done.voucher.coupon, bill)  # the use goes with it
     return redemption_json(done)
+
+
+def _refuse_odd_bill(coupon: Coupon, bill_satang: int) -> None:
+    """A bill of nothing would use a voucher up for nothing; only a gift needs no bill."""
+    if bill_satang > MAX_BILL_SATANG:
+        raise Refused("limits.over")
+    if not bill_satang and coupon.kind != CouponKind.FREE_ITEM:
+        raise Invalid("errors.invalid_field", field="amount")
 
 
 @blueprint.post("/redemptions/<string:redemption_id>/reversals")

@@ -102,6 +102,13 @@ def test_odd_positions_are_refused(api, query):
     assert api("GET", f"/events?{query}").status_code == 400
 
 
+def test_the_last_position_of_the_document_is_read(api, client):
+    path = client.get("/api/openapi.json").get_json()["paths"]["/api/v1/events"]["get"]
+    last = path["parameters"][0]["schema"]["maximum"]
+    assert api("GET", f"/events?after={last}").status_code == 200
+    assert api("GET", f"/events?after={last + 1}").status_code == 400
+
+
 @pytest.mark.parametrize("by", ["position", "id"])
 def test_reader_never_passes_over_a_row_that_commits_late(database, engine_kind, by):
     """The control reads by id, as a naive feed would, and loses the late row."""

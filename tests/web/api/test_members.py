@@ -173,6 +173,14 @@ def test_missing_wrong_and_revoked_keys_look_alike(api, app, runtime, shop):
     assert {answer.headers["WWW-Authenticate"] for answer in answers} == {"Bearer"}
 
 
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+def test_the_scheme_is_known_in_any_letters(api, app, somchai, scheme):
+    key = api.key_for(("members.read",))
+    path = f"/api/v1/members/{somchai.member_no}"
+    answer = app.test_client().get(path, headers={"Authorization": f"{scheme} {key}"})
+    assert answer.status_code == 200
+
+
 def test_Z23_revoked_key_is_refused_on_the_next_request(api, runtime, somchai):
     assert api("GET", f"/members/{somchai.member_no}").status_code == 200
     with runtime.transaction() as session:

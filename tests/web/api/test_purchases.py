@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import threading
 import uuid
 from datetime import timedelta
@@ -13,7 +14,7 @@ from loyalty import points
 from loyalty.people import API_SCOPES
 from models.coupons import CouponKind, Redemption, Voucher, VoucherState
 from models.earn_rules import EarnRule, EarnRuleKind
-from models.purchases import Purchase
+from models.purchases import Purchase, PurchaseReturn
 from models.staff import AuditRow
 from models.stamps import Stamp, StampProgram, StampRule
 from tests import factories
@@ -265,6 +266,16 @@ def test_change_is_not_guessed_where_nothing_tells_the_bill(
         assert session.get_one(Voucher, purse.id).state == VoucherState.ISSUED
 
 
+def test_a_percentage_is_not_used_up_on_a_bill_of_nothing(api, runtime, somchai, claim, show):
+    with runtime.transaction() as session:
+        tenth = factories.make_coupon(session, "tenth", kind=CouponKind.PERCENT_OFF, percent=10)
+    voucher = claim(somchai, tenth)
+    body = bill(somchai, amount="0.00", vouchers=[show(somchai, voucher)])
+    answer = api("POST", "/purchases", body)
+    assert (answer.status_code, answer.get_json()["field"]) == (422, "amount")
+    assert count(runtime.database, Redemption) == 0
+
+
 def test_refused_voucher_refuses_the_whole_bill(api, somchai, claim, show, runtime):
     with runtime.transaction() as session:
         malee = factories.malee(session)
@@ -355,6 +366,44 @@ def test_part_return_takes_part_of_the_points(api, somchai):
     undone = api("POST", path, {"amount": "100.00"}).get_json()
     assert (undone["is_void"], undone["balance"], undone["amount"]) == (False, 6, "100.00")
     assert api("POST", path, {"amount": "150.01"}).status_code in (409, 422)
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "multipart/form-data"])
+def test_a_return_sent_as_a_form_voids_no_bill(api, app, somchai, database, kind):
+    """As `curl -d` sends it without being told otherwise."""
+    made = api("POST", "/purchases", bill(somchai)).get_json()
+    answer = give_back(api, app, made, data='{"amount": "70.00"}', content_type=kind)
+    assert (answer.status_code, answer.get_json()["field"]) == (400, "body")
+    assert count(database, PurchaseReturn) == 0
+
+
+@pytest.mark.parametrize(
+    "said, came",
+    [
+        ({"CONTENT_LENGTH": "19"}, b""),
+        ({"CONTENT_LENGTH": "19"}, b'{"amount"'),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, b""),
+        ({"HTTP_TRANSFER_ENCODING": "chunked"}, b'{"amount"'),
+    ],
+)
+def test_a_return_that_was_lost_half_way_voids_no_bill_and_is_done_when_sent_again(
+    api, app, somchai, said, came
+):
+    """As granian hands it on: what has come, as if it were all."""
+    made = api("POST", "/purchases", bill(somchai)).get_json()
+    environ = {"wsgi.input": io.BytesIO(came), "wsgi.input_terminated": True, **said}
+    lost = give_back(api, app, made, environ_overrides=environ, content_type="application/json")
+    again = give_back(api, app, made, json={"amount": "70.00"})
+    assert lost.status_code == 400
+    assert (again.status_code, again.get_json()["amount"]) == (201, "70.00")
+
+
+def give_back(api, app, made, **sent):
+    """The same key each time, as a till keeps it for the retry."""
+    key = api.key_for(API_SCOPES)
+    headers = {"Authorization": f"Bearer {key}", "Idempotency-Key": "return-1"}
+    path = f"/api/v1/purchases/{made['id']}/reversals"
+    return app.test_client().post(path, headers=headers, **sent)
 
 
 def test_unknown_bill_is_404(api, somchai):

@@ -7,8 +7,9 @@ import uuid
 import pytest
 from sqlalchemy import select
 
-from models.coupons import Voucher, VoucherState
+from models.coupons import CouponKind, Voucher, VoucherState
 from models.purchases import Purchase
+from tests import factories
 
 
 @pytest.fixture
@@ -77,6 +78,28 @@ def test_K5_bill_number_of_nothing_redeems_nothing(api, body, voucher, database)
     answer = api("POST", "/vouchers/redemptions", {**body, "receipt_no": " "})
     assert (answer.status_code, answer.get_json()["field"]) == (422, "receipt_no")
     assert state(database, voucher) == VoucherState.ISSUED
+
+
+@pytest.mark.parametrize(
+    "amount, status, code",
+    [("0.00", 422, "errors.invalid_field"), ("10000000.01", 409, "limits.over")],
+)
+def test_a_bill_of_nothing_or_of_too_much_uses_nothing_up(
+    api, body, voucher, database, amount, status, code
+):
+    odd = {**body, "amount": amount}
+    quoted = api("POST", "/vouchers/quote", odd)
+    used = api("POST", "/vouchers/redemptions", {**odd, "receipt_no": "1"})
+    assert {(one.status_code, one.get_json()["code"]) for one in (quoted, used)} == {(status, code)}
+    assert state(database, voucher) == VoucherState.ISSUED
+
+
+def test_a_gift_needs_no_bill(api, runtime, somchai, claim, show, shop):
+    with runtime.transaction() as session:
+        cookie = factories.make_coupon(session, "cookie", kind=CouponKind.FREE_ITEM, value_satang=0)
+    code = show(somchai, claim(somchai, cookie))
+    body = {"code": code, "branch": "siam", "amount": "0.00", "receipt_no": "1"}
+    assert api("POST", "/vouchers/redemptions", body).status_code == 201
 
 
 def test_without_a_hold_sixty_seconds_apply(api, body, clock):
