@@ -12,6 +12,7 @@ import shlex
 import socket
 import sqlite3
 import threading
+import time
 import urllib.request
 from contextlib import closing
 
@@ -300,6 +301,19 @@ def test_a_port_of_somebody_else_is_named_and_nothing_starts(tmp_path, role, var
     assert f"taem: {variable}: cannot listen" in log.read_text()
     assert "Is Taem running already?" in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+@pytest.mark.parametrize("engine_kind", ["sqlite"])
+@pytest.mark.parametrize("role", ["all", "web"])
+def test_a_port_that_is_just_being_given_up_is_waited_for(database, processes, role, engine_kind):
+    """As when a killed process is started again, and the worker it left behind is still ending."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        environment = factories.environment(factories.make_settings(database.url, port=port))
+        process = processes.fork(role, bare_environment() | environment)
+        time.sleep(1)
+        assert process.poll() is None
+    wait_until(lambda: answers(f"http://127.0.0.1:{port}/healthz"), within=30)
 
 
 @pytest.mark.parametrize("role", ["all", "web"])

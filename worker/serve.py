@@ -12,6 +12,7 @@ import multiprocessing
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -33,6 +34,9 @@ BACKLOG = 1024
 #: Connections waitress keeps open, most of them idle; only WEB_THREADS are served at once.
 CONNECTIONS = 500
 IDLE_SECONDS = 60
+#: How long a port may be held by what it is started in place of: a killed process, or granian's
+#: worker that has yet to notice it.
+PORT_SECONDS = 3.0
 
 BuildRuntime = Callable[[Settings, LocalWake], Runtime]
 CreateApp = Callable[[Settings, Runtime], "Flask"]
@@ -101,14 +105,19 @@ def _run(
 
 def _can_listen(host: str, port: int, variable: str) -> bool:
     """Whether a server can listen there; if not, it is said why, and which variable to look at."""
-    try:
-        open_address(host, port)
-    except Closed as closed:
-        name = variable if closed.variable == "PORT" else closed.variable
-        question = " Is Taem running already?" if closed.is_taken else ""
-        sys.stderr.write(f"taem: {name}: cannot listen there ({closed}).{question}\n")
-        return False
-    return True
+    until = time.monotonic() + PORT_SECONDS
+    while True:
+        try:
+            open_address(host, port)
+        except Closed as closed:
+            if closed.is_taken and time.monotonic() < until:
+                time.sleep(0.05)
+                continue
+            name = variable if closed.variable == "PORT" else closed.variable
+            question = " Is Taem running already?" if closed.is_taken else ""
+            sys.stderr.write(f"taem: {name}: cannot listen there ({closed}).{question}\n")
+            return False
+        return True
 
 
 def serve_web(
