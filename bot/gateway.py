@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from urllib.parse import quote
 from bot.tokens import TokenSource
 from config import Settings
 from core.errors import OutsideFault
+from core.outgoing import read_within
 from core.text import clean
 
 #: Seconds to connect and to read; LINE answers in well under one (`faults.md` FL05).
@@ -33,8 +33,8 @@ BULK_USERS = 500
 MAX_WORDS = 500
 #: The largest picture of a customer that is fetched; telephones send less than half of it.
 MAX_CONTENT_BYTES = 12_000_000
-CONTENT_PART = 256 * 1024
-CONTENT_SECONDS = 30.0
+#: For the whole of an answer, once it has begun.
+ANSWER_SECONDS = 30.0
 MAX_ANSWER_BYTES = 64 * 1024
 #: One call of the SDK: takes the API object and the options every call gets.
 Ask = Callable[[Any, dict[str, Any]], Any]
@@ -271,7 +271,7 @@ class SdkLine:
         configuration = insight.Configuration(host=self._settings.line_api_url)
         configuration.retries = False
         configuration.access_token = self.tokens.get()
-        with _translated_errors(insight), insight.ApiClient(configuration) as client:
+        with _translated_errors(insight), _bound(insight.ApiClient(configuration)) as client:
             found = insight.Insight(client).get_statistics_per_unit(
                 unit, f"{first_on:%Y%m%d}", f"{last_on:%Y%m%d}", _request_timeout=TIMEOUT
             )
@@ -536,7 +536,7 @@ class SdkLine:
         from linebot.v3.messaging import ApiClient, MessagingApi, MessagingApiBlob
 
         hosts = (self._settings.line_api_url, self._settings.line_api_data_url)
-        clients = [ApiClient(_sdk_configuration(host)) for host in hosts]
+        clients = [_bound(ApiClient(_sdk_configuration(host))) for host in hosts]
         return MessagingApi(clients[0]), MessagingApiBlob(clients[1])
 
 
@@ -550,8 +550,8 @@ class _Bounded:
 
 
 def _bounded(api: Any, path: str, options: dict[str, Any]) -> _Bounded:
-    """Ask as the SDK does, through its own connections, but read no more than MAX_CONTENT_BYTES:
-    the SDK reads whatever comes, and what a customer sends may be a film of an hour."""
+    """Ask as the SDK does, through its own connections, but refuse what is larger than
+    MAX_CONTENT_BYTES: what a customer sends may be a film of an hour."""
     import urllib3
     from linebot.v3.messaging import ApiException
 
@@ -561,27 +561,37 @@ def _bounded(api: Any, path: str, options: dict[str, Any]) -> _Bounded:
         "GET",
         held.host + path,
         headers={"Authorization": f"Bearer {held.access_token}"},
-        preload_content=False,
         redirect=False,
         retries=False,
         timeout=urllib3.Timeout(connect=connect, read=read),
     )
-    try:
-        body, until = b"", time.monotonic() + CONTENT_SECONDS
-        while len(body) <= MAX_CONTENT_BYTES and (part := response.read(CONTENT_PART)):
-            body += part
-            if time.monotonic() > until:  # a byte a second is no answer either
-                raise LineUnavailable("the content came too slowly")
-        if not 200 <= response.status <= 299:
-            refusal = ApiException(status=response.status, reason=response.reason)
-            refusal.body, refusal.headers = body[:MAX_ANSWER_BYTES], response.headers
-            raise refusal
-        if len(body) > MAX_CONTENT_BYTES:
-            raise LineRefused(413, "the content is too large")
-        return _Bounded(response.status, response.headers, body)
-    finally:
-        response.close()  # what was not read is not read later
-        response.release_conn()
+    body = response.data
+    if not 200 <= response.status <= 299:
+        refusal = ApiException(status=response.status, reason=response.reason)
+        refusal.body, refusal.headers = body[:MAX_ANSWER_BYTES], response.headers
+        raise refusal
+    if len(body) > MAX_CONTENT_BYTES:
+        raise LineRefused(413, "the content is too large")
+    return _Bounded(response.status, response.headers, body)
+
+
+def _bound(client: Any) -> Any:
+    """A client of the SDK that reads no answer for longer than ANSWER_SECONDS, nor more than
+    MAX_CONTENT_BYTES: the SDK itself waits for whatever comes, however slowly."""
+    import urllib3
+
+    pools = client.rest_client.pool_manager
+    ask = pools.request
+
+    def request(*arguments: Any, **options: Any) -> Any:
+        answer = ask(*arguments, **(options | {"preload_content": False}))
+        body = read_within(answer, MAX_CONTENT_BYTES, ANSWER_SECONDS)
+        return urllib3.HTTPResponse(
+            body, answer.headers, answer.status, reason=answer.reason, decode_content=False
+        )
+
+    pools.request = request
+    return client
 
 
 def _linking_many(request: Any) -> Ask:
@@ -612,7 +622,7 @@ def issue_stateless_token(settings: Settings) -> str:
 
     configuration = oauth.Configuration(host=settings.line_api_url)
     configuration.retries = False
-    api = oauth.ChannelAccessToken(oauth.ApiClient(configuration))
+    api = oauth.ChannelAccessToken(_bound(oauth.ApiClient(configuration)))
     refusal: LineRefused | None = None
     for secret in settings.line_channel_secret:  # two of them while the secret is exchanged
         try:

@@ -18,6 +18,7 @@ import urllib3
 
 from config import Settings
 from core.errors import Refused
+from core.outgoing import read_within
 
 if TYPE_CHECKING:  # loaded when the first token comes: a shop without LIFF never needs it
     from joserfc.jwk import ECKey, OctKey
@@ -29,6 +30,7 @@ LEEWAY = timedelta(seconds=30)
 KEYS_LIVE = timedelta(hours=24)
 KEYS_REST = timedelta(seconds=60)
 TIMEOUT = urllib3.Timeout(connect=3.0, read=10.0)
+ANSWER_SECONDS = 10.0
 MAX_TOKEN = 4096
 MAX_ANSWER = 64 * 1024
 
@@ -172,8 +174,7 @@ class Verifier:
         form: dict[str, Any] = {"fields": fields, "encode_multipart": False} if fields else {}
         try:
             answer = self._http.request(method, url, redirect=False, preload_content=False, **form)
-            raw = answer.read(MAX_ANSWER + 1)
-            answer.release_conn()
+            raw = read_within(answer, MAX_ANSWER, ANSWER_SECONDS)
         except (urllib3.exceptions.HTTPError, OSError):
             raise _Away from None
         if 300 <= answer.status < 400 or len(raw) > MAX_ANSWER:

@@ -15,9 +15,11 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 MAX_URL = 2000
+PART_BYTES = 64 * 1024
 _NAT64 = (ipaddress.ip_network("64:ff9b::/96"), ipaddress.ip_network("64:ff9b:1::/48"))
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -188,3 +190,21 @@ def _cut(connection: http.client.HTTPConnection) -> None:
             held.shutdown(socket.SHUT_RDWR)
         except OSError:
             return
+
+
+def read_within(response: Any, most: int, seconds: float) -> bytes:
+    """What a urllib3 answer says, read no further than a little over `most` bytes.
+
+    Raises TimeoutError when it takes longer: a server that sends a letter at a time stays within
+    the time of every single wait.
+    """
+    body, ends_at = bytearray(), time.monotonic() + seconds
+    try:
+        while len(body) <= most and (part := response.read1(PART_BYTES)):
+            if time.monotonic() > ends_at:
+                raise TimeoutError
+            body += part
+        return bytes(body)
+    finally:
+        response.close()  # what was not read is not read later
+        response.release_conn()

@@ -353,6 +353,18 @@ def test_FL05_cuts_a_hanging_call(
     assert time.monotonic() - began < 5
 
 
+def test_FL05_cuts_an_answer_that_comes_a_byte_at_a_time(
+    sdk: SdkLine, simulated: SimulatedLine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("bot.gateway.ANSWER_SECONDS", 0.3)
+    simulated.switch(slow_bytes=0.25)
+    for ask in (sdk.bot_info, lambda: sdk.content("123456789")):
+        began = time.monotonic()
+        with pytest.raises(LineUnavailable):
+            ask()
+        assert time.monotonic() - began < 5
+
+
 # Tokens
 
 

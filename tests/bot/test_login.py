@@ -205,6 +205,18 @@ def test_FL18_is_never_open_when_nothing_can_be_asked(line: SimulatedLine, is_fo
     assert (away.value.code, away.value.status) == ("login.unavailable", 503)
 
 
+def test_FL05_waits_for_no_answer_that_comes_a_byte_at_a_time(
+    line: SimulatedLine, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(login, "ANSWER_SECONDS", 0.3)
+    token = id_token(line)
+    line.switch(slow_bytes=0.25)
+    began = time.monotonic()
+    with pytest.raises(LoginUnavailable):
+        verifier(line).verify(token, real_now())
+    assert time.monotonic() - began < 5
+
+
 def test_is_unavailable_when_nobody_listens(line: SimulatedLine):
     token = id_token(line)
     settings = make_settings("sqlite://", line_login_channel_id=LOGIN_CHANNEL_ID)
