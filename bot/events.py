@@ -157,6 +157,15 @@ def _outline(item: dict[str, Any]) -> bytes:
     return _encode({name: item[name] for name in OUTLINE if name in item}).encode("ascii")
 
 
+def without_words(payload: dict[str, Any]) -> bytes:
+    """What is kept of an event once it was handled: which one it was, and its reply token. What was
+    typed or picked is kept by whoever made use of it, sealed where it names somebody."""
+    kept = {name: payload[name] for name in (*OUTLINE, "replyToken", "unsend") if name in payload}
+    if isinstance(message := payload.get("message"), dict):
+        kept["message"] = {name: message.get(name) for name in ("type", "id")}
+    return _encode(kept).encode("ascii")
+
+
 def _read_source(item: dict[str, Any]) -> tuple[str | None, bool]:
     """The user id, if there is one, and whether this is a chat with one person."""
     source = item.get("source")

@@ -19,11 +19,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import bindparam, exists, insert, select, text, update
+from sqlalchemy import bindparam, case, exists, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from bot import palette
-from bot.events import usable_token
+from bot.events import usable_token, without_words
 from core import metrics
 from core.db import database_now, is_sqlite
 from core.errors import Refused
@@ -34,6 +34,7 @@ from engagement import outbox
 from handlers import router
 from handlers.router import Context, Messages
 from loyalty import members, shop, traces
+from models.base import table_of
 from models.inbox import Event, EventState
 from models.journeys import Intent, IntentState
 from models.members import JoinForm, Member
@@ -83,6 +84,20 @@ _LANES_UNGUARDED = text(_LANES.format(now="statement_timestamp()", locked=""))
 _IS_ANY_DUE = select(
     exists().where(Event.state == EventState.PENDING, Event.next_try_at <= bindparam("now"))
 )
+_EVENTS = table_of(Event)
+#: What was said is gone with it; nothing comes back of whom an erasure has emptied meanwhile.
+_DONE = (
+    update(_EVENTS)
+    .where(_EVENTS.c.id == bindparam("done_id"))
+    .values(
+        state=EventState.DONE,
+        done_at=bindparam("at"),
+        error=None,
+        payload=case(
+            (_EVENTS.c.line_user_id.is_(None), _EVENTS.c.payload), else_=bindparam("kept")
+        ),
+    )
+)
 _EVENT = (
     Event.id,
     Event.kind,
@@ -108,7 +123,8 @@ class Batch:
     forms: dict[int, JoinForm] = field(default_factory=dict)
     #: People who had an event in this batch already.
     served: set[str] = field(default_factory=set)
-    done: list[int] = field(default_factory=list)
+    #: What is kept of each event that is done.
+    done: dict[int, bytes] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
     #: Members who had something to be told when the batch began.
     owed: set[int] = field(default_factory=set)
@@ -290,7 +306,7 @@ class Inbox:
             return
         metrics.events.labels(event.kind, outcome).inc()
         batch.served.add(event.line_user_id)
-        batch.done.append(event.id)
+        batch.done[event.id] = without_words(json.loads(event.payload))
         if answer is not None:
             batch.answers.append(answer)
 
@@ -301,7 +317,6 @@ class Inbox:
         if event.kind == "unsend":
             forget_message(session, event.line_user_id, payload["unsend"]["messageId"])
         if event.kind == "message" and is_taken_back(session, event, payload, batch.real_now):
-            forget_message(session, event.line_user_id, payload["message"]["id"])
             return None
         token = usable_token(payload, event, batch.real_now)
         context = Context(
@@ -415,12 +430,12 @@ class Inbox:
             self._write_done(batch)
 
     def _write_done(self, batch: Batch) -> None:
-        batch.session.execute(
-            update(Event)
-            .where(Event.id.in_(batch.done))
-            .values(state=EventState.DONE, done_at=batch.real_now, error=None)
-            .execution_options(synchronize_session=False)
-        )
+        rows = [
+            {"done_id": event_id, "at": batch.real_now, "kept": kept}
+            for event_id, kept in batch.done.items()
+        ]
+        if rows:
+            batch.session.connection().execute(_DONE, rows)
         batch.done.clear()
 
 

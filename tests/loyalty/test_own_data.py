@@ -46,7 +46,7 @@ LEFT_OUT = {
     "staff.name": "staff",
     "events.line_user_id": "the profile has it",
     "events.lane": "the profile has it",
-    "events.payload": "what they wrote is in `chat`; the rest is LINE's envelope, kept for days",
+    "events.payload": "LINE's envelope, kept for days; what they wrote goes once it is handled",
     "imports.content_sealed": "a list under review for two days; what came of it is in the profile",
     "members.phone_index": "a keyed hash of the phone, which is in the profile",
     "members.phone_last4_index": "a keyed hash of the phone",
