@@ -26,7 +26,7 @@ from loyalty import lifecycle, personal
 from loyalty.lifecycle import thresholds
 from loyalty.lifecycle.thresholds import Thresholds
 from models.activities import Activity
-from models.coupons import Voucher, VoucherState
+from models.coupons import IS_USABLE, Voucher
 from models.journeys import Enrolment, Intent, IntentState, Journey, JourneyVersion
 from models.members import Consent, Member, MemberState, MemberTotals, Purpose
 from models.points import Lot
@@ -501,7 +501,7 @@ _ENDING_POINTS = _of_next(
 _ENDING_VOUCHERS = _of_next(
     select(Voucher.member_id, Voucher.expires_at, Voucher.id),
     Voucher.member_id,
-    Voucher.state == VoucherState.ISSUED,
+    IS_USABLE,
     Voucher.expires_at > bindparam("now"),
     Voucher.expires_at <= bindparam("horizon"),
     Voucher.issued_at < bindparam("given_before"),

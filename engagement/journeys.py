@@ -30,7 +30,7 @@ from insights import suggestions
 from loyalty import coupons, members, referrals, shop, surveys, tier_gifts
 from models.activities import Activity
 from models.base import table_of
-from models.coupons import Coupon, CouponState, Obtained, Voucher, VoucherState
+from models.coupons import IS_USABLE, Coupon, CouponState, Obtained, Voucher
 from models.earn_rules import Product
 from models.journeys import (
     IS_WAITING,
@@ -111,7 +111,7 @@ _LIVE_COUPON = select(Coupon).where(
 )
 _VOUCHER_LEFT = select(func.min(Voucher.id)).where(
     Voucher.member_id == bindparam("member"),
-    Voucher.state == VoucherState.ISSUED,
+    IS_USABLE,
     Voucher.expires_at > bindparam("after"),
     Voucher.expires_at <= bindparam("until"),
 )

@@ -39,6 +39,7 @@ from core.db import is_sqlite
 from core.errors import NotFound, Refused
 from core.i18n import LOCALES
 from loyalty import personal
+from loyalty.coupons import USABLE
 from loyalty.lifecycle import GROUPS
 from models.campaigns import CampaignRecipient
 from models.coupons import Coupon, Voucher, VoucherState
@@ -378,7 +379,9 @@ def _stamps_left(node: Tree, around: Around) -> ColumnElement[bool]:
 def _vouchers(node: Tree, around: Around) -> ColumnElement[bool]:
     held = select(Voucher.member_id)
     if state := node.get("state"):
-        held = held.where(Voucher.state == VoucherState(state))
+        is_unused = state == VoucherState.ISSUED  # so it is at a till, and if that forgot it
+        states = USABLE if is_unused else (VoucherState(state),)
+        held = held.where(Voucher.state.in_(states))
     if coupons := node.get("coupons"):
         held = held.where(Voucher.coupon_id.in_(select(Coupon.id).where(Coupon.key.in_(coupons))))
     if days := node.get("days"):

@@ -507,6 +507,7 @@ def unmerge(
     merge_id: int,
     *,
     now: datetime,
+    real_now: datetime,
     tz: ZoneInfo,
     staff_id: int | None,
     actor: str,
@@ -514,7 +515,8 @@ def unmerge(
     """Part two members again, once: everything that is still what it was when it went over.
 
     Points that were spent meanwhile stay spent by the kept one. Raises Refused:
-    `merges.already_undone`, `merges.cannot_undo` (one of them has left, or was merged on).
+    `merges.already_undone`, `merges.cannot_undo` (one of them has left, or was merged on),
+    `merges.voucher_in_use`.
     """
     row = session.get(Merge, merge_id)
     if row is None:
@@ -551,7 +553,7 @@ def unmerge(
         debt_limit=moved["debt"],
     )
     _carry_back(session, gone_id, kept_id, moved)
-    _vouchers_back(session, gone_id, kept_id, moved["vouchers"])
+    _vouchers_back(session, gone_id, kept_id, moved["vouchers"], real_now)
     stamps.split_cards(session, gone_id, kept_id, moved)
     draws.return_turns(session, moved.get("turns", []), kept_id, gone_id)
     for name, ids in moved["rows"].items():
@@ -588,14 +590,27 @@ def _carry_back(session: Session, gone_id: int, kept_id: int, moved: dict[str, A
         setattr(gone, name, getattr(gone, name) + value)
 
 
-def _vouchers_back(session: Session, gone_id: int, kept_id: int, moved: list[list[Any]]) -> None:
+def _vouchers_back(
+    session: Session, gone_id: int, kept_id: int, moved: list[list[Any]], real_now: datetime
+) -> None:
     for voucher_id, ordinal, source_id in moved:
         voucher = coupons.lock_voucher(session, voucher_id)
         if voucher.member_id == kept_id:
             if voucher.state == VoucherState.HELD:
-                raise Refused("merges.voucher_in_use")
+                _refuse_at_till(session, voucher.id, real_now)
+                voucher.state = VoucherState.ISSUED  # its hold ran out
             voucher.member_id, voucher.ordinal, voucher.source_id = gone_id, ordinal, source_id
     session.flush()  # whatever looks for vouchers next must find them
+
+
+def _refuse_at_till(session: Session, voucher_id: int, real_now: datetime) -> None:
+    held = select(ScanCode.id).where(
+        ScanCode.voucher_id == voucher_id,
+        ScanCode.state == CodeState.HELD,
+        ScanCode.hold_expires_at > real_now,
+    )
+    if session.scalar(held) is not None:
+        raise Refused("merges.voucher_in_use")
 
 
 def _back(session: Session, table: Any, ids: list[int], kept_id: int, gone_id: int) -> None:

@@ -58,9 +58,9 @@ def expire_points(session: Session, run: Run) -> int:
 
 def expire_vouchers(session: Session, run: Run) -> int:
     """Mark vouchers, and stamp cards, past their date."""
-    return coupons.expire_vouchers(session, run.now, run.limit) + stamps.expire_cards(
-        session, run.now, run.limit
-    )
+    real_now = run.runtime.clock.real_now()
+    ended = coupons.expire_vouchers(session, run.now, real_now, run.limit)
+    return ended + stamps.expire_cards(session, run.now, run.limit)
 
 
 def judge_levels(session: Session, run: Run) -> int:

@@ -14,7 +14,7 @@ from models.coupons import IS_USABLE, CodeState, VoucherState
 _HAS_LIVE_HOLD = exists().where(
     CODES.c.voucher_id == VOUCHERS.c.id,
     CODES.c.state == CodeState.HELD,
-    CODES.c.hold_expires_at > bindparam("now"),
+    CODES.c.hold_expires_at > bindparam("real_now"),
 )
 _DUE = (
     select(VOUCHERS.c.id)
@@ -32,12 +32,14 @@ _END_DUE = (
 )
 
 
-def expire_vouchers(session: Session, now: datetime, limit: int) -> int:
+def expire_vouchers(session: Session, now: datetime, real_now: datetime, limit: int) -> int:
     """End up to `limit` vouchers past their date; returns how many. 0 means that none is left.
 
-    A voucher that a till holds at this moment is left alone: at use only the hold counts.
+    A voucher that a till holds at this moment is left alone: at use only the hold counts. Holds
+    keep real time, whatever the shop's clock says.
     """
-    ended = session.connection().execute(_END_DUE, {"now": now, "most": limit})
+    due = {"now": now, "real_now": real_now, "most": limit}
+    ended = session.connection().execute(_END_DUE, due)
     rows = ended.all()
     for row in sorted(rows, key=lambda row: int(row.id)):
         facts = {"voucher_id": row.id, "coupon_id": row.coupon_id}

@@ -19,7 +19,7 @@ from engagement import (
 )
 from loyalty import activities, coupons, erasure, shop
 from models.conversations import Ticket
-from models.coupons import Voucher
+from models.coupons import Voucher, VoucherState
 from models.feed import FeedEvent
 from models.journeys import Arm, EnrolmentState, Journey, JourneyVersion
 from models.members import Level, Member, MemberState, Stage
@@ -181,6 +181,14 @@ def test_m1_expiring_vouchers_begin_it_once_for_each_day(life, somchai, journey)
         life.run("vouchers.expiring_notice")
     [row] = life.enrolments(made.key)
     assert (row.facts["count"], row.facts["days"]) == (2, 5)
+
+
+def test_m2_a_voucher_that_a_till_forgot_is_still_announced(life, somchai, journey):
+    made = journey(TAG, trigger={"on": "date", "kind": "vouchers", "days": -5})
+    voucher_of(life, life.coupon("gift", valid_days=30), somchai, "a").state = VoucherState.HELD
+    life.later(days=26)
+    life.run("vouchers.expiring_notice")
+    assert len(life.enrolments(made.key)) == 1
 
 
 def voucher_of(life, coupon, member, key):

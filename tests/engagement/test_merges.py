@@ -50,7 +50,10 @@ def merge(life, kept, gone) -> Merge:
 
 
 def part(life, made: Merge) -> None:
-    merges.unmerge(life.session, made.id, now=life.now, tz=BANGKOK, staff_id=None, actor="staff:1")
+    merges.unmerge(
+        life.session, made.id, now=life.now, real_now=life.now, tz=BANGKOK, staff_id=None,
+        actor="staff:1",
+    )  # fmt: skip
     life.settle()
 
 

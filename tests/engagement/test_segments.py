@@ -151,7 +151,7 @@ def test_scores_tags_tiers_stamps_and_vouchers(session: Session, people: dict[st
     session.add(MemberScore(member_id=somchai.id, as_of=NOW.date(), **score))
     session.add(MemberTag(member_id=malee.id, tag="likes_matcha", at=NOW, by="staff:1"))
     tier = Tier(key="gold", name_th="ทอง", name_en="Gold", threshold=5, created_at=NOW)
-    coupon = factories.make_coupon(session)
+    coupon, other = (factories.make_coupon(session, key) for key in ("welcome", "other"))
     program = factories.make_stamp_program(session, size=10)
     session.add(tier)
     session.flush()
@@ -168,6 +168,10 @@ def test_scores_tags_tiers_stamps_and_vouchers(session: Session, people: dict[st
                 public_id="v1", coupon_id=coupon.id, member_id=somchai.id, source="claim",
                 source_id="1", issued_at=NOW, state=VoucherState.ISSUED,
             ),
+            Voucher(  # scanned at a till, and forgotten there
+                public_id="v2", coupon_id=other.id, member_id=malee.id, source="claim",
+                source_id="1", issued_at=NOW, state=VoucherState.HELD,
+            ),
         ]
     )  # fmt: skip
     for node, names in (
@@ -180,6 +184,7 @@ def test_scores_tags_tiers_stamps_and_vouchers(session: Session, people: dict[st
         ({"field": "stamps.left", "is": "at_most", "value": 2}, {"Malee"}),
         ({"field": "stamps.filled", "is": "at_least", "value": 9}, set()),
         ({"field": "vouchers", "is": "has", "state": "issued", "coupons": ["welcome"]}, {"สมชาย"}),
+        ({"field": "vouchers", "is": "has", "state": "issued"}, {"สมชาย", "Malee"}),
         ({"field": "vouchers", "is": "has", "state": "redeemed"}, set()),
         ({"field": "campaigns", "is": "received"}, set()),
     ):  # fmt: skip

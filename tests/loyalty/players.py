@@ -130,7 +130,7 @@ class Player:
         when = NOW + timedelta(days=self.random.choice((0, 0, 0, 400)))
         return {
             "lots": points.expire_lots(session, when, 3),
-            "vouchers": coupons.expire_vouchers(session, when, 3),
+            "vouchers": coupons.expire_vouchers(session, when, when, 3),
         }
 
 

@@ -499,9 +499,9 @@ def test_cashier_undoes_their_own_redemption_for_ten_minutes(session, till, somc
 def test_expires_vouchers_past_their_date_once(session, somchai, coupon, claim):
     voucher = claim(coupon, somchai)
     end = voucher.expires_at
-    assert coupons.expire_vouchers(session, end - timedelta(microseconds=1), 10) == 0
-    assert coupons.expire_vouchers(session, end, 10) == 1
-    assert coupons.expire_vouchers(session, end, 10) == 0
+    assert coupons.expire_vouchers(session, end - timedelta(microseconds=1), NOW, 10) == 0
+    assert coupons.expire_vouchers(session, end, NOW, 10) == 1
+    assert coupons.expire_vouchers(session, end, NOW, 10) == 0
     assert voucher.state == VoucherState.EXPIRED
 
 
@@ -511,8 +511,20 @@ def test_leaves_a_voucher_that_a_till_holds(session, till, somchai, coupon, clai
     before = end - timedelta(seconds=1)
     parsed = till.code(voucher, before)
     codes.scan(session, parsed, till.holder, before, before)
-    assert coupons.expire_vouchers(session, end, 10) == 0
+    assert coupons.expire_vouchers(session, end, end, 10) == 0
     assert till.redeem(voucher, now=end, parsed=parsed).voucher.state == VoucherState.REDEEMED
+
+
+def test_c5_a_hold_keeps_real_time_while_the_demo_clock_moves(
+    session, till, somchai, coupon, claim
+):
+    voucher = claim(coupon, somchai)
+    parsed = till.code(voucher, NOW)
+    codes.scan(session, parsed, till.holder, NOW, NOW)
+    later = voucher.expires_at + timedelta(days=1)
+    assert coupons.expire_vouchers(session, later, NOW, 10) == 0
+    used = till.redeem(voucher, now=later, real_now=NOW, parsed=parsed)
+    assert used.voucher.state == VoucherState.REDEEMED
 
 
 def test_taking_vouchers_away_returns_their_units(session, somchai, coupon, claim):

@@ -337,7 +337,9 @@ def test_j8_turns_go_back_when_two_are_parted_but_not_those_played_meanwhile(
     }
     merged = merge(session, vault, somchai, second)
     play(session, vault, draw, somchai, "purchase:2")
-    merges.unmerge(session, merged.id, now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1")
+    merges.unmerge(
+        session, merged.id, now=NOW, real_now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1"
+    )
     assert bills_of(session, draw, somchai) == ["purchase:1"]
     assert bills_of(session, draw, second) == ["purchase:3"]
     three = session.scalars(select(DrawTurn).where(DrawTurn.source_id == "3")).one()

@@ -151,7 +151,9 @@ def test_what_waits_is_given_to_the_row_that_stays(
         actor="staff:1",
     )  # fmt: skip
     if parts:
-        merges.unmerge(session, made.id, now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1")
+        merges.unmerge(
+            session, made.id, now=NOW, real_now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1"
+        )
     given = decide(waits, staff("manager"))
     holder = session.get_one(Voucher, given.voucher_id).member_id
     assert holder == (walk_in if parts else somchai).id

@@ -61,8 +61,9 @@ def do(session, vault, kept, gone, **more: Any) -> Merge:
     return merges.merge(session, vault, kept.id, gone.id, **(values | more))
 
 
-def undo(session, merge) -> Merge:
-    return merges.unmerge(session, merge.id, now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1")
+def undo(session, merge, **more: Any) -> Merge:
+    values = {"now": NOW, "real_now": NOW, "tz": BANGKOK, "staff_id": None, "actor": "staff:1"}
+    return merges.unmerge(session, merge.id, **(values | more))
 
 
 def buy(session, member, satang: int, number: str, when=NOW) -> purchases.PurchaseResult:
@@ -225,6 +226,23 @@ def test_voucher_that_a_till_holds_stops_the_merge_until_it_is_let_go(session, v
             session, parsed=parsed, holder="api:1", branch=factories.make_branch(session),
             bill_satang=9000, operation_id="o", now=NOW, real_now=NOW, tz=BANGKOK,
         )  # fmt: skip
+
+
+def test_voucher_that_a_till_forgot_stops_no_parting(session, vault, pair):
+    kept, gone = pair
+    coupon = factories.make_coupon(session, total_units=10)
+    voucher = coupons.claim(session, coupon.id, gone, NOW, BANGKOK)
+    merged = do(session, vault, kept, gone)
+    code = codes.make_code(
+        session, factories.SECRET_KEY, CodePurpose.REDEEM, kept.id,
+        voucher_id=voucher.id, real_now=NOW,
+    )  # fmt: skip
+    codes.scan(session, codes.parse(factories.SECRET_KEY, code), "api:1", NOW, NOW, BANGKOK)
+    with pytest.raises(Refused, match="voucher_in_use"), session.begin_nested():
+        undo(session, merged)
+    undo(session, merged, real_now=NOW + timedelta(minutes=6))
+    again = session.get_one(Voucher, voucher.id, populate_existing=True)
+    assert (again.member_id, again.state) == (gone.id, VoucherState.ISSUED)
 
 
 def test_line_account_phone_and_birthday_go_to_who_has_none(session, vault, pair):

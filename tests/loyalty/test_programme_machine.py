@@ -239,7 +239,7 @@ class ProgrammeMachine(RuleBasedStateMachine):
     def night(self) -> None:
         while points.expire_lots(self.session, self.now, 2):
             pass
-        while coupons.expire_vouchers(self.session, self.now, 2):
+        while coupons.expire_vouchers(self.session, self.now, self.now, 2):
             pass
 
     @precondition(lambda self: hasattr(self, "people"))
@@ -258,8 +258,8 @@ class ProgrammeMachine(RuleBasedStateMachine):
 
     def undo_merge(self, done: Merge) -> Merge:
         return merges.unmerge(
-            self.session, done.id, now=self.now, tz=BANGKOK, staff_id=self.staff.id,
-            actor="staff:1",
+            self.session, done.id, now=self.now, real_now=self.now, tz=BANGKOK,
+            staff_id=self.staff.id, actor="staff:1",
         )  # fmt: skip
 
     @precondition(lambda self: self.repeats)

@@ -145,8 +145,8 @@ def test_r1_what_a_merged_member_earned_counts_while_they_are_one(session, vault
     bill = ladder.buy(other, 100)
     ladder.buy(third, 2500)
     assert [ladder.of(one) for one in (somchai, other, third)] == [None, None, "gold"]
-    who = {"now": NOW, "tz": BANGKOK, "staff_id": None, "actor": "staff:1"}
-    merge = merges.merge(session, vault, somchai.id, other.id, real_now=NOW, **who)
+    who = {"now": NOW, "real_now": NOW, "tz": BANGKOK, "staff_id": None, "actor": "staff:1"}
+    merge = merges.merge(session, vault, somchai.id, other.id, **who)
     tier_gifts.requalify(session, somchai.id, NOW, BANGKOK)
     assert ladder.of(somchai) == "silver"  # 6 and 4
     ladder.void(somchai, bill, 50)
@@ -371,7 +371,9 @@ def test_r1_by_hand_goes_over_in_a_merge_and_back(session, vault, ladder, somcha
     assert ladder.of(somchai) == expected
     until = before if own == "gold" else at("2027-01-01", 0)
     assert (ladder.row(somchai).holds_until, ladder.row(somchai).is_manual) == (until, True)
-    merges.unmerge(session, made.id, now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1")
+    merges.unmerge(
+        session, made.id, now=NOW, real_now=NOW, tz=BANGKOK, staff_id=None, actor="staff:1"
+    )
     assert ladder.of(somchai) == own
     assert (ladder.row(somchai).holds_until if own else None) == before
     assert ladder.of(gone) == "gold"

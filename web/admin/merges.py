@@ -103,6 +103,7 @@ def merge_undo(merge_id: int) -> Response:
         db(),
         merge_id,
         now=held.clock.now(),
+        real_now=held.clock.real_now(),
         tz=held.clock.tz,
         staff_id=g.staff.id,
         actor=f"staff:{g.staff.id}",
