@@ -7,19 +7,20 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import case, cast, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
 from loyalty.tiers.ladder import Basis, Rules, Window
-from models.base import table_of
+from models.base import BigId, table_of
 from models.members import Member
 from models.points import EntryKind, LedgerEntry
-from models.purchases import Purchase, PurchaseState
+from models.purchases import Purchase, PurchaseReturn, PurchaseState
 
 ENTRIES = table_of(LedgerEntry)
 MEMBERS = table_of(Member)
 PURCHASES = table_of(Purchase)
+RETURNS = table_of(PurchaseReturn)
 ONE_DAY = timedelta(days=1)
 #: Opening balances brought from another system were not earned here.
 NOT_EARNED = ("import",)
@@ -94,21 +95,22 @@ def _spent(
 def _earned(
     session: Session, member_ids: Sequence[int], start: datetime, end: datetime | None
 ) -> dict[int, int]:
-    """Points of earns in the window, less what reversals, whenever they came, took of them.
+    """Points of earns in the window, less what returns, whenever they came, took of them.
 
     Entries never change hands: what a member earned who was merged into another counts for that
     one, as long as they are one.
     """
     earns = ENTRIES.alias("earns")
-    taken = ENTRIES.alias("taken")
+    # Only bills are taken back; of what has expired by then the ledger has no entry.
+    bill_id = case((earns.c.source == "purchase", cast(earns.c.source_id, BigId)))
     taken_back = (
-        select(func.coalesce(func.sum(taken.c.points), 0))
-        .where(taken.c.reverses_id == earns.c.id)
+        select(func.coalesce(func.sum(RETURNS.c.points), 0))
+        .where(RETURNS.c.purchase_id == bill_id)
         .scalar_subquery()
     )
     owner = func.coalesce(MEMBERS.c.merged_into_id, MEMBERS.c.id)
     query = (
-        select(owner.label("owner"), earns.c.points + taken_back)
+        select(owner.label("owner"), earns.c.points - taken_back)
         .join(MEMBERS, MEMBERS.c.id == earns.c.member_id)
         .where(
             or_(MEMBERS.c.id.in_(member_ids), MEMBERS.c.merged_into_id.in_(member_ids)),

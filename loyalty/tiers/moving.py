@@ -318,26 +318,37 @@ class _Climber:
                 self._step_back(row)
 
     def _is_held_by_rest(self, row: MemberTier) -> bool:
-        tier = self._tier(row)
+        enough = self._tier(row).threshold
+        if row.qualified_at <= row.since:  # not renewed since: what counted then is enough now
+            why = self._why(row)
+            if why.get("cause") == FELL and self.rules.fall == Fall.ONE_STEP:
+                return True  # the step below is had by falling, whatever was bought
+            if why.get("basis") == self.rules.basis:
+                enough = min(enough, why["threshold"])
         then = day_before(row.qualified_at + timedelta(microseconds=1), self.tz)
-        if self._figure(then, row.qualified_at + LEEWAY) >= tier.threshold:
+        if self._figure(then, row.qualified_at + LEEWAY) >= enough:
             return True
-        return self._figure(local_day(self.now, self.tz)) >= tier.threshold
+        return self._figure(local_day(self.now, self.tz)) >= enough
 
-    def _step_back(self, row: MemberTier) -> None:
-        """Undo a reaching: what was held before it is held again, for as long as it was."""
-        tier = self._tier(row)
+    def _why(self, row: MemberTier) -> dict[str, Any]:
+        """Why the member came to stand where they do: of the change at that moment, as a step that
+        was undone meanwhile has left a later one."""
         change = self.session.scalars(
             select(StageChange)
             .where(
                 StageChange.member_id == self.member_id,
                 StageChange.field == FIELD,
-                StageChange.after == tier.key,
+                StageChange.after == self._tier(row).key,
+                StageChange.at == row.since,
             )
             .order_by(StageChange.id.desc())
             .limit(1)
         ).first()
-        before = change.why.get("held") if change is not None else None
+        return change.why if change is not None else {}
+
+    def _step_back(self, row: MemberTier) -> None:
+        """Undo a reaching: what was held before it is held again, for as long as it was."""
+        before = self._why(row).get("held")
         back = next((one for one in self.ladder if before and one.key == before["tier"]), None)
         if back is None or before is None:
             self.move(row, None, REVERSED, self.now, self.now)
@@ -381,8 +392,9 @@ class _Climber:
         if after is before:
             return  # set by hand to what they have: only the end is new
         why = {"cause": cause, **(why or {})}
-        if held is not None and cause == REACHED:
-            why["held"] = held
+        if after is not None and cause == REACHED:
+            why |= {"basis": self.rules.basis.value, "threshold": after.threshold}
+            why |= {"held": held} if held is not None else {}
         self.session.add(
             StageChange(
                 member_id=self.member_id,

@@ -26,6 +26,7 @@ from loyalty import (
 from models.activities import Activity
 from models.coupons import Obtained, Voucher, VoucherState
 from models.members import StageChange
+from models.points import EarnPolicy, ExpiryKind
 from models.tiers import MemberTier, Tier
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -464,6 +465,71 @@ def test_r1_a_hold_won_a_year_ago_survives_the_return_of_a_later_bill(ladder, so
     bought = ladder.buy(somchai, 100)
     ladder.void(somchai, bought)
     assert ladder.of(somchai) == "gold"
+
+
+def test_r1_a_step_fallen_to_is_not_lost_by_the_return_of_a_small_bill(ladder, somchai):
+    ladder.buy(somchai, 5000)
+    ladder.night(at("2027-11-23", 1))
+    assert ladder.of(somchai) == "silver"
+    until = ladder.row(somchai).holds_until
+    later = at("2027-12-01")
+    ladder.void(somchai, ladder.buy(somchai, 50, later), now=later)
+    assert (ladder.of(somchai), ladder.row(somchai).holds_until) == ("silver", until)
+
+
+def test_ac6_what_a_returned_bill_had_kept_at_the_end_of_a_hold_goes(session, ladder, somchai):
+    use_rules(session, fall="to_earned")
+    ladder.buy(somchai, 5000)
+    bought = ladder.buy(somchai, 1000, at("2027-11-22"))
+    ladder.night(at("2027-11-23", 1))
+    assert ladder.of(somchai) == "silver"
+    ladder.void(somchai, bought, now=at("2027-11-24"))
+    assert ladder.of(somchai) is None
+
+
+def test_k6_two_bills_returned_one_after_the_other_leave_what_was_before_both(
+    session, ladder, somchai
+):
+    make_tier(session, "bronze", 100)
+    for day in (-350, -300):
+        ladder.buy(somchai, 50, NOW + day * DAY)
+    until = ladder.row(somchai).holds_until
+    bills = [ladder.buy(somchai, baht) for baht in (1000, 4000)]
+    assert ladder.of(somchai) == "gold"
+    later = NOW + 40 * DAY  # the first of the old bills counts no longer
+    for bill in reversed(bills):
+        ladder.till.give_back(bill, now=later)
+        tier_gifts.requalify(session, somchai.id, later, BANGKOK, after_return=True)
+    assert (ladder.of(somchai), ladder.row(somchai).holds_until) == ("bronze", until)
+
+
+def test_r1_a_higher_threshold_takes_no_tier_away_at_the_return_of_a_small_bill(
+    session, ladder, somchai
+):
+    first = ladder.buy(somchai, 6000)
+    ladder.gold.threshold = 1_000_000
+    session.flush()
+    ladder.void(somchai, first, 100)
+    assert ladder.of(somchai) == "gold"
+    ladder.void(somchai, first, 901)
+    assert ladder.of(somchai) == "silver"
+
+
+def test_ac6_a_tier_by_points_goes_with_its_bill_though_the_points_have_expired(
+    session, ladder, somchai
+):
+    use_rules(session, basis="points")
+    points.set_policy(
+        session,
+        EarnPolicy(valid_from=date(2026, 1, 1), expiry_kind=ExpiryKind.END_OF_YEAR),
+    )
+    ladder.silver.threshold, ladder.gold.threshold = 10, 100
+    session.flush()
+    bought = ladder.buy(somchai, 250, at("2026-12-31"))
+    assert ladder.of(somchai) == "silver"
+    points.expire_lots(session, at("2027-01-01", 1), 10)
+    ladder.void(somchai, bought, now=at("2027-01-02"))
+    assert ladder.of(somchai) is None
 
 
 # What it gives (R2)
