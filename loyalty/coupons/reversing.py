@@ -127,11 +127,18 @@ def reverse_of_purchase(
     return tuple(reverse(session, redemption, now=now, tz=tz) for redemption in redemptions)
 
 
-def void(session: Session, voucher: Voucher, *, now: datetime, reason: str) -> bool:
+def void(
+    session: Session, voucher: Voucher, *, now: datetime, reason: str, is_rest_too: bool = False
+) -> bool:
     """Take an unused voucher away and return its unit; False if it was used or has ended.
 
+    One that keeps its change and was used in part is used; `is_rest_too` takes what is left of it.
     Its cause may issue another one later, so the cause's key is set free.
     """
+    if voucher.left_satang is not None and not is_rest_too:
+        voucher = lock_voucher(session, voucher.id)  # no till takes a part of it meanwhile
+        if _stands_used(session, voucher.id):
+            return False
     freed = {
         "state": VoucherState.VOID,
         "voided_at": now,
@@ -204,7 +211,7 @@ def withdraw(session: Session, coupon: Coupon, *, now: datetime, tz: ZoneInfo) -
     for voucher_id, member_id in rows:
         points.lock_member(session, member_id)  # for whoever got theirs just before it closed
         voucher = lock_voucher(session, voucher_id)
-        if not void(session, voucher, now=now, reason="offer_withdrawn"):
+        if not void(session, voucher, now=now, reason="offer_withdrawn", is_rest_too=True):
             continue
         gone += 1
         if voucher.source == "points" and not _stands_used(session, voucher_id):

@@ -153,7 +153,9 @@ def cards_of(session: Session, member_id: int, now: datetime | None = None) -> l
 
 def view_of(session: Session, current: StampProgram, card: StampCard | None) -> CardView:
     """A card under its own version of the programme, or an empty one under the current."""
-    program = session.get_one(StampProgram, card.program_id) if card else current
+    program = current
+    if card is not None and card.filled:
+        program = session.get_one(StampProgram, card.program_id)
     prizes = prizes_of(session, program)
     if card is None:
         return CardView(program, None, 0, program.size, prizes, None)

@@ -87,9 +87,12 @@ def give_stamps(
     due: list[tuple[StampProgram, StampCard | None, int]] = []
     for current in current_programs(session):
         card = live_card(session, member_id, current.key, now)
+        if card is not None and not card.filled:
+            card.program_id = current.id  # nothing is under way on it
         program = session.get_one(StampProgram, card.program_id) if card else current
         count = 0
-        if is_running(program, day, branch):
+        # Days and branches that were added later hold for cards under way, too.
+        if is_running(program, day, branch) or is_running(current, day, branch):
             count = stamps_for(program, amount_satang, items)
             count = _within_day(session, member_id, program, day, count)
         if count > MOST_AT_ONCE:
@@ -183,7 +186,8 @@ class _Marker:
         if program.expiry == CardExpiry.FROM_FIRST and card.expires_at is not None:
             return
         day = local_day(self.at, self.tz)
-        card.expires_at = earning.days_later(day, program.expiry_days, self.tz)
+        end = earning.days_later(day, program.expiry_days, self.tz)
+        card.expires_at = max(end, card.expires_at or end)  # a bill may come late
 
     def _give_prize(self, program: StampProgram, card: StampCard) -> None:
         for prize in prizes_of(self.session, program):
@@ -198,7 +202,8 @@ class _Marker:
                 now=self.now,
                 tz=self.tz,
             )
-            if voucher is not None:
+            # After a return the same stamp comes again: a prize used meanwhile is no second one.
+            if voucher is not None and voucher.state in coupons.USABLE:
                 self.vouchers.append(voucher)
 
     def _close(self, program: StampProgram, card: StampCard) -> None:

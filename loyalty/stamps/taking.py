@@ -56,18 +56,18 @@ def take_back(
         Stamp.source == source,
         Stamp.source_id == source_id,
     )
-    given: dict[int, list[Stamp]] = {}
+    given: dict[str, list[Stamp]] = {}
     for stamp in session.scalars(marks.order_by(Stamp.ordinal.desc())):
-        given.setdefault(_program_of(session, stamp).id, []).append(stamp)
+        given.setdefault(stamp.program_key, []).append(stamp)
     count = 0
     vouchers: list[Voucher] = []
-    for program_id, stamps in given.items():
-        program = session.get_one(StampProgram, program_id)
+    for key, stamps in given.items():
         live = [stamp for stamp in stamps if stamp.taken_back_at is None]
         keep = 0
         if amount_satang is not None and returned_satang is not None:
             keep = len(live)
-            if program.rule == StampRule.PER_AMOUNT:
+            # The version of the card that was stamped first has decided how many there were.
+            if _program_of(session, stamps[-1]).rule == StampRule.PER_AMOUNT:
                 keep = earning.kept_points(len(stamps), amount_satang, returned_satang)
         taken = live[: max(0, len(live) - keep)]
         for stamp in taken:
@@ -76,7 +76,7 @@ def take_back(
             count += len(taken)
             session.flush()  # what follows counts stamps
             cause = select(Stamp.card_id).where(
-                Stamp.program_key == program.key,
+                Stamp.program_key == key,
                 Stamp.source == source,
                 Stamp.source_id == source_id,
             )
@@ -84,7 +84,7 @@ def take_back(
             # An un-merge may have left some on a card of the other member.
             for owner in session.scalars(owners.order_by(StampCard.member_id)).all():
                 points.lock_member(session, owner)
-                vouchers += _repack(session, owner, program.key, cause, now, tz)
+                vouchers += _repack(session, owner, key, cause, now, tz)
     if count:
         facts = {"count": count, "source": source, "source_id": source_id}
         activities.record(session, member_id, "stamps.taken_back", now, facts)

@@ -162,6 +162,33 @@ def test_t1_cards_under_way_finish_under_their_version_and_the_next_is_of_the_ne
     }  # fmt: skip
 
 
+def test_t1_days_and_branches_added_later_hold_for_cards_under_way(
+    session, till, somchai, plan, program
+):
+    short = stamps.save_program(
+        session, program, replace(plan, ends_on=NOW.date(), branches=(till.branch.code,))
+    )
+    till.buy(somchai, 100)
+    ari = factories.make_branch(session, "ari")
+    longer = replace(plan, ends_on=date(2027, 12, 31), branches=(till.branch.code, "ari"))
+    assert till.buy(somchai, 100, now=NOW + DAY).stamps == 0
+    stamps.save_program(session, short, longer)
+    assert till.buy(somchai, 100, now=NOW + DAY).stamps == 1
+    assert till.buy(somchai, 100, now=NOW + DAY, branch=ari).stamps == 1
+    assert cards(session, somchai) == [(2, 3, "open")]
+
+
+def test_t1_an_empty_card_is_of_the_current_version(session, till, somchai, plan, program, prizes):
+    for _ in range(10):
+        till.buy(somchai, 100)
+    assert cards(session, somchai) == [(1, 10, "full"), (1, 0, "open")]
+    stamps.save_program(session, program, replace(plan, size=3, prizes=((3, prizes[0]),)))
+    view = stamps.cards_of(session, somchai.id)[0]
+    assert (view.filled, view.size) == (0, 3)
+    till.buy(somchai, 100)
+    assert cards(session, somchai) == [(1, 10, "full"), (2, 1, "open")]
+
+
 # Left-over stamps (T2)
 
 
@@ -228,6 +255,19 @@ def test_t1_z19_a_card_ends_at_the_shops_midnight(
     assert stamps.expire_cards(session, at(end, 0), 10) == 1
     assert stamps.expire_cards(session, at(end, 0), 10) == 0
     assert cards(session, somchai) == [(2, 2, CardState.EXPIRED.value)]
+
+
+@pytest.mark.parametrize("days_late", [1, 6])
+def test_t1_a_bill_that_comes_late_ends_no_card_earlier(
+    session, till, somchai, plan, program, days_late
+):
+    timed = replace(plan, expiry=CardExpiry.FROM_LAST, expiry_days=5)
+    stamps.save_program(session, program, timed)
+    till.buy(somchai, 100)
+    end = stamps.cards_of(session, somchai.id, NOW)[0].expires_at
+    till.buy(somchai, 100, purchased_at=NOW - days_late * DAY)
+    view = stamps.cards_of(session, somchai.id, NOW)[0]
+    assert (view.filled, view.expires_at) == (2, end)
 
 
 @pytest.mark.parametrize(
@@ -301,6 +341,20 @@ def test_t4_p6_per_baht_stamps_go_in_proportion_and_never_more_than_given(
     assert all(one >= other for one, other in pairwise(left))
     till.give_back(bought) if returned < 25_000 else None
     assert cards(session, somchai)[0][1] == 0
+    assert proof.check_all(session, NOW) == []
+
+
+def test_t4_p6_a_part_return_counts_the_stamps_of_two_versions_together(
+    session, till, somchai, prizes
+):
+    plan = Plan("ก", "K", 3, ((3, prizes[0]),), StampRule.PER_AMOUNT, 10_000)
+    old = stamps.create_program(session, "k", plan)
+    till.buy(somchai, 200)
+    stamps.save_program(session, old, replace(plan, size=5, prizes=((5, prizes[0]),)))
+    bought = till.buy(somchai, 200)
+    assert cards(session, somchai) == [(1, 3, "full"), (2, 1, "open")]
+    assert till.give_back(bought, 1).stamps == 1
+    assert cards(session, somchai) == [(1, 3, "full"), (2, 0, "open")]
     assert proof.check_all(session, NOW) == []
 
 

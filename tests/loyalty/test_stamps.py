@@ -9,7 +9,7 @@ from sqlalchemy import select
 
 from loyalty import proof, stamps
 from loyalty.purchases import BillItem
-from models.coupons import Obtained, VoucherState
+from models.coupons import CouponKind, Obtained, VoucherState
 from models.stamps import CardExpiry, CardState, StampCard, StampPrize, StampRule
 from tests import factories
 from tests.moments import BANGKOK, NOW
@@ -197,6 +197,35 @@ def test_used_prize_stays_and_the_card_stays_closed(session, till, somchai, prog
     assert (undone.stamps, undone.vouchers_voided) == (1, ())
     assert cards(session, somchai) == [(2, CardState.FULL), (0, CardState.OPEN)]
     assert proof.check_all(session, NOW) == []
+
+
+def test_prize_used_in_part_stays_and_the_card_stays_closed(session, till, somchai):
+    cash = factories.make_coupon(
+        session,
+        "cash",
+        kind=CouponKind.CASH,
+        value_satang=10_000,
+        keeps_change=True,
+        obtained=Obtained.STAMPS,
+    )
+    factories.make_stamp_program(session, size=3, prize=cash)
+    results = [till.buy(somchai, 60) for _ in range(3)]
+    till.redeem(results[2].vouchers_issued[0], 30)
+    undone = till.give_back(results[2])
+    assert (undone.stamps, undone.vouchers_voided) == (1, ())
+    assert cards(session, somchai) == [(2, CardState.FULL), (0, CardState.OPEN)]
+    assert till.buy(somchai, 60).vouchers_issued == ()
+    assert proof.check_all(session, NOW) == []
+
+
+def test_a_prize_used_meanwhile_is_not_told_a_second_time(session, till, somchai, program):
+    cookie = factories.make_coupon(session, "cookie", obtained=Obtained.STAMPS)
+    session.add(StampPrize(program_id=program.id, at_stamp=2, coupon_id=cookie.id))
+    results = [till.buy(somchai, 60) for _ in range(2)]
+    till.redeem(results[1].vouchers_issued[0])
+    till.give_back(results[1])
+    again = till.buy(somchai, 60)
+    assert (again.cards[0].filled, again.vouchers_issued) == (2, ())
 
 
 def test_later_stamps_keep_an_earlier_card_full(session, till, somchai, program):
