@@ -52,7 +52,9 @@ def confirm(ctx: Context) -> Messages:
     if not ctx.member.is_member:
         return [member_cards.must_join(ctx.locale)]
     try:
-        voucher = rewards.exchange(ctx.session, _wanted(ctx), ctx.member, key, ctx.now, tz)
+        voucher = rewards.exchange(
+            ctx.session, _wanted(ctx), ctx.member, key, ctx.now, tz, price=_price_seen(ctx)
+        )
     except Refused as refusal:
         return [errors.sorry(t(ctx.locale, refusal.code, **refusal.facts))]
     return [coupon_cards.claimed(voucher_view(ctx, voucher), ctx.locale)]
@@ -60,6 +62,10 @@ def confirm(ctx: Context) -> Messages:
 
 def _wanted(ctx: Context) -> int:
     return parse_whole(ctx.postback.params.get("offer", "")) or 0 if ctx.postback else 0
+
+
+def _price_seen(ctx: Context) -> int | None:
+    return parse_whole(ctx.postback.params.get("price", "")) if ctx.postback else None
 
 
 def _available(ctx: Context) -> int:

@@ -115,6 +115,7 @@ def confirm_exchange(reward: RewardView, available: int, key: str, locale: str) 
                 display_text=t(locale, "rewards.button_confirm"),
                 offer=reward.id,
                 key=key,
+                price=reward.price_points,
             )
         ),
         theme.button(

@@ -310,6 +310,21 @@ def test_exchanging_asks_then_burns_once_for_any_number_of_taps(member, reward):
     assert t("th", "points.words_exchanged", coupon="ลาเต้เย็น") in history
 
 
+def test_r3_a_price_that_has_changed_since_it_was_shown_burns_nothing(member, reward):
+    give_points(member, 100)
+    asked = member.taps(f"rewards.exchange?offer={reward.id}")
+    confirm = next(tap for tap in taps_of(asked) if tap.startswith("rewards.confirm"))
+    reward.price_points = 90
+    member.session.flush()
+    said = t("th", "rewards.price_changed", price="90")
+    assert said in words_of(member.taps(confirm))
+    assert member.session.scalars(select(Voucher)).all() == []
+    reward.price_points = 80
+    member.session.flush()
+    member.taps(confirm)
+    assert len(member.session.scalars(select(Voucher)).all()) == 1
+
+
 def test_too_few_points_cost_nothing(member, reward):
     give_points(member, 10)
     answer = words_of(member.taps(f"rewards.confirm?offer={reward.id}&key=abc"))

@@ -9,6 +9,7 @@ from flask import g, redirect, request
 from core.errors import Refused
 from core.i18n import t
 from core.ids import public_id
+from core.text import parse_whole
 from loyalty import points, rewards
 from web.auth import member_only
 from web.ground import db, locale, runtime
@@ -33,10 +34,11 @@ def exchange(offer_id: int) -> Any:
     """Points for a voucher; the form's key makes a doubled tap one exchange."""
     held = runtime()
     key = request.form.get("key", "")[:KEY_LETTERS] or public_id()
+    seen = parse_whole(request.form.get("price", ""))
     try:
         with db().begin_nested():
             voucher = rewards.exchange(
-                db(), offer_id, g.member, key, held.clock.now(), held.clock.tz
+                db(), offer_id, g.member, key, held.clock.now(), held.clock.tz, price=seen
             )
     except Refused as refusal:
         return _catalogue(t(locale(), refusal.code, **refusal.facts)), 409

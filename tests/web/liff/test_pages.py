@@ -143,6 +143,19 @@ def test_exchanges_points_once_for_a_doubled_tap(open_phone, praew, database):
         assert len(session.scalars(select(Voucher).where(Voucher.source == "points")).all()) == 1
 
 
+def test_r3_a_price_that_has_changed_since_the_page_was_opened_burns_nothing(
+    open_phone, praew, database
+):
+    phone = open_phone(praew)
+    page = phone.get("/m/rewards").text
+    path = re.search(r'action="(/m/rewards/\d+)"', page)[1]
+    assert re.search(r'name="price" value="(\d+)"', page)[1] == "10"
+    assert phone.send(path, page="/m/rewards", price="9").status_code == 409
+    with database.read() as session:
+        assert session.scalars(select(Voucher).where(Voucher.source == "points")).all() == []
+    assert phone.send(path, page="/m/rewards", price="10").status_code == 303
+
+
 # The moving code
 
 
