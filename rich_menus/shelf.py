@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from core.errors import Refused
+from core.errors import NotFound, Refused
 from loyalty import shop
 from models.menus import Menu, MenuPlan, PlanState
 from models.tiers import Tier
@@ -134,7 +134,9 @@ def move(session: Session, menu: Menu, *, up: bool) -> None:
             .with_for_update()
         )
     )
-    place = next(number for number, row in enumerate(rows) if row.id == menu.id)
+    place = next((number for number, row in enumerate(rows) if row.id == menu.id), None)
+    if place is None:  # put away since the page was opened
+        raise NotFound
     other = place - 1 if up else place + 1
     if not 0 <= other < len(rows):
         return

@@ -7,13 +7,13 @@ from typing import Any
 import structlog
 from flask import Flask, Response, g, jsonify, redirect, render_template, request, url_for
 from flask_wtf.csrf import CSRFError
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, SecurityError
 
 from core.errors import Refused
 from core.i18n import t
-from web.ground import locale
+from web.ground import locale, opened
 from web.limits import seconds_to_wait
 
 log = structlog.get_logger("web")
@@ -40,6 +40,7 @@ def _refused(error: Refused) -> Any:
 
 
 def _http(error: HTTPException) -> Any:
+    _recognise()
     if isinstance(error, CSRFError):  # somebody signed in anew in this browser, say
         return answer(403, "auth.old_page", {})
     status = error.code or 500
@@ -62,6 +63,25 @@ def _http(error: HTTPException) -> Any:
     if status == 429 and (seconds := seconds_to_wait()) is not None:
         response.headers["Retry-After"] = str(seconds)
     return response
+
+
+def _recognise() -> None:
+    """Speak the reader's language also where nobody has been admitted yet: to an old form, an
+    unknown address, too many tries."""
+    from web.admin.ground import reader_locale as of_staff
+    from web.cashier.ground import till_locale
+    from web.liff.ground import reader_locale as of_member
+
+    if g.get("locale") or request.path.startswith("/api/"):
+        return
+    try:
+        with opened(is_reading=True):
+            if request.path.startswith("/admin"):
+                g.locale = of_staff()
+            else:
+                g.locale = till_locale() if request.path.startswith("/cashier") else of_member()
+    except SQLAlchemyError:
+        pass  # the shop's own language, then
 
 
 def _database(error: Exception) -> Any:

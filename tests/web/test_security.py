@@ -9,6 +9,7 @@ import pytest
 
 from app import create_app
 from core import ids
+from core.i18n import t
 from loyalty import doors, people
 from models.members import MemberTotals
 from tests import factories
@@ -117,6 +118,21 @@ def test_FX06_planted_cookies_are_replaced_at_sign_in(client, prem):
     sign_in(client)
     assert client.get_cookie("taem_staff").value != "planted"
     assert client.post("/admin/language", data={"csrf_token": before}).status_code == 403
+
+
+def test_what_fails_before_anybody_is_admitted_is_said_in_the_readers_language(
+    client, runtime, sign_in, till
+):
+    with runtime.transaction() as session:
+        malee = factories.malee(session, locale="en")
+        client.set_cookie("taem_member", doors.open_session(session, malee, "link", NOW))
+    till.get("/cashier/language/en")
+    old_page, thai = t("en", "auth.old_page"), {"Accept-Language": "th"}
+    assert old_page in sign_in("owner", locale="en").client.post("/admin/language").text
+    assert old_page in till.client.post("/cashier/leave").text
+    assert old_page in client.post("/m/topics", headers=thai).text
+    assert t("en", "errors.not_found") in client.get("/m/nothing", headers=thai).text
+    assert t("th", "errors.not_found") in till.client.get("/m/nothing", headers=thai).text
 
 
 def test_sign_out_ends_the_session_itself(client, prem):

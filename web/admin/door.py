@@ -16,7 +16,7 @@ from core.i18n import t
 from core.text import fit
 from loyalty import audit, people, second_factor
 from models.staff import Staff, StaffSession
-from web.admin.ground import LIFE, blueprint, session_of
+from web.admin.ground import LANGUAGE_COOKIE, LIFE, blueprint, browser_locale, session_of
 from web.auth import SignInNeeded, public, staff_only
 from web.ground import db, locale, runtime
 from web.liff import qr
@@ -40,8 +40,7 @@ def safe_next(path: str | None) -> str:
 
 @blueprint.before_request
 def _language() -> None:
-    chosen = request.cookies.get("taem_console_language")
-    g.locale = chosen if chosen in ("th", "en") else None
+    g.locale = browser_locale()
 
 
 @blueprint.get("/sign-in")
@@ -259,7 +258,7 @@ def language() -> Any:
     g.staff.locale = "en" if g.staff.locale == "th" else "th"
     response = make_response(redirect(safe_next(request.form.get("next")), code=303))
     response.set_cookie(
-        "taem_console_language",
+        LANGUAGE_COOKIE,
         g.staff.locale,
         samesite="Lax",
         httponly=True,

@@ -404,14 +404,16 @@ def earning_product() -> Response:
     """Add a product, or change the one with this number."""
 
     def save() -> None:
+        # All that may be refused comes first: the page that says so would write half a product.
         sku = forms.words("sku", "earning.sku", 64)
+        name_th = forms.words("name_th", "console.name_th")
+        name_en = forms.words("name_en", "console.name_en")
+        label = forms.words("label", "earning.label", 64, needed=False) or None
         product = db().scalar(select(Product).where(Product.sku == sku))
         if product is None:
             product = Product(sku=sku)
             db().add(product)
-        product.name_th = forms.words("name_th", "console.name_th")
-        product.name_en = forms.words("name_en", "console.name_en")
-        product.label = forms.words("label", "earning.label", 64, needed=False) or None
+        product.name_th, product.name_en, product.label = name_th, name_en, label
         product.is_active = request.form.get("is_active", "1") == "1"
         noted("products.saved", sku=sku)
 

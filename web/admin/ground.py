@@ -14,6 +14,7 @@ from markupsafe import Markup
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
+from core.i18n import LOCALES
 from core.ids import token_hash
 from loyalty import audit, waiting
 from models.staff import Role, Staff, StaffSession
@@ -29,6 +30,8 @@ LIFE = timedelta(hours=12)
 FRESH = timedelta(minutes=15)
 SEEN_EVERY = timedelta(minutes=1)
 SEARCH_LETTERS = 100
+LANGUAGE_COOKIE = "taem_console_language"
+_OF_URL_FOR = frozenset({"self", "endpoint", "_anchor", "_method", "_scheme", "_external"})
 
 _READ = frozenset(
     {
@@ -259,6 +262,18 @@ def session_of(session: Session) -> tuple[StaffSession, Staff] | None:
     return held, staff
 
 
+def browser_locale() -> str | None:
+    """The language that somebody last chose in this browser."""
+    chosen = request.cookies.get(LANGUAGE_COOKIE)
+    return chosen if chosen in LOCALES else None
+
+
+def reader_locale() -> str | None:
+    """The language of whoever is signed in, else of this browser."""
+    signed_in = session_of(db())
+    return signed_in[1].locale if signed_in is not None else browser_locale()
+
+
 def freshly(view: View) -> View:
     """Under `staff_only`: who last gave the password long ago gives it once more (`faults.md` 2.3)."""
 
@@ -298,9 +313,15 @@ def noted(act: str, **facts: Any) -> None:
     audit.record(db(), f"staff:{g.staff.id}", act, facts, runtime().clock.real_now())
 
 
+def asked() -> dict[str, Any]:
+    """What this page's address says, but for names that `url_for` would take as its own."""
+    given = {name: value for name, value in request.args.items() if name not in _OF_URL_FOR}
+    return given | (request.view_args or {})
+
+
 def here(**changes: Any) -> str:
     """This page's address with some of its query changed."""
-    values = {**request.args.to_dict(), **(request.view_args or {}), **changes}
+    values = asked() | changes
     values.pop("note", None)
     return url_for(request.endpoint or "admin.dashboard", **values)
 

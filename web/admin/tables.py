@@ -24,7 +24,7 @@ from core.spreadsheets import csv_text, xlsx_bytes
 from loyalty import alarms
 from web.admin import progress
 from web.admin.door import safe_next
-from web.admin.ground import blueprint, escaped, freshly, here, may, noted
+from web.admin.ground import asked, blueprint, escaped, freshly, here, may, noted
 from web.auth import staff_only
 from web.ground import db, locale, opened, outside, runtime
 from web.security import read_cookie, set_cookie
@@ -115,8 +115,7 @@ class Table:
         """The address of everything this page's address finds, as a file."""
         if self.is_away:
             return url_for(self.file, kind=kind)
-        asked = {**request.args.to_dict(), **(request.view_args or {}), "kind": kind}
-        return url_for(self.file, **asked)
+        return url_for(self.file, **(asked() | {"kind": kind}))
 
     def can_order(self, column: Column) -> bool:
         """Whether its heading orders the list: always a short one."""

@@ -23,7 +23,14 @@ from loyalty import audit, ceilings, people, undoing
 from models.staff import Cashier, CashierSession
 from web import errors
 from web.auth import cashier_only, public
-from web.cashier.ground import SHIFT, blueprint, cashier_of, device_of
+from web.cashier.ground import (
+    LANGUAGE_COOKIE,
+    SHIFT,
+    blueprint,
+    cashier_of,
+    device_of,
+    till_locale,
+)
 from web.ground import db, locale, runtime
 from web.limits import ENROL, limiter
 from web.security import clear_cookie, set_cookie
@@ -35,8 +42,7 @@ TILL_HEADER = "X-Taem-Till"
 
 @blueprint.before_request
 def _language() -> None:
-    chosen = request.cookies.get("taem_till_language")
-    g.locale = chosen if chosen in ("th", "en") else None
+    g.locale = till_locale()
 
 
 @blueprint.get("/language/<string:chosen>")
@@ -45,7 +51,7 @@ def language(chosen: str) -> Any:
     """Thai or English for this till."""
     response = redirect(url_for("cashier.start"))
     response.set_cookie(
-        "taem_till_language",
+        LANGUAGE_COOKIE,
         "en" if chosen == "en" else "th",
         max_age=DEVICE_SECONDS,
         samesite="Lax",

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid, NotFound, Refused
+from core.i18n import LOCALES
 from core.ids import token_hash
 from core.text import parse_satang, western_digits
 from loyalty import audit, ceilings, operations, people
@@ -31,8 +32,15 @@ SHIFT = timedelta(hours=12)
 SEEN_EVERY = timedelta(minutes=1)
 #: The field of a tap that carries a manager's PIN.
 APPROVAL = "approval"
+LANGUAGE_COOKIE = "taem_till_language"
 OWN_ACCOUNT = ("cashiers.own_account", "tills.queue_own")
 OPERATION = re.compile(r"[0-9A-Za-z-]{8,64}")
+
+
+def till_locale() -> str | None:
+    """The language that was chosen on this till."""
+    chosen = request.cookies.get(LANGUAGE_COOKIE)
+    return chosen if chosen in LOCALES else None
 
 
 class NoDevice(SignInNeeded):

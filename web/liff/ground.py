@@ -68,6 +68,12 @@ def _speak() -> None:
         g.locale = request.accept_languages.best_match(LOCALES) or runtime().settings.shop_locale
 
 
+def reader_locale() -> str | None:
+    """The language of the member of this browser, else that of the browser."""
+    member = signed_in()
+    return member.locale if member else request.accept_languages.best_match(LOCALES)
+
+
 @blueprint.errorhandler(SignInNeeded)
 def _sign_in(error: SignInNeeded) -> Any:
     """A page becomes its own sign-in; a script is told to load the page again.

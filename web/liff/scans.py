@@ -6,6 +6,7 @@ Looking neither holds nor uses anything.
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import quote
 
 from flask import redirect, render_template
 
@@ -21,5 +22,5 @@ def scanned(code: str) -> Any:
     """A till with an open PIN goes on with the code; anyone else is asked to show it to the staff."""
     till = door.lands_here()
     if till is not None:
-        return redirect(f"{till}#{code}")
+        return redirect(f"{till}#{quote(code)}")
     return render_template("member/show_staff.html", shop_name=shop_name(db()))

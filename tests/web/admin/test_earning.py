@@ -155,6 +155,13 @@ def test_products_are_added_and_renamed(owner, database, acts):
     assert acts() == ["products.saved", "products.saved"]
 
 
+def test_a_new_product_without_a_name_is_refused_beside_its_field(owner, database):
+    answer = owner.send("/admin/earning/products", sku="BEAN", name_th="เมล็ด", name_en=" ")
+    assert (answer.status_code, 'data-wrong="name_en"' in answer.text) == (422, True)
+    with database.read() as session:
+        assert session.scalars(select(Product)).all() == []
+
+
 def test_preview_takes_anything(owner, shop):
     odd = ["amount=x", "on=2026-13-01", "on=9999-12-31", "hour=99", "tier=%00x", "amount=-5"]
     assert {owner.get(f"/admin/earning?{one}").status_code for one in odd} <= {200, 422}

@@ -199,6 +199,7 @@ def test_a_new_menu_begins_as_a_copy_and_is_put_away_and_brought_back(owner, gue
     assert owner.send("/admin/menus", template="no", name_th="ก", name_en="a").status_code == 404
     assert owner.send("/admin/menus/rainyday/archive").status_code == 303
     assert row(database, "rainyday").archived_at is not None
+    assert owner.send("/admin/menus/rainyday/order", way="up").status_code == 404
     assert owner.send("/admin/menus/rainyday/archive", back="1").status_code == 303
     assert row(database, "rainyday").archived_at is None
     refused = owner.send("/admin/menus/guest/archive")

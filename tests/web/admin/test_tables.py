@@ -201,3 +201,10 @@ def test_figures_of_months_speak(sign_in, runtime, shop, somchai, language):
     assert page.status_code == 200
     assert t(language, "figures.cohorts") in page.text
     assert "พ.ย. 69" in page.text or "Nov 26" in page.text
+
+
+@pytest.mark.parametrize("name", ["endpoint", "self", "rule", "_scheme", "_method", "_external"])
+def test_FX08_no_name_in_the_address_breaks_a_list_or_leads_elsewhere(owner, crowd, name):
+    page = owner.get(f"/admin/members?{name}=javascript&q=cmd")
+    assert page.status_code == 200
+    assert "javascript:" not in page.text

@@ -196,6 +196,11 @@ def test_till_speaks_english_when_asked(till):
     assert '<html lang="en">' in till.get("/cashier").text
 
 
+def test_an_odd_scanned_link_on_an_open_till_leads_to_the_till_too(till):
+    answer = till.get("/s/Q1%0D%0A%C2%A0")
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/cashier#Q1%0D%0A%C2%A0")
+
+
 def test_scanned_link_on_an_open_till_leads_to_the_till(till, runtime, somchai, show):
     answer = till.get(f"/s/{show(somchai)}")
     assert answer.status_code in (302, 303)
