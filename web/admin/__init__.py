@@ -26,6 +26,7 @@ from web.admin import (
     health,
     imports,
     journey_trials,
+    journey_words,
     journeys,
     liability,
     lifecycle,
@@ -80,6 +81,7 @@ __all__ = [
     "health",
     "imports",
     "journey_trials",
+    "journey_words",
     "journeys",
     "liability",
     "lifecycle",
@@ -118,6 +120,7 @@ def register(app: Flask) -> None:
     app.context_processor(context)
     app.jinja_env.globals.update(
         message_kind=message_kind,
+        why_words=journey_words.why_words,
         next_step=setup.next_step,
         first_steps=setup.first_steps,
         recovery_codes_missing=account.recovery_codes_missing,

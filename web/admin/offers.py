@@ -378,7 +378,8 @@ def _read(coupon: Coupon | None = None) -> tuple[dict[str, Any], dict[str, str]]
             "percent", "console.percent", 1, 100
         ),
     )
-    read("max_satang", "max", lambda: forms.maybe_money("max", "console.max"))
+    # At most nothing would be a coupon that takes nothing off: no most is meant.
+    read("max_satang", "max", lambda: forms.maybe_money("max", "console.max") or None)
     fields["keeps_change"] = kind == CouponKind.CASH and form.get("keeps_change") == "1"
     fields["is_stackable"] = form.get("is_stackable") == "1"
     is_reward = obtained == Obtained.POINTS
@@ -519,7 +520,7 @@ def _values_of(coupon: Coupon) -> dict[str, Any]:
         "value": baht(coupon.value_satang),
         "max": baht(coupon.max_satang),
         "min_bill": baht(coupon.min_bill_satang),
-        "budget": baht(coupon.budget_satang),
+        "budget": "0" if coupon.budget_satang == 0 else baht(coupon.budget_satang),
         "starts_on": coupon.starts_at.astimezone(tz).date() if coupon.starts_at else "",
         "ends_on": ends,
         "keeps_change": "1" if coupon.keeps_change else "",

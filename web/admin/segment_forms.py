@@ -102,6 +102,8 @@ def read(form: MultiDict[str, str]) -> Form:
             at = f"g{place}.c{spot}."
             if form.get(at + "field") in segments.FIELDS:
                 values = {part: form.getlist(at + part)[:MANY] for part in PARTS}
+                if values["is"] == ["within_days"] and at + "ahead" in form:
+                    values["value"] = [form[at + "ahead"]]  # months may be ticked beside it
                 group.rows.append(Row({part: given for part, given in values.items() if given}))
         found.groups.append(group)
     if not found.groups:

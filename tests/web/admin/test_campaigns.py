@@ -329,3 +329,13 @@ def test_a_copy_is_a_draft_again(sign_in, runtime, everybody) -> None:
     other = int(copied.location.rsplit("/", 1)[-1])
     assert other != number
     assert campaign_of(runtime, other).variants == campaign_of(runtime, number).variants
+
+
+def test_months_that_stay_ticked_are_no_days_until_a_birthday(sign_in, runtime) -> None:
+    browser = sign_in("owner")
+    form = {"name": "วันเกิด", "do": "save", "g0.join": "all", "g0.c0.field": "birthday"}
+    form |= {"g0.c0.is": "within_days", "g0.c0.value": ["3", "4"], "g0.c0.ahead": "7"}
+    assert browser.send("/admin/segments/new", **form).status_code == 303
+    with runtime.database.read() as session:
+        tree = session.scalars(select(SegmentVersion.tree)).one()
+    assert tree == {"all": [{"field": "birthday", "is": "within_days", "value": 7}]}

@@ -317,3 +317,14 @@ def test_a_draw_is_made_started_compared_and_ended(owner, runtime, shop):
     assert ended.seed in owner.get(path).text
     assert acts(runtime) == ["draws.created", "draws.started", "draws.ended"]
     assert owner.send(f"{path}/end").status_code == 409
+
+
+def test_no_most_and_a_budget_of_nothing_are_kept_as_they_were_meant(owner, runtime, shop):
+    form = {**OFFER, "kind": "percent_off", "percent": "10", "value": "", "max": "0"}
+    assert owner.send("/admin/offers/new", **form).status_code == 303
+    coupon = one(runtime, select(Coupon).where(Coupon.key == "happy"))
+    assert coupon.max_satang is None, "at most nothing would take nothing off"
+    mark = owner.mark(f"/admin/offers/{coupon.id}")
+    form |= {"max": "50", "budget": "0", "seen": mark}
+    assert owner.send(f"/admin/offers/{coupon.id}", **form).status_code == 303
+    assert 'name="budget" value="0"' in owner.get(f"/admin/offers/{coupon.id}").text

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import update
 
+from core.i18n import t
 from engagement import outbox, restoring
 from loyalty import shop
 from models.outbox import Call, ChannelState, Message, MessageClass, MessageState
@@ -104,3 +106,18 @@ def test_an_auditor_sees_what_is_pending_and_decides_nothing(sign_in):
     auditor = sign_in("auditor")
     assert "ข้อความค้าง 1 รายการ" in auditor.get("/admin/outbox").text
     assert auditor.send("/admin/outbox/release", pending="send").status_code == 403
+
+
+@pytest.mark.parametrize("reason", ["delivery.no_quota", "delivery.reply_refused"])
+def test_why_a_message_did_not_leave_is_said_in_words(owner, runtime, reason):
+    with runtime.transaction() as session:
+        member = factories.make_member(session, "สมชาย")
+        outbox.queue(
+            session, key="tests:1", member=member, klass=MessageClass.SERVICE, kind="tests.greeting",
+            messages=[{"type": "text", "text": "สวัสดี"}], now=NOW,
+        )  # fmt: skip
+        session.execute(update(Message).values(state=MessageState.SKIPPED, reason=reason))
+    for path in ("/admin/outbox", f"/admin/members/{member.public_id}"):
+        page = owner.get(path).text
+        assert t("th", reason) in page
+        assert reason not in page

@@ -312,3 +312,9 @@ def test_a_shop_without_a_branch_is_led_to_its_first(sign_in, database):
     assert all(f'value="{words}"' in page for words in first.values())
     assert owner.send("/admin/tills/branches", **first).status_code == 303
     assert "/admin/tills/code" in owner.get("/admin/tills/devices").text
+
+
+def test_a_branch_that_gives_nothing_alone_keeps_that_when_its_form_is_saved_again(owner, shop):
+    own = {"name_th": "สยาม", "name_en": "Siam", "is_active": "1", "cashier_operation": "0"}
+    owner.send(f"/admin/tills/branches/{shop.branch.id}", **own)
+    assert 'name="cashier_operation" value="0"' in owner.get("/admin/tills").text
