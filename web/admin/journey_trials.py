@@ -207,8 +207,7 @@ def _seen_words(words: dict[str, str] | None, person: Member) -> dict[str, str] 
 
 def _member(text: str) -> Member:
     """By number, or by the address of their page."""
-    digits = "".join(text.split())
-    found = rules.by_number(db(), digits) if digits.isascii() and digits.isdigit() else None
+    found = rules.by_number(db(), text)
     if found is None:
         found = db().scalar(select(Member).where(Member.public_id == text[:64]))
     if found is None or found.state in (MemberState.ERASED, MemberState.MERGED):

@@ -97,3 +97,21 @@ def test_z4_what_a_form_wrote_before_it_was_refused_is_not_kept(
         assert shop.get(session, "shop.phone") == kept
         noted_rows = select(AuditRow.id).where(AuditRow.act == "settings.changed")
         assert bool(session.scalar(noted_rows)) is bool(kept)
+
+
+@pytest.mark.parametrize(
+    "path, form, kept",
+    [
+        ("surveys/settings", {"csat_days": "7", "nps_days": "5", "review_url": "https://r.example"},
+         'name="csat_days" inputmode="numeric" maxlength="3" value="7"'),
+        ("referrals/rules", {"friend_gift": "", "referrer_gift": "", "min_baht": "ร้อย"},
+         'value="ร้อย"'),
+        ("tiers/rules", {"basis": "points", "window": "year", "hold_months": "99", "fall": "one_step"},
+         'value="points" selected'),
+        ("liability/worth", {"worth": "x"}, 'value="x"'),
+    ],
+)  # fmt: skip
+def test_what_was_typed_is_still_there_when_it_is_refused(owner, shop, path, form, kept):
+    answer = owner.send(f"/admin/{path}", **form)
+    assert answer.status_code == 422
+    assert kept in answer.text
