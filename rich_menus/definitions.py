@@ -65,6 +65,11 @@ class Words:
         return cls(th=str(given["th"]), en=str(given["en"]))
 
 
+def _text(given: Mapping[str, Any], name: str) -> str | None:
+    """A text that may be missing, whatever stands there instead."""
+    return None if given.get(name) is None else str(given[name])
+
+
 @dataclass(frozen=True)
 class AreaAction:
     """What a tap does.
@@ -92,10 +97,10 @@ class AreaAction:
             type=str(given["type"]),
             value=str(given["value"]),
             say=Words.from_dict(given["say"]) if given.get("say") else None,
-            input_option=given.get("input_option"),
+            input_option=_text(given, "input_option"),
             fill_in=Words.from_dict(given["fill_in"]) if given.get("fill_in") else None,
-            mode=given.get("mode"),
-            **{name: given.get(name) for name in PICKER_BOUNDS},
+            mode=_text(given, "mode"),
+            **{name: _text(given, name) for name in PICKER_BOUNDS},
         )
 
 
@@ -131,7 +136,7 @@ class Area:
             action=AreaAction.from_dict(given["action"]),
             hint=Words.from_dict(given["hint"]) if given.get("hint") else None,
             is_hero=bool(given.get("is_hero", False)),
-            shows=given.get("shows") or None,
+            shows=_text(given, "shows") or None,
         )
 
 
@@ -161,7 +166,7 @@ class Tab:
             areas=tuple(Area.from_dict(area) for area in given["areas"]),
             width=int(given.get("width", WIDTH)),
             height=int(given.get("height", FULL_HEIGHT)),
-            pictures=dict(given.get("pictures") or {}),
+            pictures={one: str(kept) for one, kept in (given.get("pictures") or {}).items()},
         )
 
 

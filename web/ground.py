@@ -179,11 +179,11 @@ def _refuse_unkeepable() -> None:
         if "\x00" in value:
             raise Invalid("errors.invalid_field", field=name)
     # Looked for in what was read, not in the bytes: JSON may be UTF-16 and escape any letter.
-    if request.is_json and not _is_keepable(request.get_json(silent=True)):
+    if request.is_json and not is_keepable(request.get_json(silent=True)):
         raise Invalid("errors.invalid_field", field="body")
 
 
-def _is_keepable(body: Any) -> bool:
+def is_keepable(body: Any) -> bool:
     """Whether every text in what a JSON body said can be stored, names of fields too."""
     waiting = [body]
     while waiting:

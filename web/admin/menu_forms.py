@@ -22,6 +22,7 @@ from rich_menus.definitions import (
     MenuColours,
     MenuDefinition,
 )
+from web.ground import is_keepable
 
 #: What a date picker tells the shop with: staff find the answer in the conversation.
 PICKED = "conversations.picked"
@@ -64,7 +65,9 @@ def _carried(saved: Mapping[str, Any]) -> dict[str, Any] | None:
         given = json.loads(text)
         definition = MenuDefinition.from_dict(given)
     # Whatever was made of the field by hand: it then counts as not sent.
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return None
+    if not is_keepable(given):
         return None
     keys = [tab.key for tab in definition.tabs]
     is_bounded = 0 < len(keys) == len(set(keys)) <= MOST_TABS

@@ -347,6 +347,26 @@ def test_a_draft_that_is_none_counts_as_not_sent(owner, guest, database, draft):
     assert owner.send(guest, draft=draft, **form_of(tab)).status_code == 303
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"x": float("inf")}, {"shows": ["tier"]}, {"label": {"th": "\0", "en": "a"}},
+        {"label": {"th": "\ud800", "en": "a"}},
+        {"action": {"type": "datetimepicker", "value": "x", "mode": ["date"], "min": ["x"]}},
+    ],
+)  # fmt: skip
+def test_a_draft_made_by_hand_is_no_fault(owner, guest, database, change):
+    with database.read() as session:
+        menu = session.scalars(select(Menu).where(Menu.key == "guest")).one()
+        definition = publish.latest_version(session, menu.id).definition
+    made = json.loads(json.dumps(definition))
+    made["tabs"][0] |= {"pictures": {"th": ["x"]}}
+    made["tabs"][0]["areas"][0] |= change
+    for path in (guest, f"{guest}/preview"):
+        answer = owner.send(path, draft=json.dumps(made), tab=made["tabs"][0]["key"])
+        assert answer.status_code in (200, 303, 422)
+
+
 def test_who_saves_over_a_newer_version_is_told_first(owner, guest, database):
     _number, tab = newest(database)
     label = f"{tab['key']}.{tab['areas'][0]['key']}.label.th"
