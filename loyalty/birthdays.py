@@ -10,7 +10,7 @@ import unicodedata
 from datetime import date
 
 from core.i18n import BUDDHIST_YEARS_AHEAD
-from core.text import western_digits
+from core.text import plain_number, western_digits
 
 BUDDHIST_YEARS = range(2400, 2601)
 #: Nobody that old has been documented, and nobody that young types.
@@ -62,7 +62,7 @@ def parse_day(text: str) -> date | None:
 
 
 def _days(text: str) -> list[date]:
-    plain = western_digits(unicodedata.normalize("NFC", text[:100]).strip().lower())
+    plain = western_digits(unicodedata.normalize("NFC", plain_number(text[:100])).lower())
     plain = " ".join(_ORDINAL.sub("", _AROUND.sub(" ", plain)).split())
     return [day for day in _readings(plain) if day]
 

@@ -37,6 +37,10 @@ BORN = date(1995, 3, 5)
         "March 5, 1995",
         "Mar 5 1995",
         " 5-Mar-1995 ",
+        "\u200e5/3/2538\u200e",
+        "5\u200b มีนาคม 2538",
+        "5–3–2538",
+        "5\u20113\u20112538",
     ],
 )
 def test_reads_a_day_however_it_is_written(text):
