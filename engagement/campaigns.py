@@ -814,7 +814,10 @@ class Writer:
         if campaign.coupon_key:
             self._coupon = session.scalar(select(Coupon).where(Coupon.key == campaign.coupon_key))
         is_web = bool(campaign.action) and campaign.action not in ACTIONS
-        self._has_own_links = is_web and (campaign.audience or 0) <= OWN_LINKS
+        # Taps that choose between texts must be counted, however many there are.
+        is_judged = campaign.test.get("by") == "taps" and campaign.winner is None
+        is_few = (campaign.audience or 0) <= OWN_LINKS
+        self._has_own_links = is_web and (is_few or is_judged)
         self.is_personal = bool(_named(campaign) & PERSONAL) or self._has_own_links
         self._standing = self._look_up(members)
         self._made: dict[tuple[Any, ...], list[dict[str, Any]]] = {}

@@ -412,6 +412,25 @@ def test_m3_a_b_test_waits_for_its_winner_by_taps(cafe: Shop) -> None:
     assert ended.by_variant["b"] == 60 - found.by_variant["a"]
 
 
+def test_m3_taps_of_the_sample_are_counted_whatever_the_audience(cafe: Shop) -> None:
+    cafe.join(60)
+    campaign = cafe.start(
+        variants={"a": words("A"), "b": words("B")}, action="https://taem.example/latte",
+        test={"sample_percent": 40, "hours": 4, "by": "taps"},
+    )  # fmt: skip
+    cafe.step()
+    campaign.audience = campaigns.OWN_LINKS + 1
+    cafe.work()
+    sample = cafe.sums(campaign)
+    pushes = cafe.session.scalars(select(Call.body).where(Call.kind == CallKind.PUSH)).all()
+    assert len(set(pushes)) == len(pushes) > 10, "a link of everybody's own"
+    cafe.send()
+    cafe.work()
+    cafe.clock.advance(hours=4)
+    assert cafe.finish(campaign).sent == sample.total == 60
+    assert cafe.session.scalars(select(Call).where(Call.kind == CallKind.MULTICAST)).all()
+
+
 @pytest.mark.parametrize("is_paused", [False, True])
 def test_m3_no_text_wins_before_the_sample_has_it(cafe: Shop, is_paused: bool) -> None:
     cafe.join(60)
