@@ -508,15 +508,21 @@ def _message_faults(action: AreaAction, aliases: set[str]) -> list[tuple[str, st
 
 
 def _is_address(text: str) -> bool:
+    """Whether LINE takes it: percent-encoded, so neither Thai letters nor signs of no address."""
     try:
         parts = urlsplit(text)
+        is_web = parts.scheme in ("http", "https")
+        is_whole = bool(parts.hostname if is_web else parts.netloc or parts.path)
+        is_whole = is_whole and parts.port != 0
     except ValueError:  # an address that cannot be parsed
         return False
     return (
-        0 < units(text) <= URI
+        is_whole
+        and len(text) <= URI
         and parts.scheme in URI_SCHEMES
-        and bool(parts.netloc or parts.path)
-        and not any(character.isspace() for character in text)
+        and text.isascii()
+        and text.isprintable()
+        and not set(text) & set(' <>"{}|\\^`')
     )
 
 

@@ -68,6 +68,9 @@ def changed(**changes) -> MenuDefinition:
         (changed(icon="no_such"), "menus.problem_icon"),
         (changed(action=AreaAction("uri", "javascript:alert(1)")), "menus.problem_uri"),
         (changed(action=AreaAction("uri", "http://[")), "menus.problem_uri"),
+        (changed(action=AreaAction("uri", "https://taem.example/เมนู")), "menus.problem_uri"),
+        (changed(action=AreaAction("uri", "https://taem.example/a|b")), "menus.problem_uri"),
+        (changed(action=AreaAction("uri", "https:///a")), "menus.problem_uri"),
         (changed(action=AreaAction("richmenuswitch", "nowhere")), "menus.problem_switch"),
         (changed(action=AreaAction("postback", "x" * 301)), "menus.problem_postback"),
         (replace(GUEST, colours=replace(GUEST.colours, ink="red")), "menus.problem_colour"),
@@ -76,6 +79,13 @@ def changed(**changes) -> MenuDefinition:
 )
 def test_names_what_is_wrong(definition, problem):
     assert problem in problems(definition, icons.NAMES)
+
+
+@pytest.mark.parametrize(
+    "address", ["https://taem.example/%E0%B9%80", "line://app/1-a", "tel:021234567"]
+)
+def test_takes_the_addresses_that_line_takes(address):
+    assert problems(changed(action=AreaAction("uri", address)), icons.NAMES) == []
 
 
 def test_vip_is_for_those_set_by_hand_and_goes_first():
