@@ -796,6 +796,7 @@ class Scheduler:
         self._scheduler: Any = None
         self._looked_at: datetime | None = None
         self._is_over = threading.Event()
+        self._minder = threading.Thread(target=self._mind, name="taem-clock", daemon=True)
 
     def start(self) -> None:
         """Begin ticking in a thread of its own."""
@@ -820,12 +821,25 @@ class Scheduler:
             misfire_grace_time=None,
         )
         self._scheduler.start()
+        self._minder.start()
 
     def stop(self) -> None:
         """Let the job under way finish, then end: a first night has many of them."""
         self._is_over.set()
         if self._scheduler is not None:
+            self._minder.join()
             self._scheduler.shutdown(wait=True)
+
+    def _mind(self) -> None:
+        while not self._is_over.wait(TICK_SECONDS):
+            self.ring_in_time()
+
+    def ring_in_time(self) -> None:
+        """Bring forward what a clock that has been put back since would ring hours late (Z18)."""
+        now = self._runtime.clock.real_now()
+        for alarm in self._scheduler.get_jobs():
+            if alarm.next_run_time > now + timedelta(seconds=BACKUP_SECONDS + TICK_SECONDS):
+                alarm.modify(next_run_time=now)
 
     def _back_up(self) -> None:
         try:
@@ -837,7 +851,7 @@ class Scheduler:
         """Once a minute or so: has what should have happened?"""
         clock = self._runtime.clock
         real_now = clock.real_now()
-        if self._looked_at is None or real_now - self._looked_at >= LOOK_EVERY:
+        if self._looked_at is None or abs(real_now - self._looked_at) >= LOOK_EVERY:
             self._looked_at = real_now
             watch.look(self._runtime, clock.now())
 

@@ -490,6 +490,32 @@ def test_scheduler_ticks_by_itself_and_stops(runtime, people, only_ours):
     scheduler.stop()
 
 
+def test_z18_a_clock_that_was_put_back_does_not_silence_it(runtime, people, only_ours):
+    only_ours()
+
+    class PutBack(SystemClock):
+        def real_now(self):
+            return super().real_now() - timedelta(hours=7)
+
+    moving = Runtime(runtime.settings, runtime.database, PutBack(BANGKOK), runtime.vault)
+    scheduler = runner.Scheduler(moving)
+    scheduler.start()
+
+    def beaten_at():
+        with runtime.database.read() as session:
+            return session.scalar(select(Heartbeat.at))
+
+    wait_until(beaten_at, within=20)
+    before = beaten_at()
+
+    def rings_again():
+        scheduler.ring_in_time()  # one that is at work is not begun once more
+        return beaten_at() > before
+
+    wait_until(rings_again, within=8)  # sooner than the next tick
+    scheduler.stop()
+
+
 def test_a_stopped_scheduler_may_be_stopped_again(runtime):
     runner.Scheduler(runtime).stop()
 
