@@ -599,11 +599,7 @@ def _send(
     room = UNDER_WAY - _with_messages(session, campaign, _IN_FLIGHT)
     if room <= 0:
         return 0
-    left = costs.left_to_stop(session, now, tz)
-    if left is not None and left > 0:  # some of them may be skipped; beyond it the gate says so
-        room = min(room, left)
-    pending = pending[:room]
-    return _queue(session, runtime, campaign, pending, now)
+    return _queue(session, runtime, campaign, pending[:room], now)
 
 
 def _must_wait(session: Session, campaign: Campaign, now: datetime, tz: ZoneInfo) -> bool:
@@ -730,6 +726,7 @@ def _queue(
     )  # fmt: skip
     going = [one for one in people if decisions[one.id].is_go]
     writer = Writer(session, runtime, campaign, now, going)
+    left = costs.left_to_stop(session, now, runtime.clock.tz)
     drafts: list[Draft] = []
     by_variant: dict[str, list[int]] = {}
     reasons: dict[str, list[tuple[int, int]]] = {}
@@ -737,7 +734,8 @@ def _queue(
     for member in people:
         row, decision = wanted[member.id], decisions[member.id]
         reason = decision.reason
-        if reason == delivery.STOPPED:  # theirs is still to come, once the owner lets it
+        is_beyond = decision.is_go and left is not None and len(drafts) >= left
+        if is_beyond or reason == delivery.STOPPED:  # still to come, once the owner lets it
             is_stopped = True
             continue
         if decision.is_go:

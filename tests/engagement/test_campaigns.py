@@ -625,6 +625,16 @@ def test_m6_who_is_skipped_takes_nothing_from_the_stop(cafe: Shop) -> None:
     assert (campaign.state, found.sent, found.skipped) == (CampaignState.DONE, 3, 8)
 
 
+def test_m6_a_batch_ends_at_the_stop(cafe: Shop) -> None:
+    cafe.join(5)
+    campaign = cafe.start()
+    cafe.step()
+    shop.set(cafe.session, "messages.monthly_stop", 3, NOW)
+    cafe.work()
+    assert (campaign.state, campaign.paused_for) == (CampaignState.PAUSED, "stop")
+    assert len(cafe.send()) == 3
+
+
 def test_m6_at_the_stop_only_transactional_messages_and_free_rides_go(cafe: Shop) -> None:
     (somchai,) = cafe.join(1)
     shop.set(cafe.session, "messages.monthly_stop", 1, NOW)
