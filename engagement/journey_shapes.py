@@ -164,7 +164,8 @@ def _is_send_fine(step: Step) -> bool:
     texts.check(step.get("texts", {}), COMMON_PLACEHOLDERS)
     return (
         _is_whole(step.get("window_hours"), 0, 24 * 30)
-        and _is_whole(step.get("not_after_hours", 12), 0, 24 * 30)
+        # At its deadline, to the second, nobody looks: without an hour after it nothing is pushed.
+        and _is_whole(step.get("not_after_hours", 12), 1, 24 * 30)
         and (step.get("until_hour") is None or _is_whole(step["until_hour"], 1, 23))
         and step.get("bubble") in (None, *BUBBLES)
         and step.get("action", ACTIONS[0]) in ACTIONS

@@ -623,6 +623,7 @@ def test_a_journey_that_is_switched_off_stands_still(life, somchai, journey):
         {"steps": [{**TAG, "key": "end"}]},
         {"steps": [{**SEND, "action": "javascript:alert(1)"}]},
         {"steps": [{**SEND, "window_hours": 9999}]},
+        {"steps": [{**SEND, "not_after_hours": 0}]},
         {"steps": [TAG, {"key": "b", "kind": "branch", "when": {"all": []}, "then": "tag"}]},
         {"steps": [{"key": "s", "kind": "split", "parts": [{"percent": 99}, {"percent": 2}]}]},
         {"steps": [{"key": "p", "kind": "give_points", "points": 0, "reason": "x"}]},

@@ -199,7 +199,7 @@ def _send(key: str, made: dict[str, Any], *, is_own: bool) -> dict[str, Any]:
         made["until_hour"] = forms.whole(f"{key}.until_hour", "journeys.kind_send", 1, 23)
     else:
         made["window_hours"] = forms.whole(f"{key}.window_hours", "journeys.kind_send", 0, 720)
-    made["not_after_hours"] = forms.whole(f"{key}.not_after_hours", "journeys.kind_send", 0, 720)
+    made["not_after_hours"] = forms.whole(f"{key}.not_after_hours", "journeys.kind_send", 1, 720)
     if "coupon" in made or is_own:
         known = [row.key for row in coupons_of_journeys()] + [made.get("coupon") or "", ""]
         chosen = forms.choice(f"{key}.coupon", "journeys.kind_send", known)
