@@ -272,7 +272,9 @@ class Inbox:
     def _note_seen(self, batch: Batch) -> None:
         for event in batch.events:
             if event.kind in ("message", "postback"):
-                members.note_seen(batch.session, batch.people[event.line_user_id], event.event_at)
+                at = router.by_the_shop(event.event_at, batch.now, batch.real_now)
+                person = batch.people[event.line_user_id]
+                members.note_seen(batch.session, person, event.event_at, at=at)
         batch.session.flush()  # all of them in one statement
         self.runtime.settle(batch.session, batch.now)
 

@@ -40,7 +40,9 @@ def follow(ctx: Context) -> Messages:
     """Somebody added or unblocked the account: welcomed once, welcomed back after that."""
     details = ctx.event.get("follow")
     is_unblocked = isinstance(details, dict) and bool(details.get("isUnblocked"))
-    found = members.follow(ctx.session, ctx.member, ctx.event_at, is_unblocked=is_unblocked)
+    found = members.follow(
+        ctx.session, ctx.member, ctx.event_at, at=ctx.happened_at, is_unblocked=is_unblocked
+    )
     # A follow that comes late interrupts no joining; who blocked us half-way is welcomed back.
     is_late = found.greeting == "new" or not found.has_decided
     if found.greeting is None or (ctx.form is not None and is_late):
@@ -57,7 +59,7 @@ def follow(ctx: Context) -> Messages:
 
 def unfollow(ctx: Context) -> Messages:
     """Somebody blocked the account: nothing is sent to them until they come back."""
-    members.unfollow(ctx.session, ctx.member, ctx.event_at)
+    members.unfollow(ctx.session, ctx.member, ctx.event_at, at=ctx.happened_at)
     return []
 
 

@@ -78,7 +78,7 @@ class Context:
     @property
     def happened_at(self) -> datetime:
         """When it happened, by the shop's clock."""
-        return self.now - max(self.real_now - self.event_at, timedelta())
+        return by_the_shop(self.event_at, self.now, self.real_now)
 
     @property
     def locale(self) -> str:
@@ -99,6 +99,11 @@ class Context:
     def postback(self) -> Postback | None:
         """The parsed postback; None for other events and for data that is not ours."""
         return parse_postback(self.event.get("postback"))
+
+
+def by_the_shop(event_at: datetime, now: datetime, real_now: datetime) -> datetime:
+    """LINE's moment by the shop's clock, which a demo moves; never ahead of it."""
+    return now - max(real_now - event_at, timedelta())
 
 
 Handler = Callable[[Context], Messages]

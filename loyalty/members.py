@@ -170,36 +170,52 @@ def masked_phone(e164: str) -> str:
     return f"••• ••• {e164[-4:]}"
 
 
-# Following
+# Following. `event_at` is LINE's time, which decides; `at` is that moment by the shop's clock, which
+# a demo moves.
 
 
 def follow(
-    session: Session, member: Member, event_at: datetime, *, is_unblocked: bool = False
+    session: Session,
+    member: Member,
+    event_at: datetime,
+    *,
+    at: datetime | None = None,
+    is_unblocked: bool = False,
 ) -> Follow:
     """Note that somebody follows. The latest event time wins; everybody is welcomed once."""
-    has_decided = _decide_following(session, member, event_at, is_following=True)
+    has_decided = _decide_following(session, member, event_at, at, is_following=True)
     if member.welcomed_at is None:
         member.welcomed_at = event_at
         return Follow(has_decided, "back" if is_unblocked or member.is_member else "new")
     return Follow(has_decided, "back" if has_decided else None)
 
 
-def unfollow(session: Session, member: Member, event_at: datetime) -> bool:
+def unfollow(
+    session: Session, member: Member, event_at: datetime, *, at: datetime | None = None
+) -> bool:
     """Note that somebody blocked the account; False when a later event says otherwise."""
-    return _decide_following(session, member, event_at, is_following=False)
+    return _decide_following(session, member, event_at, at, is_following=False)
 
 
-def note_seen(session: Session, member: Member, event_at: datetime) -> None:
+def note_seen(
+    session: Session, member: Member, event_at: datetime, *, at: datetime | None = None
+) -> None:
     """Whoever writes or taps can be reached, and follows unless they blocked us later."""
-    if member.last_event_at is None or event_at > member.last_event_at:
-        member.last_event_at = event_at
+    seen_at = at or event_at
+    if member.last_event_at is None or seen_at > member.last_event_at:
+        member.last_event_at = seen_at
     member.unreachable_at = None
     if not member.is_following:
-        _decide_following(session, member, event_at, is_following=True)
+        _decide_following(session, member, event_at, at, is_following=True)
 
 
 def _decide_following(
-    session: Session, member: Member, event_at: datetime, *, is_following: bool
+    session: Session,
+    member: Member,
+    event_at: datetime,
+    at: datetime | None,
+    *,
+    is_following: bool,
 ) -> bool:
     if member.follow_decided_at is not None and event_at < member.follow_decided_at:
         return False
@@ -211,7 +227,7 @@ def _decide_following(
         member.followed_at = member.followed_at or event_at
     if has_changed:
         kind = "members.followed" if is_following else "members.unfollowed"
-        activities.record(session, member.id, kind, event_at)
+        activities.record(session, member.id, kind, at or event_at)
     return True
 
 

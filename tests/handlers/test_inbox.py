@@ -363,7 +363,7 @@ def test_fw09_demo_clock_does_not_age_a_token(runtime, arrive, box, replies, ech
     assert len(replies) == 1
 
 
-def test_a_line_of_a_chat_stands_at_the_shop_s_time_when_the_demo_clock_was_moved(
+def test_a_chat_stands_at_the_shop_s_time_when_the_demo_clock_was_moved(
     arrive, box, clock, database
 ):
     clock.advance(days=400)
@@ -372,7 +372,11 @@ def test_a_line_of_a_chat_stands_at_the_shop_s_time_when_the_demo_clock_was_move
     run(box)
     with database.read() as session:
         line = session.scalars(select(ConversationLine)).one()
-    assert timedelta(seconds=2) <= clock.now() - line.at < timedelta(minutes=1)
+        member = session.scalars(select(Member)).one()
+        (followed,) = facts(database, "members.followed")
+    for at in (line.at, member.last_event_at, followed.at):
+        assert timedelta(seconds=2) <= clock.now() - at < timedelta(minutes=1)
+    assert member.follow_decided_at < said_at + timedelta(seconds=1), "LINE's time decides"
 
 
 @pytest.mark.parametrize("token", ["", None, 5, "0" * 32, "f" * 32])
