@@ -657,6 +657,8 @@ def members_export(file: Path) -> None:
     from core.spreadsheets import write_csv
     from loyalty import audit, exports
 
+    if str(file) == "-":  # as `import` reads it
+        file = Path("/dev/stdout")
     _refuse_database(file)
     # As /dev/stdout is, which may lead to a file; a link stays a link.
     is_special = file.is_symlink() or (file.exists() and not file.is_file())
@@ -777,7 +779,9 @@ def backup(file: Path) -> None:
         raise click.BadParameter("a file needs a name")
     if not file.parent.is_dir():
         raise click.BadParameter(f"no such folder: {file.parent}")
-    if file.exists() and not file.is_file():  # what is written takes the place of what is there
+    if str(file) == "-" or (
+        file.exists() and not file.is_file()
+    ):  # what is written takes the place of what is there
         raise click.BadParameter("a backup is a file of its own, no device and no pipe")
     _refuse_database(file)
     try:

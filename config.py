@@ -125,7 +125,13 @@ class Settings(BaseSettings):
             raise ValueError("not an address of Redis or RabbitMQ") from error
         return value
 
-    @field_validator("line_channel_access_token", "line_login_channel_secret")
+    @field_validator(
+        "line_channel_access_token",
+        "line_channel_id",
+        "line_login_channel_id",
+        "line_login_channel_secret",
+        "liff_id",
+    )
     @classmethod
     def _sendable(cls, value: str) -> str:
         return _refuse_unsendable(value.strip())

@@ -270,6 +270,7 @@ BAD = [
     ("LINE_CHANNEL_ACCESS_TOKEN", "planted\u200b"), ("LINE_CHANNEL_SECRET", "sound,planted value"),
     ("LINE_LOGIN_CHANNEL_SECRET", "planted\u0e01"), ("METRICS_PORT", "0"),
     ("PUBLIC_URL", "https://shop.example/?planted=1"), ("PUBLIC_URL", "https://planted:x@shop.example"),
+    ("LIFF_ID", "planted\u200b"), ("LINE_CHANNEL_ID", "planted 1"),
     ("BROKER_URL", "planted"), ("BROKER_URL", "redis://:planted@queue:planted/0"),
     ("BROKER_URL", "amqp://[planted"), ("DATABASE_URL", "sqlite://planted/taem.db"),
     ("DATABASE_URL", "sqlite:///planted.db?timeout=planted"), ("DATABASE_URL", "sqlite:///:memory:"),
@@ -541,6 +542,7 @@ def test_a_database_named_as_the_place_to_write_stays_what_it_is(run, tmp_path, 
 def test_a_backup_takes_the_place_of_no_pipe(run, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert run("backup", str(tmp_path / "pipe")).exit_code == 2
+    assert run("backup", "-").exit_code == 2
     assert (tmp_path / "pipe").is_fifo()
 
 
@@ -593,6 +595,13 @@ def test_members_export_leaves_no_half_list_and_names_a_place_it_cannot_write(
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [
         ("members.csv", "yesterday's")
     ]
+
+
+def test_members_export_to_a_dash_is_the_list_itself(run, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    assert run("members", "export", "-").stdout == ""
+    assert "phone" in capfd.readouterr().out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_members_export_writes_through_a_link_and_leaves_it_a_link(run, tmp_path):

@@ -33,7 +33,7 @@ KEYS_KEPT = 10_000
 
 def bearer() -> str:
     """The caller's key (its hash) once it was good; the address of everybody else."""
-    key = token_hash(request.headers.get("Authorization", ""))
+    key = _key()
     return key if key in _GOOD_KEYS else address()
 
 
@@ -41,7 +41,12 @@ def note_good_key() -> None:
     """This request's key is one of ours."""
     if len(_GOOD_KEYS) >= KEYS_KEPT:
         _GOOD_KEYS.clear()
-    _GOOD_KEYS.add(token_hash(request.headers.get("Authorization", "")))
+    _GOOD_KEYS.add(_key())
+
+
+def _key() -> str:
+    """Without what may stand before it, in any letters: one key is counted as one."""
+    return token_hash(request.headers.get("Authorization", "").partition(" ")[2].strip())
 
 
 def seconds_to_wait() -> int | None:

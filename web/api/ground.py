@@ -9,9 +9,11 @@ from datetime import timedelta
 from functools import wraps
 from typing import Annotated, Any, TypeVar
 
-from flask import Blueprint, Response, g, jsonify, request
+import structlog
+from flask import Blueprint, Response, after_this_request, g, jsonify, request
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, ValidationError
 from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.errors import Invalid, Refused
 from core.ids import token_hash
@@ -23,6 +25,7 @@ from web.errors import problem_of
 from web.ground import SAFE_METHODS, db, runtime
 from web.limits import note_good_key
 
+log = structlog.get_logger("api")
 blueprint = Blueprint("api", __name__, url_prefix="/api/v1")
 MAX_KEY = 200
 BEARER = "bearer"
@@ -88,12 +91,26 @@ def _admit(access: Access) -> None:
 
 
 def _note_use(key: ApiKey) -> None:
-    """Remember the last use, now and then; only writes have a transaction to do it in."""
+    """Remember the last use, now and then. Looking commits nothing, so its use is written once the
+    answer is made; a database that cannot take it costs the answer nothing."""
     real = runtime().clock.real_now()
-    is_recent = key.last_used_at is not None and real - key.last_used_at < NOTE_USE_EVERY
-    if request.method in SAFE_METHODS or is_recent:
+    if key.last_used_at is not None and real - key.last_used_at < NOTE_USE_EVERY:
         return
-    db().execute(update(ApiKey).where(ApiKey.id == key.id).values(last_used_at=real))
+    used = update(ApiKey).where(ApiKey.id == key.id).values(last_used_at=real)
+    if request.method not in SAFE_METHODS:
+        db().execute(used)
+        return
+
+    @after_this_request
+    def write(response: Response) -> Response:
+        if request.method == "HEAD":
+            return response
+        try:
+            with runtime().database.write() as session:
+                session.execute(used)
+        except SQLAlchemyError as error:
+            log.warning("use_not_kept", error=type(error).__name__)
+        return response
 
 
 def body_of(model: type[Model]) -> Model:

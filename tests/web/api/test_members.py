@@ -147,6 +147,15 @@ def test_keys_that_are_made_up_are_counted_together(api, app, shop, monkeypatch)
     assert not counters(*good) & strangers
 
 
+def test_a_key_has_one_allowance_however_its_header_is_written(api, app, shop, monkeypatch):
+    counted = set()
+    monkeypatch.setattr(limiter.limiter, "hit", lambda _limit, *who, **_more: not counted.add(who))
+    key = api.key_for(("members.read",))
+    for header in (f"Bearer {key}", f"Bearer {key}", f"bearer {key}", f"Bearer  {key}"):
+        app.test_client().get("/api/v1/members/123456782", headers={"Authorization": header})
+    assert len(counted) == 2, "the address, and the key once it was good"
+
+
 def test_whoever_calls_too_often_is_told_when_to_come_back(api, shop, monkeypatch):
     monkeypatch.setattr(limiter.limiter, "hit", lambda *_who, **_more: False)
     answer = api("GET", "/members/123456782")
@@ -179,6 +188,13 @@ def test_the_scheme_is_known_in_any_letters(api, app, somchai, scheme):
     path = f"/api/v1/members/{somchai.member_no}"
     answer = app.test_client().get(path, headers={"Authorization": f"{scheme} {key}"})
     assert answer.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/events", "/members?phone=0812345678", "/members/100000017"])
+def test_a_key_that_only_looks_is_a_used_one(api, somchai, database, path):
+    api("GET", path)
+    with database.read() as session:
+        assert session.scalars(select(ApiKey.last_used_at)).one() == NOW
 
 
 def test_Z23_revoked_key_is_refused_on_the_next_request(api, runtime, somchai):
