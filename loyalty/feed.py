@@ -75,6 +75,8 @@ JOURNEY = "journeys.called"
 PUBLIC_KINDS = (*sorted(KINDS.values()), JOURNEY, LEFT)
 KEPT = timedelta(days=90)
 PLACED_AT_ONCE = 2000
+#: More than any shop tells between a backup and its restore.
+RESTORED_AHEAD = 10_000_000
 PLACING_LOCK = 0x7AE3_FEED
 MAX_TARGETS = 20
 SECRET_PLACE = "webhook_targets.secret"  # noqa: S105  (where it lies, not what it is)
@@ -175,6 +177,17 @@ def place(session: Session) -> int:
         [{"row": row, "place": highest + n} for n, row in enumerate(waiting, 1)],
     )
     return len(waiting)
+
+
+def move_on(session: Session) -> None:
+    """After a restore: positions go on beyond all that were read since the backup, else their
+    readers would pass over as many new events. The newest of the backup is read once more."""
+    highest = select(func.max(FEED.c.position)).scalar_subquery()
+    session.execute(
+        update(FEED)
+        .where(FEED.c.position == highest)
+        .values(position=FEED.c.position + RESTORED_AHEAD)
+    )
 
 
 def forget(session: Session, now: datetime, limit: int) -> int:

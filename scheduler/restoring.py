@@ -13,7 +13,7 @@ from core import backups as files
 from core.clock import local_day
 from core.runtime import Runtime
 from engagement import restoring
-from loyalty import erasure
+from loyalty import erasure, feed
 from migrations.newest import knows, newest_migration
 from migrations.run import upgrade
 from models.base import Base
@@ -67,6 +67,7 @@ def restore(
         upgrade(url)
     with runtime.transaction() as session:
         erased = erasure.replay(session, runtime.vault, now, gone)
+        feed.move_on(session)
     _skip_missed(runtime, manifest.taken_at, now)
     with runtime.database.read() as session:
         pending = restoring.pending(session)

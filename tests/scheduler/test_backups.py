@@ -24,7 +24,7 @@ from engagement import (
     rides,
     segments,
 )
-from loyalty import erasure, proof
+from loyalty import erasure, feed, proof
 from loyalty.purchases import record_purchase
 from models.base import Base
 from models.campaigns import Campaign, CampaignState
@@ -218,6 +218,29 @@ def test_z17_a_used_database_other_keys_and_newer_versions_are_refused(shop, pla
         restore(stranger, path, [])
     rotated = place("sqlite", vault=Vault(("x" * 40, factories.DATA_KEY), (factories.INDEX_KEY,)))
     assert restore(rotated, path, []).rows > 0
+
+
+def tell(runtime, number):
+    with runtime.transaction() as session:
+        feed.write(session, [("points.expired", NOW, {"member_no": number})])
+        session.flush()
+        feed.place(session)
+
+
+def test_z17_readers_of_the_feed_miss_nothing_that_happens_after_a_restore(shop, place, tmp_path):
+    path = tmp_path / "x.backup"
+    tell(shop, "kept")
+    backups.make(shop, path)
+    for _ in range(3):  # which the restore forgets
+        tell(shop, "read")
+    with shop.database.read() as session:
+        position = feed.newest(session)
+    restored = place("sqlite")
+    restore(restored, path, [])
+    tell(restored, "new")
+    with restored.database.read() as session:
+        told = [event.body["member_no"] for event in feed.after(session, position, 10)]
+    assert told == ["kept", "new"]
 
 
 def test_z17_nothing_leaves_until_somebody_decided(shop, place, tmp_path):
