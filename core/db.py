@@ -163,6 +163,12 @@ def is_sqlite(session: Session) -> bool:
     return session.get_bind().dialect.name == "sqlite"
 
 
+def take_time(session: Session) -> None:
+    """Let the statements of this transaction last: PostgreSQL ends others after a minute."""
+    if not is_sqlite(session):
+        session.execute(text("SET LOCAL statement_timeout = 0"))
+
+
 def once_a_batch(session: Session, key: str, find: Callable[[], Found]) -> Found:
     """What `find` finds; asked only once where the edge keeps a memo (`session.info["memo"]`).
 

@@ -1,6 +1,7 @@
 """Suggestions: what is bought together, and the hour at which a member usually comes.
 
-Both are worked out at night with set statements; only what has changed is written.
+Both are worked out at night with set statements, hours in ranges of members; only what has changed
+is written.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from functools import cache, lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, bindparam, delete, func, or_, select, update
+from sqlalchemy import BigInteger, Integer, and_, bindparam, delete, func, or_, select, update
 from sqlalchemy.orm import Session, aliased
 
 from core.bulk import insert_many
@@ -35,8 +36,12 @@ FRESH = timedelta(days=2)
 RECENT_DAYS = 90
 
 
-def count_pairs(session: Session, now: datetime) -> int:
-    """Count what was bought together, and write the pairs that changed. Returns how many.
+#: (product, companion) -> (bills with both, lift).
+Pairs = dict[tuple[str, str], tuple[int, float]]
+
+
+def find_pairs(session: Session, now: datetime) -> Pairs:
+    """Count what was bought together. Reads only: with many bills it takes minutes.
 
     lift = bills with both x all bills / (bills with one x bills with the other); 1 is chance.
     """
@@ -51,14 +56,13 @@ def count_pairs(session: Session, now: datetime) -> int:
         if lift >= LEAST_LIFT:
             ranked[row.sku].append((lift, row.bills, row.other_sku))
             ranked[row.other_sku].append((lift, row.bills, row.sku))
-    wanted = {
+    return {
         (sku, companion): (count, lift)
         for sku, found in ranked.items()
         for lift, count, companion in sorted(found, key=lambda one: (-one[0], -one[1], one[2]))[
             :PER_ITEM
         ]
     }
-    return _write_pairs(session, wanted)
 
 
 @cache
@@ -84,7 +88,8 @@ def _pair_statements() -> tuple[Any, Any, Any]:
     )
 
 
-def _write_pairs(session: Session, wanted: dict[tuple[str, str], tuple[int, float]]) -> int:
+def keep_pairs(session: Session, wanted: Pairs) -> int:
+    """Write the pairs that are others than they were. Returns how many."""
     known = {
         (row.sku, row.other_sku): (row.bills, row.lift) for row in session.scalars(select(ItemPair))
     }
@@ -106,17 +111,36 @@ def _write_pairs(session: Session, wanted: dict[tuple[str, str], tuple[int, floa
     return len(stale) + len(fresh)
 
 
-def find_best_hours(session: Session, now: datetime, tz: ZoneInfo) -> int:
-    """Bring the usual hour of those who bought lately up to date. Returns how many changed."""
-    asked = {"lately": now - FRESH, "since": now - timedelta(days=HOUR_DAYS)}
+def find_best_hours(
+    session: Session, now: datetime, tz: ZoneInfo, *, after_id: int, limit: int
+) -> tuple[int, int]:
+    """Bring the usual hour of those who bought lately up to date, of the next `limit` buyers after
+    `after_id`. Returns (how many changed, the last id looked at; 0 when nobody was left)."""
+    until = session.scalar(_LAST_OF_NEXT, {"after": after_id, "most": limit})
+    if until is None:
+        return 0, 0
+    asked = {
+        "lately": now - FRESH,
+        "since": now - timedelta(days=HOUR_DAYS),
+        "after": after_id,
+        "until": until,
+    }
     offset = now.astimezone(tz).utcoffset() or timedelta()
-    return len(session.execute(_best_hours_at(offset, tz), asked).all())
+    return len(session.execute(_best_hours_at(offset, tz), asked).all()), int(until)
+
+
+_AFTER: Any = bindparam("after", type_=BigInteger())
+_UNTIL: Any = bindparam("until", type_=BigInteger())
+_NEXT = select(MemberScore.member_id).where(MemberScore.member_id > _AFTER)
+_NEXT = _NEXT.order_by(MemberScore.member_id).limit(bindparam("most", type_=Integer()))
+_LAST_OF_NEXT = select(func.max(_NEXT.subquery().c.member_id))
 
 
 @lru_cache(maxsize=4)
 def _best_hours_at(offset: timedelta, tz: ZoneInfo) -> Any:
     """Sets the usual hours of those who bought lately, and returns whose are others now."""
-    lately = select(Purchase.member_id).where(Purchase.recorded_at > bindparam("lately"))
+    of_these = (Purchase.member_id > _AFTER, Purchase.member_id <= _UNTIL)
+    lately = select(Purchase.member_id).where(*of_these, Purchase.recorded_at > bindparam("lately"))
     hour = local_hour(Purchase.purchased_at, offset, tz)
     visits = (
         select(
@@ -127,6 +151,7 @@ def _best_hours_at(offset: timedelta, tz: ZoneInfo) -> Any:
         )
         .join(MemberScore, MemberScore.member_id == Purchase.member_id)
         .where(
+            *of_these,
             Purchase.purchased_at > bindparam("since"),
             Purchase.state != PurchaseState.VOIDED,
             or_(MemberScore.best_hour.is_(None), Purchase.member_id.in_(lately)),

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from datetime import datetime
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core.db import is_sqlite
+from core.db import take_time
 from loyalty import coupons, draws, earn_rules, points, purchases, stamps
 from loyalty.points import Difference
 
@@ -26,8 +25,7 @@ CHECKS: tuple[Callable[[Session], list[Difference]], ...] = (
 
 def find_all(session: Session) -> list[Difference]:
     """Every difference there is. Reads only: a shop goes on meanwhile, on either engine."""
-    if not is_sqlite(session):  # a large shop's sums take longer than any request may
-        session.execute(text("SET LOCAL statement_timeout = 0"))
+    take_time(session)  # a large shop's sums take longer than any request may
     return [difference for check in CHECKS for difference in check(session)]
 
 

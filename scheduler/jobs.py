@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +11,7 @@ import structlog
 from sqlalchemy.orm import Session
 
 from core.clock import local_day
+from core.db import take_time
 from core.runtime import Runtime
 from engagement import journey_engine, journey_triggers, journeys
 from engagement.journey_triggers import Plan
@@ -34,7 +37,7 @@ from rich_menus import assign, upkeep
 
 log = structlog.get_logger("jobs")
 LEDGER_ALARM = "ledger.difference:nightly"
-#: The cursor of a job over several journeys: which one, times this, and the member it has reached.
+#: The cursor of a job of several parts: which one, times this, and the member it has reached.
 SPAN = 10**12
 
 
@@ -49,6 +52,17 @@ class Run:
     cursor: int = 0
     #: The journeys it is about, read once in a transaction.
     plans: list[Plan] | None = None
+
+
+@contextmanager
+def looking(session: Session, run: Run) -> Iterator[Session]:
+    """Where a job that `looks_long` looks: nobody's writing waits for it meanwhile."""
+    if session.in_transaction():  # whoever has begun to write already looks at that as well
+        yield session
+        return
+    with run.runtime.database.read() as there:
+        take_time(there)
+        yield there
 
 
 def expire_points(session: Session, run: Run) -> int:
@@ -106,9 +120,9 @@ def check_ledger(session: Session, run: Run) -> int:
     either alarms."""
     if run.cursor:
         return 0  # one pass of set statements proves them all
-    with run.runtime.database.read() as looking:  # no row is locked while the long statements run
-        found = proof.find_all(looking)
-        broken = audit.verify(looking)
+    with looking(session, run) as there:
+        found = proof.find_all(there)
+        broken = audit.verify(there)
     differences = proof.freeze(session, found, run.now)
     for difference in differences:
         log.error("ledger_difference", kind=difference.what, count=1)

@@ -1,5 +1,5 @@
 """The jobs of proof and watch: pairs and hours at night, what stands out, the morning's digest and
-Monday's card. Each is safe twice; a batch is one phase."""
+Monday's card. Each is safe twice; a batch is one phase, or a part of it."""
 
 from __future__ import annotations
 
@@ -9,36 +9,43 @@ from core.clock import local_day
 from engagement import alerts, watchdog, weekly
 from insights import suggestions, suspects
 from loyalty import alarms
-from scheduler.jobs import Run
+from scheduler.jobs import SPAN, Run, looking
 
-PHASES = 3
+PAIRS, HOURS, SUSPECTS = range(3)
 
 
 def work_out(session: Session, run: Run) -> int:
-    """Pairs, best hours, and whose figures deserve a look; one a batch."""
-    if run.cursor >= PHASES:
-        return 0
-    if run.cursor == 0:
-        suggestions.count_pairs(session, run.now)
-    elif run.cursor == 1:
-        suggestions.find_best_hours(session, run.now, run.runtime.clock.tz)
-    else:
+    """Pairs, best hours, and whose figures deserve a look; a phase, or some members, a batch."""
+    phase, after_id = divmod(run.cursor, SPAN)
+    last_id = 0
+    if phase == PAIRS:
+        with looking(session, run) as there:
+            pairs = suggestions.find_pairs(there, run.now)
+        suggestions.keep_pairs(session, pairs)
+    elif phase == HOURS:
+        _, last_id = suggestions.find_best_hours(
+            session, run.now, run.runtime.clock.tz, after_id=after_id, limit=run.limit
+        )
+    elif phase == SUSPECTS:
         _note_suspects(session, run)
-    run.cursor += 1
+    else:
+        return 0
+    run.cursor = phase * SPAN + last_id if last_id else (phase + 1) * SPAN
     return 1
 
 
 def _note_suspects(session: Session, run: Run) -> None:
     """An alarm for each cashier with flags, and one for the members together; no names in it."""
     clock, now = run.runtime.clock, run.now
-    cashiers = suspects.cashiers(session, now, clock.real_now(), clock.tz)
+    with looking(session, run) as there:
+        cashiers = suspects.cashiers(there, now, clock.real_now(), clock.tz)
+        count = len(suspects.members(there, now, clock.tz))
     keys = {f"suspects.cashier:{one.id}" for one in cashiers}
     alarms.end_others(session, ["suspects.cashier:"], keys, now)
     for one in cashiers:
         facts = {"cashier_id": one.id, "count": len(one.flags)}
         key = f"suspects.cashier:{one.id}"
         alarms.raise_alarm(session, key, "suspects.cashier", facts, now)
-    count = len(suspects.members(session, now, clock.tz))
     if count:
         key = "suspects.members:all"
         alarms.raise_alarm(session, key, "suspects.members", {"count": count}, now)

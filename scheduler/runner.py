@@ -43,6 +43,9 @@ LOOK_EVERY = timedelta(seconds=45)
 #: How often it is asked whether a backup is due.
 BACKUP_SECONDS = 60
 LEASE = timedelta(seconds=60)
+#: Of a job that looks for long: nobody takes it over while it does. Not in the demo, whose days are
+#: seconds apart: one that was killed is taken up again soon.
+LONG_LEASE = timedelta(hours=1)
 #: Batches share a transaction until it has lasted this long: most nights find little to do.
 SHARED_SECONDS = 0.05
 MAX_BATCHES = 100_000
@@ -167,17 +170,24 @@ class Running:
     def step(self, session: Session) -> Outcome | None:
         """As much as fits into this transaction; None when more is left."""
         self._made = None
+        job = self.claim.job
         if not self.is_kept:  # the claim commits with what is done first
-            found = _claim(session, self._runtime, self.claim)
+            state = OccurrenceState.RUNNING if job.looks_long else OccurrenceState.DONE
+            found = _claim(session, self._runtime, self.claim, state=state)
             if isinstance(found, Outcome):
                 return found
             self._run.cursor, self._made = found
             reach("scheduler.claimed")
+            if job.looks_long:
+                return None  # but not with a look that nobody's writing may wait for
         self._run.plans = None  # the owner may have switched one off
-        work = self.claim.job.work
-        done, self.is_through = share(
-            self._runtime, session, self.now, lambda one: work(one, self._run)
-        )
+        if job.looks_long:
+            done = job.work(session, self._run)
+            self.is_through = done == 0
+        else:
+            done, self.is_through = share(
+                self._runtime, session, self.now, lambda one: job.work(one, self._run)
+            )
         self.has_done = self.has_done or done > 0
         if not self._keep(session, done):
             raise _LeaseLost
@@ -198,7 +208,7 @@ class Running:
         session.flush()
         real = self._runtime.clock.real_now()
         reached = {"reached": self._run.cursor, "done": done, "real_now": real}
-        reached["until"] = real + LEASE
+        reached["until"] = real + _lease_of(self._runtime, self.claim.job)
         kept: Any
         if self._made is None:
             by = self.claim.facts | reached
@@ -397,7 +407,7 @@ def _claim(
     the end of the transaction, and whoever finds something puts it right (`Running`).
     """
     real = runtime.clock.real_now()
-    asked = claim.facts | {"real_now": real, "until": real + LEASE}
+    asked = claim.facts | {"real_now": real, "until": real + _lease_of(runtime, claim.job)}
     # Claims of one job come one after the other; SQLite has one writer. Whoever holds the lock may
     # be at a long batch: nobody waits for that.
     is_sabotage = is_sabotaged("scheduler_without_claim")
@@ -422,6 +432,10 @@ def _claim(
     if found is None or found == OccurrenceState.RUNNING:
         return Outcome.RUNNING
     return Outcome.ALREADY_DONE
+
+
+def _lease_of(runtime: Runtime, job: Job) -> timedelta:
+    return LONG_LEASE if job.looks_long and not runtime.settings.demo else LEASE
 
 
 @cache

@@ -37,6 +37,9 @@ class Job:
     work: Callable[[Session, jobs.Run], int]
     catch_up: CatchUp
     limit: int = 500
+    #: A batch begins with a look of minutes, on a connection of its own and before it writes: it is
+    #: claimed in a transaction before that, and has each of its own, so that no lock is held.
+    looks_long: bool = False
 
     def due_at(self, day: date, tz: ZoneInfo) -> datetime:
         """The moment this day's occurrence is due."""
@@ -65,8 +68,8 @@ JOBS: dict[str, Job] = {
         Job("vouchers.expire", time(0, 10), jobs.expire_vouchers, CatchUp.ALWAYS),
         Job("tiers.nightly", time(0, 15), jobs.judge_tiers, CatchUp.ALWAYS),
         Job("lifecycle.nightly", time(2, 30), jobs.judge_levels, CatchUp.LATEST, limit=20_000),
-        Job("insights.nightly", time(2, 50), nightly.work_out, CatchUp.LATEST),
-        Job("ledger.check", time(3, 30), jobs.check_ledger, CatchUp.LATEST),
+        Job("insights.nightly", time(2, 50), nightly.work_out, CatchUp.LATEST, 5_000, True),
+        Job("ledger.check", time(3, 30), jobs.check_ledger, CatchUp.LATEST, looks_long=True),
         Job("members.forget", time(3, 45), jobs.forget, CatchUp.LATEST),
         Job("privacy.retention", time(3, 50), jobs.throw_away, CatchUp.LATEST, limit=2_000),
         Job("menus.repair", time(4, 0), jobs.repair_menus, CatchUp.LATEST),

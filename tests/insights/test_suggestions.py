@@ -50,23 +50,27 @@ def pairs(session) -> dict[tuple[str, str], tuple[int, float]]:
     }
 
 
+def count(session, now=NOW) -> int:
+    return suggestions.keep_pairs(session, suggestions.find_pairs(session, now))
+
+
 def test_M10_pairs_are_counted_by_bill_and_measured_by_lift(session, bills):
-    assert suggestions.count_pairs(session, NOW) == 2
+    assert count(session) == 2
     # 10 of 22 bills hold both; 10 hold latte, 12 hold cake: 10 x 22 / (10 x 12)
     both = (10, pytest.approx(1.833))
     assert pairs(session) == {("latte", "cake"): both, ("cake", "latte"): both}
 
 
 def test_M10_only_what_changed_is_written_and_what_is_no_pair_any_more_goes(session, bills):
-    suggestions.count_pairs(session, NOW)
-    assert suggestions.count_pairs(session, NOW) == 0
+    count(session)
+    assert count(session) == 0
     later = NOW + timedelta(days=suggestions.DAYS)
-    assert suggestions.count_pairs(session, later) == 2
+    assert count(session, later) == 2
     assert pairs(session) == {}
 
 
 def test_M10_suggests_what_they_have_not_had(session, bills):
-    suggestions.count_pairs(session, NOW)
+    count(session)
     fan, both, stranger = (factories.make_member(session, name) for name in "abc")
     buy(session, fan, "latte")
     buy(session, both, "latte", "cake")
@@ -84,6 +88,10 @@ def score(session, member, best_hour=None) -> None:
     session.flush()
 
 
+def find_hours(session, after_id=0, limit=100) -> tuple[int, int]:
+    return suggestions.find_best_hours(session, NOW, BANGKOK, after_id=after_id, limit=limit)
+
+
 def test_M10_best_hour_is_the_usual_one_on_the_shops_clock(session):
     early, rare, same = (factories.make_member(session, name) for name in "abc")
     for member, hour in ((early, None), (rare, None), (same, 8)):
@@ -95,8 +103,22 @@ def test_M10_best_hour_is_the_usual_one_on_the_shops_clock(session):
     buy(session, early, at=at_eight + timedelta(hours=9))
     buy(session, early, at=at_eight + timedelta(hours=9), state=PurchaseState.VOIDED)
     buy(session, rare, at=at_eight)
-    assert suggestions.find_best_hours(session, NOW, BANGKOK) == 1
+    assert find_hours(session) == (1, same.id)
     session.expire_all()
     hours = {one.member_id: one.best_hour for one in session.scalars(select(MemberScore))}
     assert hours == {early.id: 8, rare.id: None, same.id: 8}
-    assert suggestions.find_best_hours(session, NOW, BANGKOK) == 0
+    assert find_hours(session) == (0, same.id)
+
+
+def test_M10_best_hours_are_looked_for_in_ranges_of_members(session):
+    members = [factories.make_member(session, name) for name in "abc"]
+    for member in members:
+        score(session, member)
+        for days in range(3):
+            buy(session, member, at=NOW - timedelta(days=days))
+    _, second, third = members
+    assert find_hours(session, limit=2) == (2, second.id)
+    assert find_hours(session, after_id=second.id, limit=2) == (1, third.id)
+    assert find_hours(session, after_id=third.id, limit=2) == (0, 0)
+    session.expire_all()
+    assert None not in session.scalars(select(MemberScore.best_hour)).all()

@@ -132,6 +132,59 @@ def test_fs09_the_next_run_counts_once_the_long_one_is_over(
     assert marks() == {member: 1 if member <= people[2] else 2 for member in people}
 
 
+# Long looks
+
+
+def write_elsewhere(runtime):
+    with runtime.database.write() as session:
+        session.execute(insert(Heartbeat).values(id="till", role="till", at=NOW))
+
+
+def test_nobodys_writing_waits_while_a_job_looks_long(runtime, run, runs):
+    seen = []
+
+    def look(session, batch):
+        if batch.cursor == 2:
+            return 0
+        if not batch.cursor:
+            seen.extend(runs())
+            write_elsewhere(runtime)
+        batch.cursor += 1
+        return 1
+
+    assert run(work=look, looks_long=True) == Outcome.DONE
+    assert run(work=look, looks_long=True) == Outcome.ALREADY_DONE
+    [row], [during] = runs(), seen
+    assert (row.state, row.rows_done, row.cursor) == (DONE, 2, 2)
+    assert during.state == RUNNING
+    assert during.lease_until - during.claimed_at == runner.LONG_LEASE
+
+
+@pytest.mark.parametrize(
+    "job_id, table", [("ledger.check", "lot_draws"), ("insights.nightly", "purchase_items")]
+)
+def test_the_shop_goes_on_while_everything_is_added_up(runtime, people, only_ours, job_id, table):
+    """SQLite has one writer: a till and LINE would wait for as long as the sums take."""
+    only_ours(JOBS[job_id])
+    wrote = []
+
+    def look(_connection, _cursor, statement, *_more):
+        if table in statement and not wrote:
+            wrote.append(statement)
+            write_elsewhere(runtime)
+
+    event.listen(runtime.database.engine, "before_cursor_execute", look)
+    try:
+        runner.catch_up(runtime, JOBS[job_id], NOW)
+    finally:
+        event.remove(runtime.database.engine, "before_cursor_execute", look)
+    assert wrote
+    with runtime.database.read() as session:
+        done = session.scalars(select(Occurrence).where(Occurrence.job == job_id)).one()
+        assert done.state == DONE
+        assert session.get(Heartbeat, "till") is not None
+
+
 def test_a_failing_job_stays_open_and_is_taken_up_again(runtime, people, marks, clock, only_ours):
     def fail(session, batch):
         raise ValueError("broken")
