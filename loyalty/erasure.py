@@ -8,7 +8,7 @@ nobody. A journal row without personal data is replayed after a restore.
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import case, delete, or_, select, update
 from sqlalchemy.orm import Session
@@ -34,7 +34,16 @@ from loyalty import (
 from models.conversations import Conversation, ConversationLine, ConversationPicture, Ticket
 from models.coupons import CodeState, CodeTry, ScanCode
 from models.journeys import Enrolment, EnrolmentState, Intent, IntentState
-from models.members import ConsentAsk, Erasure, JoinForm, Member, MemberKey, MemberState, Purpose
+from models.members import (
+    IS_GONE,
+    ConsentAsk,
+    Erasure,
+    JoinForm,
+    Member,
+    MemberKey,
+    MemberState,
+    Purpose,
+)
 from models.menus import MenuLink
 from models.outbox import Call, CallKind, CallState, Message, MessageState
 from models.scores import MemberScore, SurveyAnswer
@@ -43,6 +52,8 @@ from models.staff import Cashier
 from models.tiers import MemberTier
 
 REASON = "members.erased"
+#: No call is under way for longer; who left before that is not looked at every night.
+UNDER_WAY = timedelta(days=30)
 
 
 def erase(
@@ -230,13 +241,13 @@ def _leave_multicasts(
     return unsent
 
 
-def sweep(session: Session, limit: int) -> int:
+def sweep(session: Session, now: datetime, limit: int) -> int:
     """Empty what could not be emptied at the time: bodies that were under way. Returns how many."""
+    gone = select(Member.id).where(IS_GONE, Member.erased_at > now - UNDER_WAY)
     over = (
         select(Call.id)
         .join(Message, Message.call_id == Call.id)
-        .join(Member, Member.id == Message.member_id)
-        .where(Member.state == MemberState.ERASED, Call.kind != CallKind.MULTICAST)
+        .where(Message.member_id.in_(gone), Call.kind != CallKind.MULTICAST)
         .where(Call.body.is_not(None), Call.finished_at.is_not(None))
         .limit(limit)
     )

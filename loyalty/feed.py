@@ -191,14 +191,19 @@ def move_on(session: Session) -> None:
 
 
 def forget(session: Session, now: datetime, limit: int) -> int:
-    """Delete placed events older than 90 days; the newest stays, as positions go on from it."""
+    """Delete placed events older than 90 days; the newest stays, as positions go on from it.
+
+    Only the first ones are looked at: what comes behind them is younger.
+    """
     highest = select(func.max(FEED.c.position)).scalar_subquery()
-    old = (
-        select(FEED.c.id)
-        .where(FEED.c.at < now - KEPT, FEED.c.position < highest)
-        .order_by(FEED.c.id)
+    first = (
+        select(FEED.c.id, FEED.c.at)
+        .where(FEED.c.position < highest)
+        .order_by(FEED.c.position)
         .limit(limit)
+        .subquery()
     )
+    old = select(first.c.id).where(first.c.at < now - KEPT)
     gone: Any = session.connection().execute(
         delete(FEED).where(FEED.c.id.in_(old.scalar_subquery()))
     )

@@ -20,6 +20,7 @@ from core.db import insert_on, is_sqlite
 from loyalty import imports, shop
 from models.base import UtcDateTime, table_of
 from models.conversations import (
+    HAS_SUBJECT,
     ConversationLine,
     ConversationPicture,
     PictureState,
@@ -59,20 +60,27 @@ class Kind:
         return f"retention.{self.name}_days"
 
 
-def sweep(session: Session, *, now: datetime, real_now: datetime, day: date, limit: int) -> int:
-    """One batch of tonight's work; 0 when nothing is left that is too old."""
+def sweep(
+    session: Session, *, now: datetime, real_now: datetime, day: date, limit: int, place: int = 0
+) -> tuple[int, int]:
+    """One batch of tonight's work, from the kind at this place on: those before it are through.
+
+    Returns (rows removed, the place it has reached); 0 rows when nothing is left that is too old.
+    """
     done: list[dict[str, Any]] = []
-    for kind in KINDS:
+    removed = 0
+    while place < len(KINDS) and not removed:
+        kind = KINDS[place]
         days = days_of(session, kind)
         at = real_now if kind.is_real_time else now
         removed = kind.sweep(session, at - timedelta(days=days), limit)
         done.append(
             {"day": day, "kind": kind.name, "kept_days": days, "removed": removed, "at": now}
         )
-        if removed:
-            break
-    session.execute(_note_on(is_sqlite(session)), done)
-    return int(done[-1]["removed"])
+        place += not removed
+    if done:
+        session.execute(_note_on(is_sqlite(session)), done)
+    return removed, place
 
 
 def days_of(session: Session, kind: Kind) -> int:
@@ -131,7 +139,7 @@ _SUBJECTS = _emptying(
     Ticket,
     Ticket.state == TicketState.DONE,
     Ticket.done_at < _CUTOFF,
-    Ticket.subject != "",
+    HAS_SUBJECT,
     subject="",
 )
 _PICTURES = _emptying(

@@ -112,6 +112,11 @@ class TicketState(StrEnum):
     DONE = "done"
 
 
+_HAS_SUBJECT = "subject <> ''"
+#: Written out rather than bound: it repeats the condition of an index.
+HAS_SUBJECT = text(f"tickets.{_HAS_SUBJECT}")
+
+
 class Ticket(Base):
     """A matter to settle; counted for the high-maintenance level."""
 
@@ -124,6 +129,13 @@ class Ticket(Base):
             "conversation_id",
             postgresql_where=text("conversation_id IS NOT NULL"),
             sqlite_where=text("conversation_id IS NOT NULL"),
+        ),
+        # What a night may have to throw away (`loyalty/retention.py`).
+        Index(
+            "ix_tickets_kept",
+            "done_at",
+            postgresql_where=text(_HAS_SUBJECT),
+            sqlite_where=text(_HAS_SUBJECT),
         ),
     )
 

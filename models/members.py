@@ -377,7 +377,7 @@ class MemberSession(Base):
     member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), index=True)
     created_at: Mapped[moment]
     last_seen_at: Mapped[moment]
-    expires_at: Mapped[moment]
+    expires_at: Mapped[moment] = mapped_column(index=True)
     revoked_at: Mapped[moment | None]
     #: `liff` or `link`.
     opened_by: Mapped[short]
@@ -392,7 +392,7 @@ class ChatLink(Base):
     member_id: Mapped[int] = mapped_column(BigId, ForeignKey("members.id"), index=True)
     path: Mapped[str] = mapped_column(String(255))
     created_at: Mapped[moment]
-    expires_at: Mapped[moment]
+    expires_at: Mapped[moment] = mapped_column(index=True)
     used_at: Mapped[moment | None]
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from models.base import Base, BigId, Json, bigid, bigint, local_date, moment, short, state_of
@@ -92,6 +92,13 @@ class SurveyAnswer(Base):
         UniqueConstraint("member_id", "kind", "occasion"),
         CheckConstraint("score IS NULL OR score BETWEEN 0 AND 10", name="score_within"),
         Index("ix_survey_answers_kind_answered_at", "kind", "answered_at"),
+        # What a night may have to throw away (`loyalty/retention.py`).
+        Index(
+            "ix_survey_answers_why",
+            "answered_at",
+            postgresql_where=text("why_sealed IS NOT NULL"),
+            sqlite_where=text("why_sealed IS NOT NULL"),
+        ),
     )
 
     id: Mapped[bigid]

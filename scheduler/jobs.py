@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -142,29 +142,44 @@ def check_ledger(session: Session, run: Run) -> int:
 
 
 def forget(session: Session, run: Run) -> int:
-    """Delete what is kept no longer: tombstones, dead links, sessions, codes and operation ids,
-    bodies of the erased, events that every reader has had 90 days for."""
-    real_now = run.runtime.clock.real_now()
-    return (
-        tombstones.forget(session, run.now, run.limit)
-        + doors.sweep(session, real_now, run.limit)
-        + erasure.sweep(session, run.limit)
-        + codes.forget(session, real_now, run.limit)
-        + operations.forget(session, real_now, run.limit)
-        + feed.forget(session, run.now, run.limit)
-    )
+    """Delete what is kept no longer: tombstones, dead links, sessions, codes, tries and operation
+    ids, bodies of the erased, events that every reader has had 90 days for.
+
+    One kind after the other: what is through is not asked again for each batch of another.
+    """
+    while run.cursor < len(FORGETTING):
+        is_real, one = FORGETTING[run.cursor]
+        at = run.runtime.clock.real_now() if is_real else run.now
+        if done := one(session, at, run.limit):
+            return done
+        run.cursor += 1
+    return 0
+
+
+#: `(session, moment, limit) -> rows`, and whether its moments are the machine's.
+FORGETTING: tuple[tuple[bool, Callable[[Session, datetime, int], int]], ...] = (
+    (False, tombstones.forget),
+    (True, doors.sweep),
+    (False, erasure.sweep),
+    (True, codes.forget),
+    (True, coupons.forget_tries),
+    (True, operations.forget),
+    (False, feed.forget),
+)
 
 
 def throw_away(session: Session, run: Run) -> int:
     """Throw away what the shop keeps no longer: each kind after its own number of days."""
     clock = run.runtime.clock
-    return retention.sweep(
+    removed, run.cursor = retention.sweep(
         session,
         now=run.now,
         real_now=clock.real_now(),
         day=local_day(run.now, clock.tz),
         limit=run.limit,
+        place=run.cursor,
     )
+    return removed
 
 
 def repair_menus(session: Session, run: Run) -> int:

@@ -42,7 +42,7 @@ from loyalty.coupons.reversing import (
     withdraw,
 )
 from loyalty.coupons.rows import USABLE, lock_voucher, set_voucher
-from loyalty.coupons.typed import claim_by_code, count_try
+from loyalty.coupons.typed import claim_by_code, count_try, forget_tries
 from loyalty.coupons.using import (
     Discount,
     RedemptionResult,
@@ -77,6 +77,7 @@ __all__ = [
     "discount_for",
     "expire_vouchers",
     "expiry_of",
+    "forget_tries",
     "gift_ceiling",
     "give",
     "giveable",

@@ -8,11 +8,11 @@ the same questions, so that its time tells nothing either.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, exists, or_, select, update
+from sqlalchemy import and_, delete, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.clock import start_of_day
@@ -147,6 +147,17 @@ def count_try(session: Session, member_id: int, real_now: datetime, tz: ZoneInfo
     for window, limit, minutes in limits:
         if _count(session, member_id, window) > limit:
             raise Refused("errors.too_many", status=429, minutes=minutes)
+
+
+def forget_tries(session: Session, real_now: datetime, limit: int) -> int:
+    """Delete counters of days that are over everywhere; returns how many, at most `limit`."""
+    day = (real_now - timedelta(days=2)).date().isoformat()
+    first = select(TRIES.c.id, TRIES.c.window).order_by(TRIES.c.id).limit(limit).subquery()
+    old = select(first.c.id).where(func.substr(first.c.window, 3, len(day)) < day)
+    gone: Any = session.connection().execute(
+        delete(TRIES).where(TRIES.c.id.in_(old.scalar_subquery()))
+    )
+    return int(gone.rowcount)
 
 
 def _count(session: Session, member_id: int, window: str) -> int:

@@ -36,6 +36,13 @@ PARTS = (
         ["expires_at", "id"],
         "state = 'open' AND expires_at IS NOT NULL",
     ),
+    ("ix_survey_answers_why", "survey_answers", ["answered_at"], "why_sealed IS NOT NULL"),
+    ("ix_tickets_kept", "tickets", ["done_at"], "subject <> ''"),
+)
+#: What every night deletes, found by its end.
+ENDS = (
+    ("ix_chat_links_expires_at", "chat_links", "expires_at"),
+    ("ix_member_sessions_expires_at", "member_sessions", "expires_at"),
 )
 #: Rows of a span of days, in tables that grow in the order of this column.
 TIMES = (
@@ -50,6 +57,8 @@ def upgrade() -> None:
         for name, table, columns, condition in PARTS:
             where = sa.text(condition)
             _create(name, table, columns, postgresql_where=where, sqlite_where=where)
+        for name, table, column in ENDS:
+            _create(name, table, [column])
         for name, table, column in TIMES:
             _create(name, table, [column], postgresql_using="brin")
         _create(
@@ -66,7 +75,7 @@ def downgrade() -> None:
     _say_when_menus_are_due("is_due")
     with _beside_the_shop():
         _drop("ix_members_test", "members")
-        for name, table, _ in reversed(TIMES):
+        for name, table, _ in reversed((*ENDS, *TIMES)):
             _drop(name, table)
         for name, table, _, _ in reversed(PARTS):
             _drop(name, table)

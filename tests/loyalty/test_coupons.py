@@ -12,6 +12,7 @@ from core.errors import NotFound, Refused
 from loyalty import checkout, codes, coupons, earn_rules, points, proof
 from models.activities import Activity
 from models.coupons import (
+    CodeTry,
     Coupon,
     CouponKind,
     CouponState,
@@ -286,6 +287,16 @@ def test_twenty_first_code_of_a_day_waits_for_midnight(session, somchai):
     refused = refusal_of(coupons.count_try, session, somchai.id, late, BANGKOK)
     assert refused.facts == {"minutes": 9 * 60 + 1}
     coupons.count_try(session, somchai.id, NOW + timedelta(hours=10), BANGKOK)
+
+
+def test_counters_of_tries_go_when_their_day_is_over_everywhere(session, somchai):
+    for days in (0, 0, 3):
+        coupons.count_try(session, somchai.id, NOW + timedelta(days=days), BANGKOK)
+    later = NOW + timedelta(days=4)
+    assert coupons.forget_tries(session, NOW + timedelta(days=1), 100) == 0
+    assert coupons.forget_tries(session, later, 1) == 1
+    assert [coupons.forget_tries(session, later, 100) for _ in range(2)] == [1, 0]
+    assert session.scalars(select(func.count(CodeTry.id))).one() == 2
 
 
 # What to take off

@@ -141,10 +141,10 @@ def test_what_was_under_way_is_emptied_once_it_is_over(session, vault):
     call.state = CallState.SENDING
     session.flush()
     erasure.erase(session, vault, member, asked_by="member", now=NOW)
-    assert erasure.sweep(session, 100) == 0
+    assert erasure.sweep(session, NOW, 100) == 0
     call.state, call.finished_at = CallState.DONE, NOW
     session.flush()
-    assert erasure.sweep(session, 100) == 1
+    assert erasure.sweep(session, NOW, 100) == 1
     session.expire_all()
     assert session.get(Call, owed.call_id).body is None
 

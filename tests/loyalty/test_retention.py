@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event as listening
 from sqlalchemy import select
 
 from core.clock import local_day
@@ -27,9 +28,12 @@ KINDS = {kind.name: kind for kind in retention.KINDS}
 def night(session, *, after: timedelta = timedelta(), limit: int = 100) -> int:
     """One night's work; how many rows it threw away."""
     at, removed = NOW + after, 0
-    day = local_day(at, BANGKOK)
-    while done := retention.sweep(session, now=at, real_now=at, day=day, limit=limit):
+    asked = {"now": at, "real_now": at, "day": local_day(at, BANGKOK), "limit": limit}
+    done, place = retention.sweep(session, **asked)
+    while done:
         removed += done
+        done, place = retention.sweep(session, **asked, place=place)
+    assert place == len(retention.KINDS)
     return removed
 
 
@@ -159,6 +163,22 @@ def test_reasons_subjects_lists_and_looks_go(session, somchai):
     assert (answer.why_sealed, answer.score) == (None, 9)
     assert sorted(session.scalars(select(Ticket.subject))) == ["", "ค้าง"]
     assert session.scalars(select(Look)).all() == []
+
+
+def test_a_kind_that_is_through_is_not_asked_again_for_the_batches_of_another(session):
+    for number in range(6):
+        event(session, number)
+    asked = []
+
+    def note(_connection, _cursor, statement, *_more):
+        asked.append(statement.startswith("UPDATE conversation_lines"))
+
+    listening.listen(session.get_bind(), "before_cursor_execute", note)
+    try:
+        assert night(session, after=days("events", 1), limit=2) == 6
+    finally:
+        listening.remove(session.get_bind(), "before_cursor_execute", note)
+    assert asked.count(True) == 1
 
 
 def test_a_night_works_in_batches_and_says_what_it_removed(session, vault, somchai):

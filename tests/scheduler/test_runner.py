@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import time as machine
+from collections import Counter
 from datetime import UTC, date, datetime, time, timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from engagement import definitions
 from loyalty import activities
 from models.journeys import Intent, Journey
 from models.points import EntryKind, LedgerEntry, Lot
+from models.purchases import Operation
 from models.schedule import Heartbeat, Occurrence, OccurrenceState
 from scheduler import runner, watch
 from scheduler.runner import Outcome
@@ -183,6 +185,30 @@ def test_the_shop_goes_on_while_everything_is_added_up(runtime, people, only_our
         done = session.scalars(select(Occurrence).where(Occurrence.job == job_id)).one()
         assert done.state == DONE
         assert session.get(Heartbeat, "till") is not None
+
+
+def test_a_kind_that_is_forgotten_is_not_asked_for_again_for_the_batches_of_another(
+    runtime, clock, only_ours
+):
+    forget = dataclasses.replace(JOBS["members.forget"], limit=2)
+    only_ours(forget)
+    old = clock.real_now() - timedelta(days=30)
+    with runtime.database.write() as session:
+        rows = [{"id": f"api:1:{n}", "fingerprint": "x", "created_at": old} for n in range(6)]
+        session.execute(insert(Operation), rows)
+    asked = Counter()
+
+    def look(_connection, _cursor, statement, *_more):
+        asked[" ".join(statement.split()[:3])] += 1
+
+    event.listen(runtime.database.engine, "before_cursor_execute", look)
+    try:
+        runner.run_occurrence(runtime, forget, on=TODAY, due=NINE, now=NINE)
+    finally:
+        event.remove(runtime.database.engine, "before_cursor_execute", look)
+    assert (asked["DELETE FROM operations"], asked["DELETE FROM scan_codes"]) == (4, 1)
+    with runtime.database.read() as session:
+        assert session.scalars(select(Operation.id)).all() == []
 
 
 def test_a_failing_job_stays_open_and_is_taken_up_again(runtime, people, marks, clock, only_ours):
