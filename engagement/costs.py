@@ -20,6 +20,8 @@ from models.outbox import Call, CallState, ChannelState, Message, MessageState
 _OWED = (MessageState.WAITING, MessageState.CALLING, MessageState.PARKED)
 #: Written out rather than bound, so that both engines use the partial index.
 IS_PENDING = text("campaign_recipients.state = 'pending'")
+#: `session.info`: moment -> used and owed this month before what the session itself has queued.
+MONTH_BEFORE = "costs.month_before"
 _UNDER_WAY = (CampaignState.FREEZING, CampaignState.SENDING, CampaignState.PAUSED)
 
 
@@ -108,7 +110,7 @@ def month_of(session: Session, now: datetime, tz: ZoneInfo) -> Month:
     counted = state.quota_used if state is not None else None
     read_at = state.quota_read_at if state is not None else None
     return Month(
-        used=max(_left_us(session, now, tz), counted or 0),
+        used=_used(session, now, tz),
         reserved=_owed(session) + _promised(session),
         limit=limit,
         counted=counted,
@@ -156,15 +158,30 @@ def left_to_stop(session: Session, now: datetime, tz: ZoneInfo) -> int | None:
     stop = shop.get(session, "messages.monthly_stop")
     if stop is None:
         return None
-    state = session.get(ChannelState, outbox.CHANNEL_ROW)
-    counted = (state.quota_used if state is not None else None) or 0
-    return int(stop) - max(_left_us(session, now, tz), counted) - _owed(session)
+    return int(stop) - _used(session, now, tz) - _owed(session)
 
 
 def is_stopped(session: Session, now: datetime, tz: ZoneInfo) -> bool:
-    """Whether the month has reached the hard stop: nothing that can wait leaves as a paid push."""
-    left = left_to_stop(session, now, tz)
-    return left is not None and left <= 0
+    """Whether the month has reached the hard stop: nothing that can wait leaves as a paid push.
+
+    The month is added up once in a session for each moment, and the session's own messages are
+    counted on: a batch asks this for each of its messages.
+    """
+    stop = shop.get(session, "messages.monthly_stop")
+    if stop is None:
+        return False
+    queued = session.info.get(outbox.QUEUED, 0)
+    known: dict[datetime, int] = session.info.setdefault(MONTH_BEFORE, {})
+    if now not in known:
+        known[now] = _used(session, now, tz) + _owed(session) - queued
+    return bool(known[now] + queued >= int(stop))
+
+
+def _used(session: Session, now: datetime, tz: ZoneInfo) -> int:
+    """Messages of this month that have left, by LINE's count or ours, whichever is more."""
+    state = session.get(ChannelState, outbox.CHANNEL_ROW)
+    counted = state.quota_used if state is not None else None
+    return max(_left_us(session, now, tz), counted or 0)
 
 
 def _left_us(session: Session, now: datetime, tz: ZoneInfo) -> int:

@@ -55,6 +55,8 @@ REPLY_LEASE = timedelta(minutes=2)
 
 CALLS, MESSAGES = table_of(Call), table_of(Message)
 CHANNEL_ROW = 1
+#: `session.info`: how many messages this session has queued.
+QUEUED = "outbox.queued"
 #: Calls that stay in the outbox; replies are never kept.
 KEPT_KINDS = (CallKind.PUSH, CallKind.MULTICAST)
 OWED = (MessageState.WAITING, MessageState.CALLING, MessageState.PARKED)
@@ -165,8 +167,13 @@ def queue(
     message = _write(session, _message_row(draft, content, now, call_id))
     if message is None and call_id is not None:
         session.execute(delete(Call).where(Call.id == call_id))
+    _count_queued(session, message is not None)
     wake_senders(session)
     return message
+
+
+def _count_queued(session: Session, count: int) -> None:
+    session.info[QUEUED] = session.info.get(QUEUED, 0) + count
 
 
 _CALL = insert(CALLS).returning(CALLS.c.id)
@@ -218,6 +225,7 @@ def _queue_chunk(session: Session, drafts: Sequence[Draft], now: datetime) -> in
     written = {row.key for row in made}
     if lost := [ids[key] for key in fresh if key not in written and key in ids]:
         session.execute(delete(Call).where(Call.id.in_(lost)))
+    _count_queued(session, len(written))
     wake_senders(session)
     return len(written)
 

@@ -651,6 +651,7 @@ def test_m6_at_the_stop_only_transactional_messages_and_free_rides_go(cafe: Shop
             state=CallState.DONE, created_at=NOW, next_try_at=NOW,
         )
     )  # fmt: skip
+    cafe.session.info.pop(costs.MONTH_BEFORE)  # as in the next transaction
     assert why(MessageClass.PROMOTIONAL) == why(MessageClass.SERVICE) == delivery.STOPPED
     assert why(MessageClass.TRANSACTIONAL) is None
     assert why(MessageClass.PROMOTIONAL, is_ride=True) is None

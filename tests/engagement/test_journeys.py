@@ -428,6 +428,23 @@ def test_who_is_held_out_gets_nothing(life, crowd):
     assert life.ride(held) == ""
 
 
+def test_a_few_who_begin_again_and_again_are_not_many(life, somchai, malee):
+    """The newest are looked at, as a till waits; all of them only where those say too little."""
+    shop.set(life.session, "messages.holdout_from", 2, NOW)
+    journey = life.plan(WIN_BACK).journey
+    written = {"journey_id": journey.id, "version": 1, "step": "60", "klass": "promotional"}
+
+    def begin(member, days, times):
+        moments = ("created_at", "window_from", "deadline", "not_after")
+        at = dict.fromkeys(moments, NOW - timedelta(days=days))
+        rows = [{"member_id": member.id, "occasion": f"{days}:{n}"} for n in range(times)]
+        life.session.execute(insert(Intent), [row | written | at for row in rows])
+        return {journeys.arm_of(life.session, journey, n, NOW) for n in range(100)}
+
+    assert begin(somchai, 0, 2 * journeys.LOOKED_AT) == {Arm.TREATED}
+    assert begin(malee, 1, 1) == {Arm.TREATED, Arm.HELD_OUT}
+
+
 @pytest.mark.parametrize("key", [BIRTHDAY, EXPIRING])
 def test_birthdays_and_service_hold_nobody_out(life, crowd, key):
     life.session.execute(update(Intent).values(journey_id=select(Journey.id).where(
@@ -835,6 +852,38 @@ def test_consent_given_again_does_not_revive_what_was_dropped(life, somchai):
     life.later(days=1)
     life.turn()
     assert life.messages() == []
+
+
+def test_what_sells_best_is_read_from_the_newest_bills(life, somchai, monkeypatch):
+    monkeypatch.setattr(journeys, "BEST_BILLS", 1)
+    for sku in ("cake", "latte"):
+        life.later(days=1)
+        bought = life.buy(somchai)
+        life.session.add(Product(sku=sku, name_th=sku, name_en=sku))
+        life.session.add(
+            PurchaseItem(purchase_id=bought.purchase.id, sku=sku, quantity=1, amount_satang=100)
+        )
+    life.session.flush()
+    assert journeys.best_sellers(life.session, life.now, "en").startswith("latte")
+
+
+def test_m6_a_batch_adds_the_month_up_once_and_ends_at_the_stop(life, somchai, malee):
+    shop.set(life.session, "messages.monthly_stop", 1, NOW)
+    for one in (somchai, malee):
+        life.buy(one)
+    life.later(days=1)
+    added_up = []
+
+    def note(_connection, _cursor, statement, *_more):
+        added_up.append("sum(calls.recipient_count)" in statement)
+
+    event.listen(life.session.get_bind(), "before_cursor_execute", note)
+    try:
+        life.turn()
+    finally:
+        event.remove(life.session.get_bind(), "before_cursor_execute", note)
+    assert added_up.count(True) == 1
+    assert sorted(one.reason or "" for one in life.intents(THANKS)) == ["", "delivery.monthly_stop"]
 
 
 def test_M10_a_text_may_name_something_that_goes_with_what_a_member_buys(life, somchai, malee):
