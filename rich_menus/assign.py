@@ -141,7 +141,7 @@ def _note(
 
 # --- Everybody again ----------------------------------------------------------------------------
 def ask_sweep(session: Session) -> None:
-    """Have everybody looked at again: rules, or what is published, have changed."""
+    """Have everybody looked at again, in ranges: rules, or what is published, have changed."""
     statement = insert_into(session, MenuUpkeep).values(id=1, attempts=0, sweep_after_id=0)
     session.execute(
         statement.on_conflict_do_update(index_elements=["id"], set_={"sweep_after_id": 0})
@@ -155,6 +155,7 @@ def sweep_step(session: Session, real_now: datetime, limit: int = SWEEP_ROWS) ->
         return 0
     after = Member.id > upkeep.sweep_after_id
     looked, _ = _note(session, audiences.sight(session), after, real_now, limit)
+    _link_again(session, looked, real_now, MenuLink.linked_line_menu_id.not_in(_live_ids(session)))
     upkeep.sweep_after_id = looked[-1] if looked else None
     return len(looked)
 
@@ -344,17 +345,24 @@ def _tab_sets(session: Session) -> dict[str, set[str]]:
     return sets
 
 
-def _key_of(menu_key: str, row: MenuPublication) -> str:
-    return f"{menu_key}:{row.locale}" + (f":{row.variant}" if row.variant else "")
+def _live_ids(session: Session) -> list[str]:
+    """LINE's ids of every tab that is live."""
+    return sorted({one for some in _tab_sets(session).values() for one in some})
 
 
-def relink(session: Session, menu_key: str, real_now: datetime) -> None:
-    """Everybody of one menu is to be linked again: a new version went live."""
+def _link_again(
+    session: Session, member_ids: list[int], real_now: datetime, which: ColumnElement[bool]
+) -> None:
+    """Make links of these people due that LINE has been told of."""
     session.execute(
         update(MenuLink)
-        .where(MenuLink.wanted_key.startswith(f"{menu_key}:", autoescape=True))
+        .where(MenuLink.member_id.in_(member_ids), MenuLink.is_due.is_(False), which)
         .values(is_due=True, is_check=False, next_try_at=real_now, attempts=0)
     )
+
+
+def _key_of(menu_key: str, row: MenuPublication) -> str:
+    return f"{menu_key}:{row.locale}" + (f":{row.variant}" if row.variant else "")
 
 
 # --- The night ----------------------------------------------------------------------------------
@@ -372,24 +380,16 @@ def repair(
     looked, _ = _note(session, audiences.sight(session), among, real_now, limit)
     if not looked:
         return 0, after_id
-    live = {one for some in _tab_sets(session).values() for one in some}
-    here = MenuLink.member_id.in_(looked), MenuLink.is_due.is_(False)
     linked = MenuLink.linked_line_menu_id
-    session.execute(
-        update(MenuLink)
-        .where(
-            *here,
-            linked.is_not(None),
-            or_(linked.not_in(sorted(live)), MenuLink.confirmed_at.is_(None)),
-        )
-        .values(is_due=True, is_check=False, next_try_at=real_now, attempts=0)
-    )
+    is_unsure = linked.is_not(None) & MenuLink.confirmed_at.is_(None)
+    is_over = linked.not_in(_live_ids(session))
+    _link_again(session, looked, real_now, or_(is_over, is_unsure))
     came_back = select(Member.id).where(
         Member.id == MenuLink.member_id, Member.follow_decided_at > MenuLink.confirmed_at
     )
     session.execute(
         update(MenuLink)
-        .where(*here, came_back.exists())
+        .where(MenuLink.member_id.in_(looked), MenuLink.is_due.is_(False), came_back.exists())
         .values(is_due=True, is_check=True, next_try_at=real_now, attempts=0)
     )
     return len(looked), looked[-1]

@@ -365,7 +365,7 @@ def _go_live(runtime: Runtime, made: list[tuple[Wanted, str]]) -> None:
         session.execute(
             update(MenuVersion).where(MenuVersion.id == target.version_id).values(published_at=now)
         )
-        assign.relink(session, target.definition.key, now)
+        assign.ask_sweep(session)
 
 
 def _point_aliases(runtime: Runtime, line: Line, targets: list[Wanted]) -> None:
@@ -416,9 +416,9 @@ def clean_up(runtime: Runtime, line: Line) -> tuple[list[str], bool]:
         ).all()
         in_use = set(
             session.scalars(
-                select(MenuLink.linked_line_menu_id).where(
-                    MenuLink.linked_line_menu_id.is_not(None)
-                )
+                select(MenuLink.linked_line_menu_id)
+                .where(MenuLink.linked_line_menu_id.is_not(None))
+                .distinct()  # a few menus, millions of people
             )
         )
     standing = {

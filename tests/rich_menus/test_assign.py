@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from loyalty import activities, erasure
 from models.members import Member, MemberState
@@ -186,6 +186,33 @@ def test_a_chosen_menu_that_line_does_not_have_yet_waits(runtime, line, clock):
     assert link_of(runtime, member).next_try_at > clock.real_now()
 
 
+def test_new_version_leaves_the_people_of_other_menus_alone(runtime, line, person):
+    member = person()
+    person("Tom", state=MemberState.FRIEND, locale="en", kind="members.followed")
+    assign.link_due(runtime, line)
+    from tests.rich_menus.test_publish import edit
+
+    edit(runtime, "member")
+    upkeep.publish_newest(runtime, line)
+    sweep(runtime)
+    assert rows_due(runtime) == [(member.id, False)]
+
+
+def test_where_people_stand_is_asked_by_menu_and_not_by_person(runtime, line, live):
+    asked = []
+
+    def note(_connection, _cursor, statement, *_more):
+        asked.append(statement)
+
+    event.listen(runtime.database.engine, "before_cursor_execute", note)
+    try:
+        publish.clean_up(runtime, line)
+    finally:
+        event.remove(runtime.database.engine, "before_cursor_execute", note)
+    [links] = [one for one in asked if "FROM menu_links" in one]
+    assert links.startswith("SELECT DISTINCT")
+
+
 def test_new_version_links_everybody_of_that_menu_again(runtime, line, person):
     member = person()
     assign.link_due(runtime, line)
@@ -195,6 +222,9 @@ def test_new_version_links_everybody_of_that_menu_again(runtime, line, person):
     edit(runtime, "member")
     upkeep.publish_newest(runtime, line)
     assert before in line.menu_bodies  # somebody still stands on it
+    assert rows_due(runtime) == []  # millions are not moved by one statement
+    sweep(runtime)
+    assert rows_due(runtime) == [(member.id, False)]
     assign.link_due(runtime, line)
     upkeep.publish_newest(runtime, line)
     assert line.links[member.line_user_id] != before
