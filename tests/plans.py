@@ -22,11 +22,12 @@ import models  # noqa: F401
 from models.base import Base
 
 ROOT = str(Path(__file__).parent.parent) + "/"
-#: Where somebody waits, or a loop looks every second.
+#: Where somebody waits, a loop looks every second, or each batch of a night asks again.
 WAITING = (
     "bot/committer.py",
     "bot/quarantine.py",
     "handlers/",
+    "loyalty/tiers/moving.py",
     "web/api/",
     "web/cashier/",
     "web/liff/",

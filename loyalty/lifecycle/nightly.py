@@ -224,10 +224,15 @@ def _numbered(named: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
     return {f"{name}_{n}": one for name, some in named.items() for n, one in enumerate(some)}
 
 
-_IS_BETWEEN = (
-    MemberTotals.member_id > bindparam("after", type_=BigInteger()),
-    MemberTotals.member_id <= bindparam("until", type_=BigInteger()),
-)
+def _is_within(member_id: Any) -> tuple[Any, Any]:
+    """Of the range: what else is looked up of these members is looked up of no others."""
+    return (
+        member_id > bindparam("after", type_=BigInteger()),
+        member_id <= bindparam("until", type_=BigInteger()),
+    )
+
+
+_IS_BETWEEN = _is_within(MemberTotals.member_id)
 
 
 PHASES = (_refresh, _cut, _score, _judge_buyers, _judge_others)
@@ -375,6 +380,7 @@ def _buyers_to_move(on_sqlite: bool, settings: Thresholds, *, has_vips: bool, me
     """Buyers whose level, or the kind of reason for it, would be another."""
     tickets = (
         select(Ticket.member_id, func.count().label("number"))
+        .where(*_is_within(Ticket.member_id))
         .where(Ticket.opened_at >= bindparam("tickets_since", type_=UtcDateTime()))
         .group_by(Ticket.member_id)
         .having(func.count() >= settings.tickets)
@@ -410,6 +416,7 @@ def _code(
         .scalar_subquery()
     )
     unhappy = select(SurveyAnswer.member_id).where(
+        *_is_within(SurveyAnswer.member_id),
         SurveyAnswer.kind == SurveyKind.CSAT,
         SurveyAnswer.answered_at >= answered_since,
         SurveyAnswer.score <= settings.csat_low,

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from sqlalchemy import delete, or_, select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from core.clock import local_day, start_of_day
@@ -195,15 +195,21 @@ def _note(
 
 
 def due_members(session: Session, now: datetime, limit: int) -> Sequence[int]:
-    """Members whose hold has ended, or whose tier was switched off: soonest first."""
-    due = (
+    """Members whose hold has ended, soonest first; then those whose tier was switched off.
+
+    Asked apart, each finds its members in an index: every batch of the night asks again.
+    """
+    ended = (
         select(STANDING.c.member_id)
-        .join(Tier, Tier.id == STANDING.c.tier_id)
-        .where(or_(STANDING.c.holds_until <= now, Tier.is_on.is_(False)))
+        .where(STANDING.c.holds_until <= now)
         .order_by(STANDING.c.holds_until, STANDING.c.member_id)
         .limit(limit)
     )
-    return session.scalars(due).all()
+    if found := session.scalars(ended).all():
+        return found
+    off = session.scalars(select(Tier.id).where(Tier.is_on.is_(False))).all()
+    left = select(STANDING.c.member_id).where(STANDING.c.tier_id.in_(off)).limit(limit)
+    return session.scalars(left).all() if off else []
 
 
 def late_climbers(
