@@ -20,18 +20,21 @@ from models.outbox import MessageClass
 DAYS = (0, 1)
 
 
-def send(session: Session, runtime: Runtime, now: datetime) -> int:
-    """Send last week's card to the owner, once for each week. Returns how many were new."""
+def send(session: Session, runtime: Runtime, now: datetime, *, there: Session | None = None) -> int:
+    """Send last week's card to the owner, once for each week. Returns how many were new.
+
+    The week is added up `there`, if that is another session, before anything is written.
+    """
     tz = runtime.clock.tz
+    there = there or session
     if local_day(now, tz).weekday() not in DAYS:
         return 0
-    people = alerts.reached(session, runtime, MessageClass.SERVICE, now)
-    if not people:
+    if not alerts.reached(there, runtime, MessageClass.SERVICE, now):
         return 0
-    week = weekly.of_week(session, weekly.monday_of(now, tz), now, tz)
+    week = weekly.of_week(there, weekly.monday_of(now, tz), now, tz)
     address = f"{runtime.settings.public_url}/admin/weekly"
     sent = 0
-    for person, at in people:
+    for person, at in alerts.reached(session, runtime, MessageClass.SERVICE, now):
         language = person.locale
         card = weekly_card(
             t(language, "weekly.title"),

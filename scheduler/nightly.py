@@ -72,6 +72,7 @@ def send_weekly(session: Session, run: Run) -> int:
     """Last week's card, on Mondays."""
     if run.cursor:
         return 0
-    weekly.send(session, run.runtime, run.now)
+    with looking(session, run) as there:
+        weekly.send(session, run.runtime, run.now, there=there)
     run.cursor = 1
     return 1

@@ -76,7 +76,7 @@ JOBS: dict[str, Job] = {
         Job("members.birthday", time(9, 0), jobs.greet_birthdays, CatchUp.SAME_DAY),
         Job("members.anniversary", time(9, 5), jobs.greet_anniversaries, CatchUp.SAME_DAY),
         Job("alarms.digest", time(9, 15), nightly.digest, CatchUp.LATEST),
-        Job("shop.weekly", time(9, 30), nightly.send_weekly, CatchUp.LATEST),
+        Job("shop.weekly", time(9, 30), nightly.send_weekly, CatchUp.LATEST, looks_long=True),
         Job("points.expiring_notice", time(10, 0), jobs.notice_expiring, CatchUp.LATEST),
         Job("vouchers.expiring_notice", time(10, 2), jobs.notice_vouchers, CatchUp.LATEST),
         Job("stamps.expiring_notice", time(10, 5), jobs.notice_cards, CatchUp.LATEST),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from core.clock import local_day
 from engagement import alerts
@@ -13,7 +13,7 @@ from loyalty import alarms, audit, shop
 from migrations import triggers
 from models.outbox import Message
 from models.results import Alarm
-from models.schedule import Occurrence, OccurrenceState
+from models.schedule import Heartbeat, Occurrence, OccurrenceState
 from models.staff import AuditRow
 from scheduler import runner, watch
 from scheduler.jobs import SPAN
@@ -129,6 +129,26 @@ def test_Z16_a_monday_that_was_missed_sends_its_card_on_tuesday_and_once(runtime
         runner.run_occurrence(runtime, job, on=local_day(at, BANGKOK), due=at, now=at)
     [card] = messages(runtime, "shop.weekly")
     assert card.key == f"weekly:2026-11-16:{owner.id}"
+
+
+def test_nobodys_writing_waits_while_the_week_is_added_up(runtime, owner):
+    job = JOBS["shop.weekly"]
+    monday = job.due_at(local_day(NOW, BANGKOK) + timedelta(days=1), BANGKOK)
+    wrote = []
+
+    def look(_connection, _cursor, statement, *_more):
+        if "FROM ledger_entries" in statement and not wrote:
+            wrote.append(statement)
+            with runtime.database.write() as session:
+                session.add(Heartbeat(id="till", role="till", at=NOW))
+
+    event.listen(runtime.database.engine, "before_cursor_execute", look)
+    try:
+        runner.run_occurrence(runtime, job, on=local_day(monday, BANGKOK), due=monday, now=monday)
+    finally:
+        event.remove(runtime.database.engine, "before_cursor_execute", look)
+    assert wrote
+    assert len(messages(runtime, "shop.weekly")) == 1
 
 
 def test_Z15_a_digest_is_sent_once_whoever_runs_it(runtime, owner):
