@@ -28,6 +28,8 @@ def merge_cards(
     for card in session.scalars(cards).all():
         own = _open_card(session, kept, card.program_key)
         if card.state == CardState.OPEN and own is not None:
+            if not own.filled:  # nothing is under way on it: the other one goes on there
+                own.program_id, own.expires_at = card.program_id, card.expires_at
             stamped += _stamp_on(session, card, own, now, tz)
             if not card.filled:
                 continue  # an empty card stays where it is
@@ -64,6 +66,7 @@ def split_cards(session: Session, gone: int, kept: int, moved: dict[str, Any]) -
             stamp.card_id = home.id
             home.filled += 1
             own.filled -= 1
+            own.expires_at = own.expires_at if own.filled else None
     session.flush()  # the caller reads cards next
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from core.clock import start_of_day
 from core.errors import Refused
-from loyalty import proof, stamps
+from loyalty import merges, proof, stamps
 from loyalty.purchases import BillItem
 from loyalty.stamps import Plan
 from models.activities import Activity
@@ -187,6 +187,26 @@ def test_t1_an_empty_card_is_of_the_current_version(session, till, somchai, plan
     assert (view.filled, view.size) == (0, 3)
     till.buy(somchai, 100)
     assert cards(session, somchai) == [(1, 10, "full"), (2, 1, "open")]
+
+
+def test_t1_a_card_under_way_keeps_version_and_end_in_a_merge_with_an_empty_one(
+    session, vault, till, somchai, plan, program, prizes
+):
+    for _ in range(10):
+        till.buy(somchai, 100)
+    timed = {"expiry": CardExpiry.FROM_FIRST, "expiry_days": 30}
+    stamps.save_program(session, program, replace(plan, size=3, prizes=((3, prizes[0]),), **timed))
+    other = factories.make_member(session, "สมหญิง", line_user_id=None)
+    till.buy(other, 100)
+    end = stamps.cards_of(session, other.id)[0].expires_at
+    who = {"now": NOW, "real_now": NOW, "tz": BANGKOK, "staff_id": None, "actor": "staff:1"}
+    merged = merges.merge(session, vault, somchai.id, other.id, **who)
+    view = stamps.cards_of(session, somchai.id)[0]
+    assert (view.filled, view.size, view.expires_at) == (1, 3, end)
+    merges.unmerge(session, merged.id, **who)
+    assert stamps.cards_of(session, somchai.id)[0].expires_at is None
+    assert stamps.cards_of(session, other.id)[0].expires_at == end
+    assert proof.check_all(session, NOW) == []
 
 
 # Left-over stamps (T2)
