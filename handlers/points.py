@@ -28,7 +28,7 @@ def show(ctx: Context) -> Messages:
         balance.pending,
         balance.debt,
         [(lot.points, last_day(lot.expires_at, tz)) for lot in balance.expiring],
-        next_reward(ctx, balance.available),
+        next_reward(ctx, balance.available - balance.debt),  # a debt is paid first
         ctx.locale,
     )
     return [theme.with_quick_reply(card, [links.page_action(ctx, "points")])]

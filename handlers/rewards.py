@@ -31,7 +31,8 @@ def show(ctx: Context) -> Messages:
         for offer in found
         if offer.refusal != "coupons.already_claimed"
     ]
-    return [cards.catalogue(shown, _available(ctx), ctx.locale)]
+    balance = points.balance_of(ctx.session, ctx.member.id, ctx.now)
+    return [cards.catalogue(shown, balance.available, ctx.locale, debt=balance.debt)]
 
 
 def exchange(ctx: Context) -> Messages:

@@ -23,8 +23,11 @@ class RewardView:
     picture_url: str | None = None
 
 
-def catalogue(rewards: Sequence[RewardView], available: int, locale: str) -> Message:
-    """Show the rewards with what each costs; those out of reach say how much is missing."""
+def catalogue(
+    rewards: Sequence[RewardView], available: int, locale: str, *, debt: int = 0
+) -> Message:
+    """Show the rewards with what each costs; those out of reach say how much is missing, a debt
+    that is paid first included."""
     if not rewards:
         title = t(locale, "rewards.empty_title")
         body = theme.column(
@@ -40,7 +43,7 @@ def catalogue(rewards: Sequence[RewardView], available: int, locale: str) -> Mes
             padding="20px",
         )
         return theme.flex(title, theme.bubble(body))
-    bubbles = [_reward(reward, available, locale) for reward in rewards[:CARDS_SHOWN]]
+    bubbles = [_reward(reward, available - debt, locale) for reward in rewards[:CARDS_SHOWN]]
     return theme.flex(t(locale, "rewards.alt", count=len(rewards)), theme.carousel(bubbles))
 
 

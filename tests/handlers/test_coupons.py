@@ -296,6 +296,20 @@ def test_the_catalogue_says_how_far_a_reward_is(member, reward):
     assert not [tap for tap in taps_of(answer) if tap and tap.startswith("rewards.exchange")]
 
 
+def test_p9_a_debt_is_part_of_how_far_a_reward_is(member, reward):
+    from loyalty import points
+
+    give_points(member, 50)
+    who = {"source_id": "1", "now": member.clock.now()}
+    points.burn(member.session, member.member.id, 50, source="voucher", **who)
+    points.take_back(
+        member.session, member.member.id, 50, source="purchase_return", earn_source="tests",
+        earn_source_id="1", returned_before=0, **who,
+    )  # fmt: skip
+    for words in ("ของรางวัล", "แต้ม"):
+        assert "ขาดอีก 130 แต้ม" in words_of(member.says(words))
+
+
 def test_exchanging_asks_then_burns_once_for_any_number_of_taps(member, reward):
     from loyalty import points
 

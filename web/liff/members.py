@@ -46,7 +46,7 @@ def home() -> Any:
         "home",
         "home",
         balance=balance,
-        reward=next_reward(balance.available),
+        reward=next_reward(balance.available - balance.debt),  # which is paid first
         cards=[stamp_view(view) for view in stamps.cards_of(db(), g.member.id, now)],
         voucher_count=len(coupons.vouchers_of(db(), g.member.id, now)),
         standing=standing_view(),

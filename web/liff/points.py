@@ -41,5 +41,5 @@ def show_points() -> Any:
         balance=balance,
         lines=lines,
         expiring=expiring,
-        reward=next_reward(balance.available),
+        reward=next_reward(balance.available - balance.debt),  # which is paid first
     )

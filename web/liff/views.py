@@ -164,5 +164,5 @@ def next_reward(available: int) -> ShownReward | None:
         return None
     chosen = next((offer for offer in rewards if offer.price > available), rewards[-1])
     missing = max(0, chosen.price - available)
-    percent = 100 * min(available, chosen.price) // chosen.price
+    percent = 100 * max(0, min(available, chosen.price)) // chosen.price
     return ShownReward(chosen.name, chosen.price, missing, percent)
