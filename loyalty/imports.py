@@ -24,7 +24,7 @@ from core.bulk import copy_many, is_one_text, take_ids
 from core.clock import local_day, start_of_day
 from core.crypto import Vault
 from core.errors import Refused
-from core.text import clean, match_key, parse_whole, western_digits
+from core.text import fit, match_key, parse_whole, western_digits
 from loyalty import audit, earning, feed, members, personal, points, sheets, shop
 from loyalty.birthdays import is_minor, parse_birthday, parse_day
 from models.activities import Activity
@@ -313,7 +313,7 @@ def keep(
     made = Import(
         public_id=ids.public_id(),
         digest=reading.digest,
-        file_name=clean(file_name or "", FILE_NAME_LETTERS) or None,
+        file_name=fit(file_name or "", FILE_NAME_LETTERS, FILE_NAME_LETTERS) or None,
         content_sealed=vault.seal(CONTENT_PLACE, content),
         counts=reading.counts,
         troubles=_as_rows(reading),

@@ -163,23 +163,20 @@ def member_tags(public_id: str) -> Response:
     """Put a tag on this member, or take one off."""
     person = member_of(public_id)
     taken = request.form.get("take", "")
+    tag = taken or forms.words("tag", "segments.field_tags", segments.MAX_LETTERS)
+    made_by, now = f"staff:{g.staff.id}", runtime().clock.now()
     if taken:
-        db().execute(
-            delete(MemberTag).where(MemberTag.member_id == person.id, MemberTag.tag == taken)
-        )
-        activities.record(
-            db(), person.id, "members.untagged", runtime().clock.now(), {"tag": taken}
-        )
-        noted("members.tag_taken", member=person.public_id, tag=taken)
-        return back("admin.member", note="console.saved", public_id=public_id)
-    tag = forms.words("tag", "segments.field_tags", segments.MAX_LETTERS)
-    db().execute(
-        insert_into(db(), MemberTag)
-        .values(member_id=person.id, tag=tag, at=runtime().clock.now(), by=f"staff:{g.staff.id}")
-        .on_conflict_do_nothing(index_elements=["member_id", "tag"])
-    )
-    activities.record(db(), person.id, "members.tagged", runtime().clock.now(), {"tag": tag})
-    noted("members.tagged", member=person.public_id, tag=tag)
+        work: Any = delete(MemberTag).where(MemberTag.member_id == person.id, MemberTag.tag == tag)
+    else:
+        work = insert_into(db(), MemberTag).values(
+            member_id=person.id, tag=tag, at=now, by=made_by
+        ).on_conflict_do_nothing(index_elements=["member_id", "tag"])  # fmt: skip
+    if (
+        db().execute(work.returning(MemberTag.tag)).first()
+    ):  # a form that came twice has done nothing more
+        kind = "members.untagged" if taken else "members.tagged"
+        activities.record(db(), person.id, kind, now, {"tag": tag})
+    noted("members.tag_taken" if taken else "members.tagged", member=person.public_id, tag=tag)
     return back("admin.member", note="console.saved", public_id=public_id)
 
 

@@ -12,6 +12,7 @@ from core.clock import at_local, local_day
 from core.i18n import t
 from engagement import campaigns, segments
 from loyalty import shop as settings
+from models.activities import Activity
 from models.campaigns import Campaign, CampaignRecipient, CampaignState, RecipientState
 from models.journeys import Arm
 from models.members import Member
@@ -339,3 +340,14 @@ def test_months_that_stay_ticked_are_no_days_until_a_birthday(sign_in, runtime) 
     with runtime.database.read() as session:
         tree = session.scalars(select(SegmentVersion.tree)).one()
     assert tree == {"all": [{"field": "birthday", "is": "within_days", "value": 7}]}
+
+
+def test_a_tag_put_on_or_taken_off_twice_is_told_once(sign_in, runtime) -> None:
+    browser = sign_in("owner")
+    with runtime.transaction() as session:
+        somchai = factories.somchai(session)
+    for form in ({"tag": "ขาประจำ"}, {"tag": "ขาประจำ"}, {"take": "ขาประจำ"}, {"take": "ขาประจำ"}):
+        assert browser.send(f"/admin/members/{somchai.public_id}/tags", **form).status_code == 303
+    with runtime.database.read() as session:
+        told = session.scalars(select(Activity.kind).order_by(Activity.id)).all()
+    assert told == ["members.tagged", "members.untagged"]

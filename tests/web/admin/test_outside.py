@@ -83,8 +83,8 @@ def test_keys_and_webhooks_are_the_owners_alone(sign_in, role, path):
 LIST = "name,phone,points,consent\nสมหญิง,0891112222,120,ใช่\n"
 
 
-def upload(browser, text: str):
-    return browser.send("/admin/imports", list=(io.BytesIO(text.encode()), "members.csv"))
+def upload(browser, text: str, name: str = "members.csv"):
+    return browser.send("/admin/imports", list=(io.BytesIO(text.encode()), name))
 
 
 def test_list_is_checked_then_applied_and_its_content_gone(owner, runtime, shop):
@@ -123,6 +123,12 @@ def test_wrong_lines_are_shown_in_words_and_good_ones_can_be_taken(owner, runtim
     assert "เบอร์โทรไม่ถูกต้อง" in page
     assert owner.send(place, decision="all").status_code == 409
     assert owner.send(place, decision="good").status_code == 303
+
+
+def test_a_list_may_have_a_long_thai_name(owner, runtime):
+    assert upload(owner, LIST, "รายชื่อที่" * 24 + ".csv").status_code == 303
+    with runtime.database.read() as session:
+        assert len(session.scalars(select(Import.file_name)).one()) == 200
 
 
 def test_list_can_be_thrown_away(owner, runtime):
