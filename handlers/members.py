@@ -24,6 +24,7 @@ from loyalty import (
     members,
     personal,
     points,
+    shop,
     stamps,
     tiers,
 )
@@ -54,7 +55,10 @@ def follow(ctx: Context) -> Messages:
     has_stamps = any(program.is_on for program in stamps.every_current(ctx.session))
     names = [name for name in BENEFITS if has_stamps or name != "stamps"]
     benefits = [t(ctx.locale, f"members.benefit_{name}") for name in names]
-    return [cards.welcome(shop_name, benefits, ctx.locale, rejoin=found.greeting == "back")]
+    said = (f"shop.about_{ctx.locale}", f"shop.hours_{ctx.locale}", "shop.phone")
+    about = [line for key in said if (line := shop.get(ctx.session, key))]
+    is_back = found.greeting == "back"
+    return [cards.welcome(shop_name, benefits, ctx.locale, rejoin=is_back, about=about)]
 
 
 def unfollow(ctx: Context) -> Messages:

@@ -253,7 +253,10 @@ def _take_phone(around: Surroundings, form: JoinForm, answers: Answers, text: st
     phone = members.parse_phone(text)
     if phone is None:
         return Outcome(Kind.INVALID, form.step, "members.bad_phone")
-    return _advance(around, form, replace(answers, phone=phone))
+    answers = replace(answers, phone=phone)
+    if shop.get(around.session, "members.asks_birthday"):
+        return _advance(around, form, answers)
+    return _finish(around, answers)
 
 
 def _take_birthday(around: Surroundings, form: JoinForm, answers: Answers, text: str) -> Outcome:

@@ -35,12 +35,21 @@ def spaced_number(member_no: str) -> str:
 
 
 def welcome(
-    shop_name: str, benefits: Sequence[str], locale: str, *, rejoin: bool = False
+    shop_name: str,
+    benefits: Sequence[str],
+    locale: str,
+    *,
+    rejoin: bool = False,
+    about: Sequence[str] = (),
 ) -> Message:
-    """Greet a friend who is no member yet: who the shop is, what a member gets, one button."""
+    """Greet a friend who is no member yet: who the shop is, what a member gets, one button.
+
+    `about` is what the shop says of itself, line by line.
+    """
     kind = "back" if rejoin else "new"
     title = t(locale, f"members.welcome_{kind}_title", shop=theme.clip_name(shop_name))
     body = theme.column(
+        *(theme.text(line, size="sm") for line in about),
         theme.text(t(locale, f"members.welcome_{kind}_body"), color=theme.MUTED, size="sm"),
         *(theme.bullet(benefit) for benefit in benefits[:BENEFITS_SHOWN]),
         spacing="md",

@@ -290,6 +290,15 @@ def test_with_the_setting_a_guardian_can_agree(chat, now):
     assert consents.has_guardian(chat.session, chat.member.id)
 
 
+def test_a_shop_that_does_not_ask_for_the_birthday_is_done_after_the_phone(chat, now):
+    from loyalty import shop
+
+    shop.set(chat.session, "members.asks_birthday", False, now)
+    for answer in ("สมัคร", "ยอมรับ", "ไม่รับ", "สมชาย", "081 234 5678"):
+        chat.says(answer)
+    assert chat.member.is_member
+
+
 def test_the_joining_gift_waits_for_proof_and_comes_once(chat):
     make_coupon(chat.session, "welcome_gift", name_th="คุกกี้ฟรี")
     answer = chat.joins()

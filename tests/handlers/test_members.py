@@ -34,6 +34,14 @@ def test_promises_stamps_where_there_is_a_card_to_fill(chat, session, is_on):
     assert (t("th", "members.benefit_stamps") in words_of(chat.follows())) is is_on
 
 
+def test_the_welcome_says_who_the_shop_is(chat, session, now):
+    said = {"about_th": "คั่วเองทุกเช้า", "hours_th": "7.00–19.00 น.", "phone": "02 123 4567"}
+    for name, words in said.items():
+        shop.set(session, f"shop.{name}", words, now)
+    welcome = words_of(chat.follows())
+    assert [words for words in said.values() if words not in welcome] == []
+
+
 def test_says_welcome_back_to_whoever_returns(chat):
     chat.follows()
     chat.clock.advance(days=1)

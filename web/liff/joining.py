@@ -85,6 +85,7 @@ def _form(given: dict[str, str], problems: dict[str, str]) -> str:
         problems=problems,
         texts={purpose.value: consents.current(db(), purpose) for purpose in Purpose},
         words={purpose.value: consents.words(db(), purpose, locale()) for purpose in Purpose},
+        asks_birthday=shop.get(db(), "members.asks_birthday"),
         asks_guardian=shop.get(db(), "members.asks_guardian"),
         grown_up_age=shop.get(db(), "members.guardian_age"),
     )

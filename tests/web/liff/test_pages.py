@@ -347,6 +347,16 @@ def test_the_form_asks_for_a_guardian_by_the_age_of_the_settings(open_phone, som
     assert t("th", "pages.guardian_box", age=18) in page
 
 
+def test_the_form_asks_for_no_birthday_where_the_shop_does_not(open_phone, somebody, runtime):
+    with runtime.transaction() as session:
+        settings.set(session, "members.asks_birthday", False, NOW)
+        settings.set(session, "members.asks_guardian", True, NOW)
+    page = open_phone(somebody("เพื่อน", joins=False)).get("/m/join").text
+    assert 'name="phone"' in page
+    assert 'name="birthday"' not in page
+    assert 'name="guardian"' not in page
+
+
 def test_the_form_says_what_is_wrong_with_each_answer(open_phone, somebody, shop, database):
     phone = open_phone(somebody("เพื่อน", joins=False))
     answer = phone.send("/m/join", name="\u200b", phone="12", birthday="31/2/2538")
