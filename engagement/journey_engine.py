@@ -127,13 +127,17 @@ def react(runtime: Runtime, session: Session, facts: list[Activity], now: dateti
     for activity in heard:
         if activity.kind == "consents.withdrawn":
             journeys.end_unwanted(session, activity, now)
+        elif activity.kind == "topics.changed":
+            journeys.end_muted(session, activity, now)
         elif activity.kind in ("members.left", "members.unfollowed"):
             journeys.end_all(session, activity.member_id, outbox.UNREACHABLE, now)
     _begin(runtime, session, [one for one in heard if one.kind in BEGINNING], now)
 
 
 BEGINNING = frozenset((*journey_shapes.ACTIVITIES, *journey_shapes.CHANGES.values()))
-HEARD = BEGINNING | {"consents.withdrawn", "members.left", "members.unfollowed"}
+HEARD = BEGINNING | {
+    "consents.withdrawn", "topics.changed", "members.left", "members.unfollowed",
+}  # fmt: skip
 
 
 def _begin(runtime: Runtime, session: Session, facts: list[Activity], now: datetime) -> None:

@@ -30,6 +30,7 @@ from insights import suggestions
 from loyalty import coupons, members, referrals, shop, surveys, tier_gifts
 from models.activities import Activity
 from models.base import table_of
+from models.campaigns import Campaign
 from models.coupons import IS_USABLE, Coupon, CouponState, Obtained, Voucher
 from models.earn_rules import Product
 from models.journeys import (
@@ -266,6 +267,35 @@ def end_unwanted(session: Session, activity: Activity, now: datetime) -> None:
             session, activity.member_id, delivery.NO_CONSENT, now, [MessageClass.PROMOTIONAL]
         )
         _end_enrolments(session, activity.member_id, Journey.klass == MessageClass.PROMOTIONAL, now)
+
+
+def end_muted(session: Session, activity: Activity, now: datetime) -> None:
+    """What a member would rather not hear of stops before the next send, formed calls included;
+    what is only wished for asks the gate anyway."""
+    muted = activity.facts["muted"]
+    if not muted:
+        return
+    _lock_member(session, activity.member_id)
+    for message in outbox.owed_to(session, activity.member_id):
+        if message.channel == CallKind.REPLY.value:  # leaves with its reply
+            continue
+        is_muted = _topic_of_message(session, message) in muted
+        if is_muted and outbox.withdraw(session, message, delivery.MUTED, now):
+            session.execute(
+                update(Intent)
+                .where(Intent.id == message.intent_id)
+                .values(state=IntentState.SKIPPED, reason=delivery.MUTED, decided_at=now)
+            )
+
+
+def _topic_of_message(session: Session, message: Message) -> str | None:
+    if message.intent_id is not None:
+        return topic_of(session, session.get_one(Intent, message.intent_id))
+    about, _, rest = (message.source or "").partition(":")
+    number = rest.partition(":")[0]
+    if about != "campaign" or not number.isdecimal():
+        return None
+    return session.scalar(select(Campaign.topic).where(Campaign.id == int(number)))
 
 
 def _end_birthdays(session: Session, member_id: int, now: datetime) -> None:

@@ -666,7 +666,15 @@ def withdraw_member(
     klasses: Iterable[MessageClass] = tuple(MessageClass),
 ) -> int:
     """Take back everything of these classes still owed to a member; returns how many."""
-    owed = session.scalars(
+    owed = owed_to(session, member_id, klasses)
+    return sum(withdraw(session, message, why, now) for message in owed)
+
+
+def owed_to(
+    session: Session, member_id: int, klasses: Iterable[MessageClass] = tuple(MessageClass)
+) -> Sequence[Message]:
+    """What of these classes is still to leave for a member."""
+    return session.scalars(
         select(Message)
         .where(
             Message.member_id == member_id,
@@ -675,7 +683,6 @@ def withdraw_member(
         )
         .order_by(Message.id)
     ).all()
-    return sum(withdraw(session, message, why, now) for message in owed)
 
 
 def _close_unsent(session: Session, call_id: int, now: datetime) -> list[int] | None:

@@ -9,13 +9,21 @@ from sqlalchemy import event, func, insert, select, update
 
 from core.clock import at_local, start_of_day
 from core.crypto import Vault
-from engagement import definitions, journey_triggers, journeys
+from engagement import (
+    campaigns,
+    definitions,
+    delivery,
+    journey_triggers,
+    journeys,
+    outbox,
+    topics,
+)
 from loyalty import activities, consents, coupons, members, shop
 from models.coupons import CouponState, Voucher
 from models.earn_rules import Product
 from models.journeys import Arm, EnrolmentState, Intent, IntentState, Journey
 from models.members import Member, MemberTotals, Purpose, Stage
-from models.outbox import Call, CallState, Message, MessageState
+from models.outbox import Call, CallState, Message, MessageClass, MessageState
 from models.purchases import PurchaseItem
 from models.scores import ItemPair
 from tests import factories
@@ -902,3 +910,25 @@ def test_M10_a_text_may_name_something_that_goes_with_what_a_member_buys(life, s
         for one in (somchai, malee)
     ]
     assert named == ["ไทย cake", "our favourite"]
+
+
+def test_m4_what_is_parked_is_not_sent_once_its_topic_is_muted(life, somchai):
+    life.buy(somchai)
+    life.later(days=1)
+    life.turn()
+    campaign = campaigns.create(life.session, "ข่าว", made_by="staff:1", now=life.now)
+    campaign.topic = topics.NEWS
+    life.session.flush()
+    outbox.queue(
+        life.session, key="k", member=somchai, klass=MessageClass.PROMOTIONAL, kind="campaigns.send",
+        messages=[{"type": "text", "text": "ข่าว"}], now=life.now,
+        source=f"campaign:{campaign.id}:a",
+    )  # fmt: skip
+    outbox.park_due(
+        life.session, life.now, reason=outbox.NO_QUOTA, limit=10, keeps_transactional=False
+    )
+    for topic, states in ((topics.NEWS, ["parked", "skipped"]), (topics.OFFERS, ["skipped"] * 2)):
+        topics.set_topic(life.session, somchai.id, topic, life.now, is_on=False)
+        life.settle()
+        assert life.states() == states
+    assert life.intent(THANKS).reason == delivery.MUTED
