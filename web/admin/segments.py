@@ -171,9 +171,8 @@ def member_tags(public_id: str) -> Response:
         work = insert_into(db(), MemberTag).values(
             member_id=person.id, tag=tag, at=now, by=made_by
         ).on_conflict_do_nothing(index_elements=["member_id", "tag"])  # fmt: skip
-    if (
-        db().execute(work.returning(MemberTag.tag)).first()
-    ):  # a form that came twice has done nothing more
+    # A form that came twice has done nothing more.
+    if db().execute(work.returning(MemberTag.tag)).first() is not None:
         kind = "members.untagged" if taken else "members.tagged"
         activities.record(db(), person.id, kind, now, {"tag": tag})
     noted("members.tag_taken" if taken else "members.tagged", member=person.public_id, tag=tag)
