@@ -20,6 +20,10 @@ MODES = ("active", "standby")
 #: Milliseconds of thirteen digits: until the year 2286, far below any column's limit.
 MAX_TIMESTAMP_MS = 10**13
 MAX_INTEGER_DIGITS = 18
+#: The shortest event of LINE's has 240 bytes: no more of them fit into what intake takes.
+MAX_EVENTS = 5_000
+#: With so many odd events in one body, the body is kept in their stead.
+MANY_ODD = 50
 #: LINE promises a minute from receipt, and 20 minutes from the event for a redelivered one.
 TOKEN_SECONDS = 50
 TOKEN_MINUTES_REDELIVERED = 20
@@ -98,10 +102,14 @@ def read_body(body: bytes) -> Reading:
     items = parsed.get("events")
     if not isinstance(items, list):
         return _odd_body(body, "body.no_events")
+    if len(items) > MAX_EVENTS:
+        return _odd_body(body, "body.too_many")
     destination = parsed.get("destination")
     reading = Reading(destination if _is_token(destination) else None)
     for item in items:
         _read_item(item, reading, body)
+        if len(reading.oddities) > MANY_ODD:
+            reading.oddities[:] = [Oddity("body", "body.too_odd", body)]
     return reading
 
 

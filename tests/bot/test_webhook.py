@@ -298,6 +298,23 @@ def test_fw11_hostile_json_is_quarantined_quickly(call, database, body):
     assert deliver(call, body_of(text_event())) == 200
 
 
+@pytest.mark.parametrize(
+    "items",
+    [[b"7"] * 300_000, [b"%d" % n for n in range(4_000)], [b"[]"] * 2_000 + [b"NaN"] * 3_000],
+    ids=["too many", "all odd", "odd in two ways"],
+)
+def test_fw11_thousands_of_odd_events_are_kept_as_one_body(call, database, items):
+    good = json.dumps(text_event()).encode()
+    body = b'{"events":[%b]}' % b",".join([good, *items] if len(items) < 5_000 else items)
+    started = time.process_time()
+    assert deliver(call, body) == 200
+    assert time.process_time() - started < 0.5
+    kept = quarantined(database)
+    assert body in [one.content for one in kept]
+    assert len(kept) <= 51
+    assert len(events(database)) == (len(items) < 5_000)
+
+
 def test_fw11_hostile_part_of_one_event_spares_its_neighbours(call, database):
     good = json.dumps(text_event()).encode()
     odd = (
