@@ -40,11 +40,13 @@ def bill_before(coupon: Coupon, voucher: Voucher, paid_satang: int) -> int:
     """The smallest bill that this voucher brings down to `paid_satang`.
 
     A percentage is floored when taken off, so its inverse is found by trying the neighbours; what
-    it leaves of any bill is never nothing, unless it is all of it.
+    it leaves of any bill is never nothing, unless it takes all of it: then nothing is left to pay.
     """
     if coupon.kind == CouponKind.PERCENT_OFF:
         percent = coupon.percent or 0
         if percent >= 100:
+            if paid_satang and coupon.max_satang is None:
+                raise Invalid("errors.invalid_field", field="amount")
             return paid_satang + (coupon.max_satang or 0)
         if not paid_satang:
             raise Invalid("errors.invalid_field", field="amount")

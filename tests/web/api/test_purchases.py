@@ -276,6 +276,16 @@ def test_a_percentage_is_not_used_up_on_a_bill_of_nothing(api, runtime, somchai,
     assert count(runtime.database, Redemption) == 0
 
 
+def test_what_takes_all_of_a_bill_leaves_nothing_that_was_paid(api, runtime, somchai, claim, show):
+    with runtime.transaction() as session:
+        whole = factories.make_coupon(session, "whole", kind=CouponKind.PERCENT_OFF, percent=100)
+    voucher = claim(somchai, whole)
+    body = bill(somchai, amount="100.00", vouchers=[show(somchai, voucher)])
+    answer = api("POST", "/purchases", body)
+    assert (answer.status_code, answer.get_json()["field"]) == (422, "amount")
+    assert (count(runtime.database, Redemption), count(runtime.database, Purchase)) == (0, 0)
+
+
 def test_refused_voucher_refuses_the_whole_bill(api, somchai, claim, show, runtime):
     with runtime.transaction() as session:
         malee = factories.malee(session)
