@@ -475,9 +475,10 @@ def forget_message(session: Session, line_user_id: str, message_id: str) -> None
         if message_id.encode() not in payload:
             continue
         event = json.loads(payload)
-        if event["message"].get("id") != message_id:
+        message = event.get("message", {})  # of what is said in a group nothing is kept
+        if message.get("id") != message_id:
             continue
-        event["message"] = {"type": event["message"]["type"], "id": message_id, "text": ""}
+        event["message"] = {"type": message["type"], "id": message_id, "text": ""}
         session.execute(
             update(Event)
             .where(Event.id == event_id)

@@ -411,6 +411,15 @@ def test_fw24_unsent_text_leaves_the_stored_event(arrive, box, word, database):
     assert texts == ["", SAY, None], [event.payload for event in events(database)]
 
 
+def test_fw24_unsending_passes_over_what_was_said_in_groups(arrive, box, database):
+    timestamp = text_event()["timestamp"]
+    source = GROUP | {"userId": line_id("สมชาย")}
+    arrive(text_event(source=source, message=SAID))
+    arrive(other_event("unsend", unsend={"messageId": str(timestamp)}, replyToken=None))
+    run(box)
+    assert [event.state for event in events(database)] == [EventState.IGNORED, EventState.DONE]
+
+
 def test_what_was_said_leaves_the_stored_event_once_it_is_handled(arrive, box, database):
     """Phones and birthdays are typed here: they are kept sealed, and nowhere else."""
     typed = text_event("เบอร์ฉัน 0812345678")
