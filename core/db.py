@@ -324,7 +324,13 @@ def prepare_sqlite(connection: Any) -> None:
     """Set the pragmas Taem promises on a raw sqlite3 connection."""
     connection.isolation_level = None  # transactions begin where we say so, nowhere else
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "temp_store=MEMORY"):
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "temp_store=MEMORY",
+        "secure_delete=ON",  # what is erased leaves no bytes behind; builds differ in their default
+    ):
         cursor.execute(f"PRAGMA {pragma}")
     if pages := os.environ.get("TAEM_TEST_MAX_PAGES"):  # the disk-full tests set a small limit
         cursor.execute(f"PRAGMA max_page_count={int(pages)}")

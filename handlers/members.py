@@ -57,8 +57,16 @@ def follow(ctx: Context) -> Messages:
     benefits = [t(ctx.locale, f"members.benefit_{name}") for name in names]
     said = (f"shop.about_{ctx.locale}", f"shop.hours_{ctx.locale}", "shop.phone")
     about = [line for key in said if (line := shop.get(ctx.session, key))]
-    is_back = found.greeting == "back"
-    return [cards.welcome(shop_name, benefits, ctx.locale, rejoin=is_back, about=about)]
+    return [
+        cards.welcome(
+            shop_name,
+            benefits,
+            ctx.locale,
+            rejoin=found.greeting == "back",
+            about=about,
+            map_url=shop.get(ctx.session, "shop.map_url"),
+        )
+    ]
 
 
 def unfollow(ctx: Context) -> Messages:

@@ -112,7 +112,7 @@ def by_public_id(session: Session, public_id: str) -> Member | None:
 
 def by_number(session: Session, member_no: str) -> Member | None:
     """The member of this number; a merged one leads to whom it was merged into."""
-    number = "".join(western_digits(member_no).split())
+    number = "".join(western_digits(plain_number(member_no)).split())
     if not ids.is_member_number(number):
         return None
     member = session.scalar(select(Member).where(Member.member_no == number))

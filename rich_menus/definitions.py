@@ -470,7 +470,7 @@ def _action_faults(action: AreaAction, aliases: set[str]) -> list[tuple[str, str
     rules: dict[str, Callable[[AreaAction, set[str]], list[tuple[str, str]]]] = {
         "postback": _postback_faults,
         "message": _message_faults,
-        "uri": lambda one, _: [] if _is_address(one.value) else [("menus.problem_uri", "value")],
+        "uri": lambda one, _: [] if is_address(one.value) else [("menus.problem_uri", "value")],
         "richmenuswitch": lambda one, known: (
             [] if one.value in known else [("menus.problem_switch", "value")]
         ),
@@ -507,7 +507,7 @@ def _message_faults(action: AreaAction, aliases: set[str]) -> list[tuple[str, st
     return [] if _fit(said, DATA) else [("menus.problem_message", "say")]
 
 
-def _is_address(text: str) -> bool:
+def is_address(text: str) -> bool:
     """Whether LINE takes it: percent-encoded, so neither Thai letters nor signs of no address."""
     try:
         parts = urlsplit(text)

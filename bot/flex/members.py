@@ -34,6 +34,12 @@ def spaced_number(member_no: str) -> str:
     return " ".join(member_no[start : start + 3] for start in range(0, len(member_no), 3))
 
 
+def _map_link(url: str, locale: str) -> theme.Component:
+    words = t(locale, "members.map")
+    action = theme.uri_action(words, url)
+    return theme.text(words, size="sm", color=theme.LEAF, decoration="underline", action=action)
+
+
 def welcome(
     shop_name: str,
     benefits: Sequence[str],
@@ -41,6 +47,7 @@ def welcome(
     *,
     rejoin: bool = False,
     about: Sequence[str] = (),
+    map_url: str = "",
 ) -> Message:
     """Greet a friend who is no member yet: who the shop is, what a member gets, one button.
 
@@ -50,6 +57,7 @@ def welcome(
     title = t(locale, f"members.welcome_{kind}_title", shop=theme.clip_name(shop_name))
     body = theme.column(
         *(theme.text(line, size="sm") for line in about),
+        _map_link(map_url, locale) if map_url else None,
         theme.text(t(locale, f"members.welcome_{kind}_body"), color=theme.MUTED, size="sm"),
         *(theme.bullet(benefit) for benefit in benefits[:BENEFITS_SHOWN]),
         spacing="md",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from datetime import timedelta
 
@@ -38,8 +39,14 @@ def test_the_welcome_says_who_the_shop_is(chat, session, now):
     said = {"about_th": "คั่วเองทุกเช้า", "hours_th": "7.00–19.00 น.", "phone": "02 123 4567"}
     for name, words in said.items():
         shop.set(session, f"shop.{name}", words, now)
-    welcome = words_of(chat.follows())
-    assert [words for words in said.values() if words not in welcome] == []
+    assert "แผนที่" not in words_of(chat.follows())
+    shop.set(session, "shop.map_url", "https://maps.example/?q=%E0%B8%81", now)
+    chat.clock.advance(days=1)
+    chat.blocks()
+    chat.clock.advance(days=1)
+    welcome = chat.follows()
+    assert [words for words in said.values() if words not in words_of(welcome)] == []
+    assert "https://maps.example/?q=%E0%B8%81" in json.dumps(welcome)
 
 
 def test_says_welcome_back_to_whoever_returns(chat):

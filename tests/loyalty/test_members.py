@@ -205,6 +205,8 @@ def test_the_walk_ins_old_number_leads_to_the_account(session, claimed):
     shadow = session.get(Member, person.id)
     assert shadow.state == MemberState.MERGED
     assert members.by_number(session, shadow.member_no) is account
+    pasted = f"\u200b{shadow.member_no[:4]}\u00a0{shadow.member_no[4:]}\u2069"  # hidden signs too
+    assert members.by_number(session, pasted) is account
 
 
 def test_no_entry_of_the_ledger_has_moved(session, claimed):

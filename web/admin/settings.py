@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import time
 from typing import Any
-from urllib.parse import urlsplit
 
 from flask import Response, abort, g, make_response, render_template, request
 from sqlalchemy import select
@@ -17,7 +16,7 @@ from core.i18n import t
 from core.pictures import drawn_anew
 from loyalty import shop
 from models.coupons import Coupon, CouponState
-from rich_menus import shelf
+from rich_menus import definitions, shelf
 from web.admin import forms
 from web.admin.ground import back, blueprint, may, noted
 from web.auth import staff_only
@@ -196,12 +195,7 @@ def _hour(field: Field) -> str:
 
 def _url(field: Field) -> str:
     text = _line(field)
-    try:
-        parts = urlsplit(text)
-        is_good = parts.scheme == "https" and bool(parts.hostname)
-    except ValueError:
-        is_good = False
-    if text and not is_good:
+    if text and not (text.startswith("https:") and definitions.is_address(text)):
         raise forms.bad(field.words)
     return text
 

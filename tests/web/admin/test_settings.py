@@ -61,6 +61,7 @@ def test_the_owner_says_who_the_shop_is(owner, database):
         ("shop", {"map_url": "javascript:alert(1)"}),
         ("shop", {"map_url": "https://"}),
         ("shop", {"map_url": "https://[bad"}),
+        ("shop", {"map_url": "https://maps.example/ร้าน"}),
         ("messages", {"promotional_per_week": "8"}),
         ("messages", {"quiet_from": "25:00"}),
         ("messages", {"quiet_until": ""}),
