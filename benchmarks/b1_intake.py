@@ -25,7 +25,7 @@ def run(bench: Bench) -> Iterator[Result]:
     hello_port = free_port()
     bench.start(
         *("python", "-m", "benchmarks.b1_intake"),
-        env=environment("sqlite://", hello_port),
+        env=environment(f"sqlite:///{bench.folder}/unused.db", hello_port),
         ready=f"http://127.0.0.1:{hello_port}/",
     )
     ports, urls = {}, {}
