@@ -779,9 +779,8 @@ def backup(file: Path) -> None:
         raise click.BadParameter("a file needs a name")
     if not file.parent.is_dir():
         raise click.BadParameter(f"no such folder: {file.parent}")
-    if str(file) == "-" or (
-        file.exists() and not file.is_file()
-    ):  # what is written takes the place of what is there
+    # What is written takes the place of what is there.
+    if str(file) == "-" or (file.exists() and not file.is_file()):
         raise click.BadParameter("a backup is a file of its own, no device and no pipe")
     _refuse_database(file)
     try:

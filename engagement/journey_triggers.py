@@ -29,7 +29,7 @@ from models.activities import Activity
 from models.coupons import IS_USABLE, Voucher
 from models.journeys import Enrolment, Intent, IntentState, Journey, JourneyVersion
 from models.members import Consent, Member, MemberState, MemberTotals, Purpose
-from models.points import Lot
+from models.points import IS_LEFT, Lot
 
 #: Nobody is written to after a year of silence.
 SILENCE_WINDOW = timedelta(days=366)
@@ -494,7 +494,7 @@ def _of_next(query: Any, member_id: Any, *where: Any) -> Any:
 _ENDING_POINTS = _of_next(
     select(Lot.member_id, Lot.expires_at, Lot.remaining),
     Lot.member_id,
-    Lot.remaining > 0,
+    IS_LEFT,
     Lot.expires_at > bindparam("now"),
     Lot.expires_at <= bindparam("horizon"),
 )

@@ -45,7 +45,7 @@ from models.journeys import (
 )
 from models.members import Member, MemberTotals, Purpose, Stage
 from models.outbox import CallKind, Message, MessageClass
-from models.points import Lot
+from models.points import IS_LEFT, Lot
 from models.purchases import Purchase, PurchaseItem
 from models.stamps import CardState, StampCard, StampProgram
 from models.tiers import MemberTier, Tier
@@ -129,7 +129,7 @@ _VOUCHER_LEFT = select(func.min(Voucher.id)).where(
 )
 _POINTS_LEFT = select(func.sum(Lot.remaining)).where(
     Lot.member_id == bindparam("member"),
-    Lot.remaining > 0,
+    IS_LEFT,
     Lot.expires_at > bindparam("after"),
     Lot.expires_at <= bindparam("until"),
 )

@@ -17,7 +17,7 @@ from core.clock import last_day, local_day, start_of_day
 from insights.days import last_days, place_of
 from models.coupons import Coupon, CouponKind, CouponState
 from models.members import IS_GONE, Member, MemberTotals
-from models.points import MERGE_IN, MERGE_OUT, EntryKind, LedgerEntry, Lot
+from models.points import IS_LEFT, MERGE_IN, MERGE_OUT, EntryKind, LedgerEntry, Lot
 
 DAYS = 30
 
@@ -62,7 +62,7 @@ def liability(session: Session, now: datetime, tz: ZoneInfo) -> Liability:
             func.coalesce(func.sum(Lot.remaining).filter(Lot.usable_at > now), 0),
         )
         .where(
-            Lot.remaining > 0,
+            IS_LEFT,
             or_(Lot.expires_at.is_(None), Lot.expires_at > now),
             Lot.member_id.not_in(gone),
         )

@@ -92,6 +92,11 @@ class LedgerEntry(Base):
     facts: Mapped[dict[str, Any]] = mapped_column(Json, default=dict)
 
 
+#: What is left to use or to expire. Written out rather than bound: it repeats the condition of an
+#: index, and PostgreSQL need not plan anew for every value.
+IS_LEFT = text("lots.remaining > 0")
+
+
 class Lot(Base):
     """Points of one earn: what remains of them and until when."""
 

@@ -15,9 +15,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from loyalty.points.ledger import IS_LEFT, LOTS, TOTALS
+from loyalty.points.ledger import LOTS, TOTALS
 from models.base import UtcDateTime
-from models.points import LedgerEntry
+from models.points import IS_LEFT, LedgerEntry
 
 
 @dataclass(frozen=True)

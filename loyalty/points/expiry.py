@@ -15,14 +15,13 @@ from sqlalchemy.orm import Session
 from loyalty import activities
 from loyalty.points.ledger import (
     ENTRIES,
-    IS_LEFT,
     LOTS,
     MOVE_TOTALS,
     NEW_DRAW,
     forget_totals,
     lock_members,
 )
-from models.points import EntryKind
+from models.points import IS_LEFT, EntryKind
 
 
 def expire_lots(session: Session, now: datetime, limit: int) -> int:

@@ -15,7 +15,6 @@ from sqlalchemy import (
     bindparam,
     case,
     insert,
-    literal_column,
     select,
     update,
 )
@@ -27,7 +26,7 @@ from core.db import insert_into, is_sqlite
 from core.errors import Refused
 from models.base import table_of
 from models.members import Member, MemberTotals
-from models.points import EntryKind, LedgerEntry, Lot, LotDraw
+from models.points import IS_LEFT, EntryKind, LedgerEntry, Lot, LotDraw
 
 #: No single movement and no balance comes near what a 64-bit column or a spreadsheet can hold.
 MAX_POINTS = 10**12
@@ -35,9 +34,6 @@ TOTALS = table_of(MemberTotals)
 ENTRIES = table_of(LedgerEntry)
 LOTS = table_of(Lot)
 DRAWS = table_of(LotDraw)
-#: Written out rather than bound: it repeats the condition of an index, so that PostgreSQL need not
-#: plan anew for every value.
-IS_LEFT = LOTS.c.remaining > literal_column("0")
 
 
 class InsufficientPoints(Refused):

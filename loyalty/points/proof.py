@@ -18,7 +18,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from loyalty.points.ledger import DRAWS, ENTRIES, IS_LEFT, LOTS, TOTALS, forget_totals, lock_members
+from loyalty.points.ledger import DRAWS, ENTRIES, LOTS, TOTALS, forget_totals, lock_members
+from models.points import IS_LEFT
 
 
 @dataclass(frozen=True)

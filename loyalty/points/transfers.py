@@ -18,14 +18,13 @@ from sqlalchemy.orm import Session
 from loyalty.points.ledger import (
     DRAWS,
     ENTRIES,
-    IS_LEFT,
     LOTS,
     lock_member,
     move_lots,
     move_totals,
     write_entry,
 )
-from models.points import MERGE_IN, MERGE_OUT, EntryKind
+from models.points import IS_LEFT, MERGE_IN, MERGE_OUT, EntryKind
 
 REASON = "merge"
 

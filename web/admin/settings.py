@@ -195,7 +195,7 @@ def _hour(field: Field) -> str:
 
 def _url(field: Field) -> str:
     text = _line(field)
-    if text and not (text.startswith("https:") and definitions.is_address(text)):
+    if text and not (text.lower().startswith("https:") and definitions.is_address(text)):
         raise forms.bad(field.words)
     return text
 

@@ -730,4 +730,3 @@ by("leave-form").addEventListener("submit", (event) => {
   else isLeaving = true;
 });
 addEventListener("pageshow", () => { isLeaving = false; }); // here again by "back"
-
